@@ -113,8 +113,11 @@ class DirectOnHost:
 def _base(host: Host, job: BuildContext) -> dict[str, str]:
     scratch = job.scratch / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
+    limits = host.network.uv_here
     return {
         **host.build_env(job.scratch),
+        # Those of the build are added to the variables, which replace what pip's files say.
+        **{name.replace("UV_", "PIP_", 1): value for name, value in limits},
         **job.parallel,
         **dict(job.compilers.private),
         "TMPDIR": str(scratch),

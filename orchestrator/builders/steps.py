@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
 
+LIMITING = (
+    *("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"),
+    *("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"),
+)
+"""Variables with files that limit what pip and uv install, there and to build an sdist."""
+
 OPTIONS_SCRIPT = Path(__file__).parent / "scripts" / "cibw_options.py"
 
 _KINDS = {
@@ -185,7 +191,7 @@ class BuildSteps:
         env = place.adapt(options["env"])
         self._set_up(options, env)
         self._shell("before-all", options["before_all"], env)
-        self._shell("before-build", options["before_build"], env)
+        self._shell("before-build", options["before_build"], self._limited(env))
         self.enter("build")
         output = f"{place.scratch}/built"
         place.files.empty(output)
@@ -250,9 +256,18 @@ class BuildSteps:
         return options
 
     def _set_up(self, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        """Give the environment of before-build what the matrix requires of it."""
-        if not self.job.requirements.spec.isolation:
+        """Give before-build what the matrix requires of its environment, and its constraints."""
+        spec = self.job.requirements.spec
+        if spec.constraints or not spec.isolation:
             self._run_frontend("", options, env, "setup")
+
+    def _limited(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the environment of before-build: what it installs keeps to the constraints."""
+        if not self.job.requirements.spec.constraints:
+            return env
+        file = f"{self.place.scratch}/limits.txt"
+        own = {name: " ".join(filter(None, (file, env.get(name)))) for name in LIMITING}
+        return {**env, **own}
 
     def _run_frontend(
         self, output: str, options: Mapping[str, Any], env: Mapping[str, str], *words: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,8 +41,10 @@ def stock(tmp_path: Path) -> Iterator[Indexes]:
 class Project:
     """A project whose setup.py says what it finds."""
 
-    def __init__(self, root: Path, stock: Indexes) -> None:
-        self.root, self.stock = root, stock
+    def __init__(
+        self, root: Path, stock: Indexes, arch: str = "x86_64", backend: str = "direct"
+    ) -> None:
+        self.root, self.stock, self.arch, self.backend = root, stock, arch, backend
         source = root / "source"
         source.mkdir(parents=True)
         self.cache.mkdir()
@@ -57,7 +60,7 @@ class Project:
 source = "source"
 [axes]
 python = ["{TAG}"]
-arch = ["x86_64"]
+arch = ["{self.arch}"]
 {axis}
 [version]
 base = "1.0"
@@ -69,7 +72,7 @@ KIND = "{{kind}}"
 {more}
 """
         (self.root / "matrix.toml").write_text(text.replace("OWN", self.stock.url("own")))
-        return ("build", "--backend", "direct", "--no-cache")
+        return ("build", "--backend", self.backend, "--no-cache")
 
     def build(
         self,
@@ -99,6 +102,10 @@ KIND = "{{kind}}"
     def logs(self) -> str:
         files = (self.root / ".orchestrator/logs").glob("*.log")
         return "".join(file.read_text("utf-8") for file in files)
+
+    def said(self) -> list[str]:
+        """Return what `LIMITED` prints."""
+        return re.findall(r"(?m)^\s*((?:BEFORE|TEST) .*)$", self.logs())
 
     def environments(self) -> list[Path]:
         places = (self.cache / "environments").glob(f"*-{TAG}-x86_64")
@@ -135,6 +142,39 @@ def test_each_package_comes_from_its_index_alone(
     assert said.code == 0, said.all
     wanted = {"torchy": ["2.13.0", "own"], "triyx": ["3.0", "own"], "plain": ["1.0", "public"]}
     assert project.found(f"{TAG}-manylinux_x86_64-a") == wanted
+
+
+LIMITED = """\
+requires = ["plain", "setuptools"]
+constraints = ["plain<2"]
+before-build = '''
+mkdir there && pip install -q --target there plain other && env | grep -q _BUILD_CONSTRAINT= &&
+PYTHONPATH=there python -c "import plain, other; print('BEFORE', plain.version, other.version)"
+'''
+[test]
+requires = ["plain>1"]
+command = '''
+python -c "import plain; print('TEST', plain.version)" && ! env | grep _BUILD_CONSTRAINT=
+'''
+"""
+
+
+@pytest.mark.parametrize("isolation", ["true", "false"])
+def test_what_before_build_installs_keeps_to_the_constraints(
+    project: Project, isolation: str
+) -> None:
+    """Constraints of the user's own count beside them; the test is not limited."""
+    for version in ("1.0", "2.0", "3.0"):
+        project.stock.add("public", "plain", version)
+        project.stock.add("public", "other", version)
+    own, config = project.root / "own.txt", project.root / "pip.conf"
+    own.write_text("other<2\n")
+    config.write_text(f"[global]\nconstraint = {own}\n")
+    env = {"PIP_CONFIG_FILE": str(config)}
+    said = project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}", env=env)
+    assert said.code == 0, said.all
+    assert project.said() == ["BEFORE 1.0 1.0", "TEST 3.0"]
+    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"plain": ["1.0", "public"]}
 
 
 def test_what_an_index_lacks_comes_from_nowhere_else(project: Project) -> None:

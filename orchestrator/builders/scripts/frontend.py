@@ -57,6 +57,9 @@ ASK = Path(__file__).with_name("ask_environment.py")
 ANSWER = "orchestrator: environment: "
 """The beginning of the line with its answer."""
 
+LIMITS = "limits.txt"
+"""The file in `scratch` with the constraints of what before-build installs."""
+
 HEADER = "include/cublas_v2.h"
 """The header that tells a whole toolkit from a compiler."""
 
@@ -113,7 +116,9 @@ def stand_in(command: Sequence[str]) -> dict[str, Any]:
 
 
 def set_up(asked: Mapping[str, Any]) -> None:
-    """Give the environment of before-build what the matrix requires of it."""
+    """Give before-build what the matrix requires of its environment, and its constraints."""
+    if asked["constraints"]:
+        write_lines(Path(asked["scratch"], LIMITS), asked["constraints"])
     if asked["isolated"]:
         return
     if asked["prepared"]:
@@ -250,18 +255,26 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
             what = f"{each!r} is required only now, and [indexes] says where {name} comes from"
             raise ValueError(f"{what}: add it to build.requires")
     say(f"installing {', '.join(requirements)}")
-    file = Path(asked["scratch"], "requirements.txt")
-    file.write_text("".join(f"{each}\n" for each in requirements), "utf-8")
+    file = write_lines(Path(asked["scratch"], "requirements.txt"), requirements)
     if asked["uv"]:
         argv = [asked["uv"], "pip", "install", f"--python={python}", "--no-progress"]
     else:
         argv = [python, "-I", "-c", *asked["pip"], "install", "--no-warn-script-location"]
     argv += [f"--requirement={file}"]
+    variables = {**path_of(python), **asked["variables"]}
     if asked["constraints"]:
-        limits = file.with_name("constraints.txt")
-        limits.write_text("".join(f"{each}\n" for each in asked["constraints"]), "utf-8")
+        limits = write_lines(file.with_name("constraints.txt"), asked["constraints"])
         argv += [f"--constraint={limits}"]
-    run(argv, {**path_of(python), **asked["variables"]})
+        # Old versions of pip do not know the option.
+        names = ("PIP_BUILD_CONSTRAINT", "UV_BUILD_CONSTRAINT")
+        variables = {**variables, **dict.fromkeys(names, str(limits))}
+    run(argv, variables)
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> Path:
+    """Write a file, and return it."""
+    file.write_text("".join(f"{each}\n" for each in lines), "utf-8")
+    return file
 
 
 def ask(asked: Mapping[str, Any], python: str) -> Sequence[str]:

@@ -26,6 +26,20 @@ env() {
 # its pip from before. These are the commands of the locked cibuildwheel.
 instead() {
     local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip question=/opt/orchestrator-shell/frontend.json
+    local limits=/tmp/orchestrator/limits.txt name
+    case "$*" in
+    'sh -c '*)
+        # It is there while before-build runs: what that installs keeps to the build's constraints.
+        [[ -e $limits ]] || return 0
+        for name in {PIP,UV}_{CONSTRAINT,BUILD_CONSTRAINT}; do
+            export "$name=$limits${!name:+ ${!name}}"
+        done
+        return
+        ;;
+    'python -m build '* | 'python -m pip wheel '* | 'uv build '* | 'python -m virtualenv '* | 'uv venv '*)
+        rm -f "$limits"
+        ;;
+    esac
     case "$*" in
     'python -V -V')
         python -I "$own/seed_venv.py" keep "$kept"
