@@ -6,6 +6,10 @@
 
 After each fault the same command runs again without one. What must hold is said in `Check`. It
 prints how many operations, faults and runs there were, and what did not hold; exit 1 if anything.
+
+Of the files of one copied package (a build copies pip into its environment) the first, the middle
+and the last of each kind of operation fail. A kill after an operation is the same as one before the
+next, unless that writes half of its bytes. Both are counted, as alike.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -42,9 +47,14 @@ Report = Callable[[dict[str, Any]], None]
 KINDS = {"EIO": 1, "ENOSPC": 2, "kill before": 3, "kill after": 4}
 SAYS = {"EIO": "Input/output error", "ENOSPC": "No space left on device"}
 OPS = "open write copy link symlink rename unlink rmdir mkdir fsync truncate lock chmod times close"
+NO_SPACE = {"close", "lock", "unlink", "rmdir", "chmod", "times"}
+"""Operations that a full disk does not stop."""
+HALF = {"write", "copy"}
+"""Operations of which a full disk and a kill leave half."""
 LONGEST = 120
 """Seconds of a run: one that takes longer waits for a lock that nobody gives back."""
 
+_COPIED = re.compile(r"(.*/site-packages/[^/]+)/.+")
 _HEAD = struct.Struct(f"lliii{len(OPS.split())}i16s4096s4096s")
 _SPACE = 16384
 
@@ -59,6 +69,41 @@ class Fired:
     op: str
     path: str
     other: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of a run without faults."""
+
+    number: int
+    op: str
+    path: str
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind in KINDS if kind != "ENOSPC" or self.op not in NO_SPACE]
+
+
+def tasks(operations: list[Operation]) -> list[tuple[int, str]]:
+    """Return (number of an operation, kind of fault) of all faults that are not alike."""
+    alike: dict[tuple[str, str], list[Operation]] = {}
+    for each in operations:
+        copied = _COPIED.fullmatch(each.path)
+        alike.setdefault((each.op, copied[1] if copied else str(each.number)), []).append(each)
+    chosen = {
+        each.number for some in alike.values() for each in (some[0], some[len(some) // 2], some[-1])
+    }
+    following = {each.number - 1: each for each in operations}
+    return [
+        (each.number, kind)
+        for each in operations
+        if each.number in chosen
+        for kind in each.kinds
+        if kind != "kill after"
+        or each.number not in following
+        or following[each.number].op in HALF
+        or following[each.number].number not in chosen
+    ]
 
 
 @dataclass(slots=True)
@@ -92,13 +137,26 @@ class Place:
         kind: int = 0,
         stdout: Path | None = None,
         modules: Path | None = None,
+        trace: Path | None = None,
     ) -> Ended:
-        """Run the command line in a fork of this process, which has imported it already."""
+        """Run the command line in a fork of this process, which has imported it already.
+
+        Args:
+            arguments: of the command line.
+            target: the number of the operation that fails; 0 for none.
+            kind: the fault's number.
+            stdout: gets what the command prints as data.
+            modules: gets the names of what was imported.
+            trace: gets a line for each operation.
+        """
         self.state.write_bytes(b"\0" * _SPACE)
         said = self.base / "said"
         process = os.fork()
         if process == 0:
             with said.open("wb") as text, (stdout or said).open("ab") as data:
+                if trace is not None:
+                    trace.touch()
+                    os.environ["FAULTS_TRACE"] = str(trace)
                 _become(self, arguments, (data.fileno(), text.fileno()), (target, kind), modules)
         code = _wait(process)
         values = _HEAD.unpack_from(self.state.read_bytes())
@@ -248,8 +306,8 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
     place.root.rename(pristine)
     place.reset(pristine)
     before = outcome(scenario, place.root)
-    modules = base / "modules"
-    plain = place.run(*scenario.arguments, modules=modules)
+    modules, trace = base / "modules", base / "trace"
+    plain = place.run(*scenario.arguments, modules=modules, trace=trace)
     assert plain.code == 0, plain.said
     for module in json.loads(modules.read_text()):
         if module.startswith("orchestrator."):
@@ -258,11 +316,15 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
     again = place.run(*scenario.arguments)
     assert again.code == 0, again.said
     check = Check(scenario=scenario, place=place, before=before, good=good, names=names(place.root))
-    number = plain.library.number
-    report({"scenario": name, "operations": number, "counts": plain.library.counts, "runs": 2})
+    lines = [line.split("\t") for line in trace.read_text().splitlines()]
+    operations = [Operation(number=int(n), op=op, path=path) for n, op, path in lines]
+    operations.sort(key=lambda each: each.number)
+    assert len(operations) == plain.library.number
+    chosen = tasks(operations)
+    alike = sum(len(each.kinds) for each in operations) - len(chosen)
+    report({"scenario": name, "operations": len(operations), "alike": alike, "runs": 2})
     until = time.time() + sample.seconds
-    tasks = [(n, kind) for n in range(1, number + 1) for kind in KINDS][:: sample.stride]
-    for n, kind in tasks[sample.number :: sample.jobs]:
+    for n, kind in chosen[:: sample.stride][sample.number :: sample.jobs]:
         if time.time() > until:
             report({"scenario": name, "runs": 0, "stopped": True})
             return
@@ -337,7 +399,9 @@ def summarise(folder: Path, *, verbose: bool) -> bool:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items()))
         runs = sum(each["runs"] for each in some)
         stopped = ", not all: out of time" if any(each.get("stopped") for each in some) else ""
+        alike = max(each.get("alike", 0) for each in some)
         counted = f"{operations} operations, {faults.total()} faults ({kinds}), {runs} runs"
+        counted += f", {alike} faults alike" if alike else ""
         print(f"{name}: {counted}{stopped}")
     faults = sum(each.get("faults", 0) for each in entries)
     runs = sum(each["runs"] for each in entries)
@@ -353,7 +417,10 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=SCENARIOS)
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="faults-") as made:
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    with tempfile.TemporaryDirectory(
+        prefix="faults-", dir=memory if memory.is_dir() else None
+    ) as made:
         folder = Path(made)
         preload = library(folder)
         environ = {**os.environ, "LD_PRELOAD": str(preload)}

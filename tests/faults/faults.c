@@ -44,6 +44,7 @@ struct state {
 static struct state *state;
 static char root[PATH_MAX];
 static size_t root_length;
+static int trace = -1; /* a file that gets a line for each operation */
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -62,6 +63,9 @@ void faults_arm(void)
     if (memory == MAP_FAILED)
         return;
     root_length = (size_t)snprintf(root, sizeof root, "%s", place);
+    const char *lines = getenv("FAULTS_TRACE");
+    if (lines)
+        trace = fcntl(REAL(open)(lines, O_WRONLY | O_APPEND | O_CLOEXEC), F_DUPFD_CLOEXEC, 200);
     state = memory;
 }
 
@@ -130,6 +134,8 @@ static enum kind next(enum op op, const char *path, const char *other)
 {
     __atomic_add_fetch(&state->counts[op], 1, __ATOMIC_SEQ_CST);
     long number = __atomic_add_fetch(&state->number, 1, __ATOMIC_SEQ_CST);
+    if (trace >= 0)
+        dprintf(trace, "%ld\t%s\t%s\n", number, NAMES[op], path);
     if (number != state->target || state->kind == COUNT)
         return COUNT;
     snprintf(state->op, sizeof state->op, "%s", NAMES[op]);
