@@ -401,6 +401,34 @@ def install_file(source: Path, place: Path, *, link: bool = False) -> None:
             _sync(partial)
 
 
+def read_file(path: Path, *, limit: int = 64 << 20) -> bytes:
+    """Return the contents of a regular file; links to it are followed.
+
+    Args:
+        path: of the file.
+        limit: bytes that it has at most.
+
+    Raises:
+        OSError: there is none, it is larger, or it is a pipe, a socket or a device.
+    """
+    with named(path):
+        # Opening a device may do something, and opening a pipe waits.
+        _check_regular(path.stat())
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - a descriptor
+            info = os.fstat(stream.fileno())
+            _check_regular(info)
+            # A larger number would have Python clear as much memory first.
+            content = stream.read(min(info.st_size, limit) + 1)
+            while len(content) <= limit and (more := stream.read(_STEP)):
+                content += more
+        if len(content) > limit:
+            raise OSError(errno.EFBIG, f"has more than {limit} bytes")
+    return content
+
+
+_STEP = 1 << 16
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as stream:
@@ -491,6 +519,8 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
 
 
 def _check_regular(info: os.stat_result) -> None:
+    if stat.S_ISDIR(info.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(info.st_mode):
         link = stat.S_ISLNK(info.st_mode)
         raise OSError(errno.ELOOP if link else errno.EINVAL, "is not a regular file")

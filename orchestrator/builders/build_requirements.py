@@ -7,7 +7,6 @@ mounted into containers.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.requirements import requirement_fault
 from orchestrator.containers.access import NO_ACCESS, Access
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, SourceError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import EnvironmentSpec
 from orchestrator.plan.expected_environment import questions
 from orchestrator.provision.environments import EnvironmentQuestion
+from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,9 +256,8 @@ def _are_requirements(lines: tuple[str, ...]) -> bool:
 
 def _own_requires(source: Path) -> tuple[str, ...]:
     """Return ``build-system.requires``; before-build may change it still."""
-    file = source / "pyproject.toml"
     try:
-        system = tomllib.loads(file.read_text(encoding="utf-8")).get("build-system", {})
+        system = read_toml(source, "pyproject.toml").get("build-system", {})
         return tuple(map(str, system.get("requires", LEGACY)))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (SourceError, AttributeError, TypeError):
         return LEGACY  # the frontend says what is wrong

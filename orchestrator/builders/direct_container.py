@@ -5,7 +5,6 @@ The image is laid out as cibuildwheel's are: ``/opt/python/<tag>/bin/python`` wi
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +29,7 @@ from orchestrator.containers.access import NO_ACCESS
 from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.reading import json_value
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 
@@ -200,7 +200,7 @@ class _ContainerPlace:
         said = self._container.ask(f"{programs}/python", "-I", "-c", _ENVIRONMENT)
         if not said.ok:
             raise _unusable(steps, f"the image's Python does not run: {said.last_line}", said)
-        given: dict[str, str] = json.loads(said.stdout)
+        given: dict[str, str] = json_value(said.stdout, where="the container")
         return given
 
     def _make_tester(self, steps: BuildSteps, python: str) -> str:

@@ -8,9 +8,7 @@ target (`scripts/cross_python.py`), so that the hooks take this machine for the 
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +19,10 @@ from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
 from orchestrator.cross.toolchain_files import CrossBuild, compilers
 from orchestrator.host.emulation import host_arch
+from orchestrator.models.reading import load_json
 from orchestrator.models.result import FailureKind
 from orchestrator.provision.pythons import with_headers, without_own_path
-from orchestrator.source.locate import read_text
+from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -270,7 +269,7 @@ class _CrossSteps(_ZigSteps):
         except StepFailed as ended:
             said = f"no Python settings for {self.target.arch}: {self.tail[-1]}"
             raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
-        self._facts = json.loads((self._cross.python / "facts.json").read_text(encoding="utf-8"))
+        self._facts = load_json(dict[str, str], self._cross.python / "facts.json")
         self.job.log(
             f"Python's headers and settings for {self.target.arch} are derived from those of "
             f"{self.interpreter.path} ({self.interpreter.version})"
@@ -313,7 +312,7 @@ class _CrossSteps(_ZigSteps):
 
     def _settings(self) -> Sequence[tuple[str, str]]:
         """Return config settings for the backend: only they name a cross file for Meson."""
-        project = tomllib.loads(read_text(self.job.source, "pyproject.toml"))
+        project = read_toml(self.job.source, "pyproject.toml")
         system = project.get("build-system", {})
         # Also if a backend of the project's own calls Meson's.
         wrapped = "backend-path" in system and any(map(_MESON_PYTHON.match, system["requires"]))

@@ -11,8 +11,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import ConfigError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.host.redaction import masked
+from orchestrator.models.reading import json_value
 from orchestrator.models.result import BuildEnvironment, Failure, FailureKind, TorchBuild
 from orchestrator.plan.expected_environment import (
     NVCC,
@@ -57,11 +59,11 @@ def hear_environment(line: str, job: BuildContext) -> Failure | None:
     if not line.startswith(ANSWER):
         return None
     try:
-        said = json.loads(line.removeprefix(ANSWER))
+        said = json_value(line.removeprefix(ANSWER), where="environment")
         environment = _environment(said)
         indexes = _Indexes(job)
         differences = [_Difference(each, environment, indexes) for each in said["wrong"]]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not of our script: the project's programs print there too
     job.timer.environment = environment
     job.log(f"compiling with {describe(environment)}")

@@ -18,6 +18,7 @@ from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, mach
 from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP
 from orchestrator.builders.environment_check import environment_question, hear_environment
 from orchestrator.fsutil import resolve_beneath
+from orchestrator.models.reading import load_json
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
 
@@ -252,8 +253,7 @@ class BuildSteps:
                     hint="correct matrix.toml or the project's [tool.cibuildwheel]",
                 )
             )
-        options: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return options
+        return load_json(dict[str, Any], answer)
 
     def _set_up(self, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
         """Give before-build what the matrix requires of its environment, and its constraints."""

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.options import FILE
 from orchestrator.cli.output import emit, say, write_file
+from orchestrator.cli.workspace import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     names = [name for url in indexes for name in file_names(url, "torch", network)]
     known = builtin_table()
     if output is not None and output.is_file():
-        known = load_table(output.read_bytes(), where=str(output))
+        known = load_table(read(output, hint="name another file"), where=str(output))
     shown = ", ".join(url.rpartition("@")[2] for url in indexes)
     today = dt.datetime.now(tz=dt.UTC).date()
     table = refresh(names, known, updated=today, source=f"the files of torch on {shown}")

@@ -38,7 +38,7 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
         return
     request = workspace.requests(plan)[-1]
     settings, count = workspace.settings.run, len(workspace.plan.everything)
-    lines = line_numbers(matrix.read_text(encoding="utf-8"))
+    lines = line_numbers(workspace.text)
     rows = [
         (*row, line_of(row[2], lines) if row[2] else None)
         for row in (*explain(request), *explain_shares(request.target, settings, count))

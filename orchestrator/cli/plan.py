@@ -159,7 +159,6 @@ def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix
     from orchestrator.report import serialize as documents
 
     requests = workspace.requests(plan)
-    text = workspace.matrix.read_text(encoding="utf-8")
-    lines = target_lines(plan.targets, workspace.settings, text, plan.channel)
+    lines = target_lines(plan.targets, workspace.settings, workspace.text, plan.channel)
     document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
     return documents.dumps(document)

@@ -21,6 +21,7 @@ from orchestrator.errors import (
     Problem,
     closest,
 )
+from orchestrator.fsutil import read_file
 from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import channel_matrix
@@ -48,6 +49,7 @@ class Workspace:
 
     Attributes:
         matrix: matrix.toml.
+        text: what it says.
         settings: the validated file.
         facts: what the locked cibuildwheel knows.
         origin: the source, not fetched yet.
@@ -59,6 +61,7 @@ class Workspace:
     """
 
     matrix: Path
+    text: str
     settings: Settings
     facts: CibuildwheelCatalog
     origin: SourceLocation
@@ -129,7 +132,7 @@ def open_if_exists(matrix: Path | None, channel: str) -> Workspace | None:
 def read(path: Path, *, hint: str) -> bytes:
     """Read a file that the user named, or say what to do about it."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
@@ -150,6 +153,7 @@ def _plan(matrix: Path, data: bytes, channel: str) -> Workspace:
     _check_external(plan)
     return Workspace(
         matrix=matrix,
+        text=data.decode(),
         settings=settings,
         facts=facts,
         origin=origin,
@@ -211,7 +215,7 @@ def _table(settings: Settings, root: Path) -> TorchTable | None:
         return builtin_table()
     path = root / settings.compat.file
     try:
-        return load_table(path.read_bytes(), where=str(path))
+        return load_table(read_file(path), where=str(path))
     except OSError as error:
         raise ConfigError.of(
             f"{path}: {error.strerror}",

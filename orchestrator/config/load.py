@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from orchestrator.config.check import check
 from orchestrator.config.settings import Settings, models_in
 from orchestrator.config.unknown_keys import hint_for
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,10 +65,7 @@ def examine(data: bytes, *, facts: CibuildwheelCatalog) -> Loaded:
     Raises:
         ConfigError: it is not TOML at all.
     """
-    try:
-        tree = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError.of(f"not valid TOML: {error}", where="matrix.toml") from None
+    tree = toml_value(data, where="matrix.toml")
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:

@@ -5,15 +5,15 @@ Engines are asked: an installed client says nothing about its daemon.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import NOT_FOUND, Captured, capture
 from orchestrator.host.transient_errors import may_pass
+from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,8 +291,8 @@ def _refuse_version(name: EngineName, version: str, minimum: str) -> NoReturn:
 
 def _json(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = json_value(text, where="engine")
+    except ConfigError:
         return {}
     return value if isinstance(value, dict) else {}
 

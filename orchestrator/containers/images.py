@@ -5,7 +5,6 @@ Containers are run: a pulled image does not prove that this kernel can execute i
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import shlex
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 from orchestrator.containers.engine import EngineName, Pull, innermost_cause, plain_message
 from orchestrator.containers.toolkits import SCRIPT as TOOLKITS_SCRIPT
 from orchestrator.containers.toolkits import parse_toolkits
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import Cancel, Captured, LineCallback, Tail, capture, run
 from orchestrator.host.transient_errors import pull_may_pass
+from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -318,8 +318,8 @@ class Image:
         """Return what the engine has under the name."""
         answer = capture([self.engine, "image", "inspect", self.name], env=self.env)
         try:
-            said = json.loads(answer.stdout)[0] if answer.ok else None
-        except (ValueError, LookupError):
+            said = json_value(answer.stdout, where=self.name)[0] if answer.ok else None
+        except (ConfigError, LookupError, TypeError):
             said = None
         if not isinstance(said, dict):
             return None

@@ -24,6 +24,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
 from orchestrator.models.platforms import Arch
+from orchestrator.models.reading import load_json
 from orchestrator.models.target import CompilerKind
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision import cross_gcc
@@ -244,7 +245,7 @@ class NativeCompilerFactory(Answers):
         uv = self.tools.portable_uv.folder
         known = folder / f"{uv.name}.json"
         if known.is_file():
-            facts = native_uv.ImageFacts(**json.loads(known.read_text("utf-8")))
+            facts = load_json(native_uv.ImageFacts, known)
         else:
             facts = native_uv.ask(uv, self.tools.host.network, partial(self._run, image))
             write_whole(known, json.dumps(asdict(facts)), durable=False)
@@ -253,7 +254,7 @@ class NativeCompilerFactory(Answers):
     def _facts(self, image: TargetImage, known: Path) -> _Facts:
         """Return the answers of the image's compiler; it is asked once."""
         if known.is_file():
-            return _Facts(**json.loads(known.read_text("utf-8")))
+            return load_json(_Facts, known)
         self.tools.say(f"asking the compiler of {image.reference} what it uses")
         return _parse(
             image.reference,

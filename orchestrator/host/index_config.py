@@ -6,9 +6,12 @@ import configparser
 import io
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.fsutil import read_file
+from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,8 +135,8 @@ def uv_config(given: Mapping[str, str]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for file in () if given.get("UV_NO_CONFIG") else [Path(own)] if own else [_UV_SYSTEM, user]:
         try:
-            options = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            options = toml_value(read_file(file), where=str(file))
+        except (OSError, ConfigError):
             continue  # uv will say what is wrong with it
         variables |= dict(_uv_indexes(options))
     return variables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -13,7 +12,9 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, OrchestratorError
+from orchestrator.fsutil import read_file
 from orchestrator.host import web
+from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +123,7 @@ def links_of(page: str, network: HostNetwork) -> tuple[IndexFile, ...]:
 def links_in(file: Path) -> tuple[IndexFile, ...]:
     """Return the files that a page of this host links to (PEP 503)."""
     links = _Links(file.as_uri())
-    links.feed(file.read_text(encoding="utf-8", errors="replace"))
+    links.feed(read_file(file, limit=web.LIMIT).decode("utf-8", "replace"))
     return tuple(links.files)
 
 
@@ -160,9 +161,9 @@ def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
                 sha256=str(each.get("hashes", {}).get("sha256", "")),
                 size=each["size"] if isinstance(each.get("size"), int) else None,
             )
-            for each in json.loads(answer.body)["files"]
+            for each in json_value(answer.body, where=shown)["files"]
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentProblemError.of(
             "answers with JSON that is not a PEP 691 page", where=shown
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import ssl
 import urllib.error
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.redaction import masked
+from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,8 +90,8 @@ class HttpResponse:
     def document(self) -> dict[str, Any]:
         """Return the JSON object that the contents are; empty if they are none."""
         try:
-            document = json.loads(self.body)
-        except ValueError:
+            document = json_value(self.body, where=self.url)
+        except ConfigError:
             return {}
         return document if isinstance(document, dict) else {}
 

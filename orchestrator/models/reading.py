@@ -1,4 +1,4 @@
-"""The one door for JSON of others: bytes in, a value of ours out, or an error that says where.
+"""The one door for JSON and TOML: bytes in, a value of ours out, or an error that says where.
 
 What is too large, too deep, not UTF-8 or not of the type is refused here; the types of the fields
 (`orchestrator.models.untrusted`) refuse what no field may hold.
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import tomllib
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ConfigError, Problem, clipped
+from orchestrator.fsutil import read_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import TypeAdapter, ValidationError
 
 MANY = 5
@@ -25,6 +30,11 @@ LONGEST_TEXT: Final = 4 << 20
 """Characters of one text in a document: `LIMITS` has it."""
 
 _DIGITS: Final = 100
+
+_DEEP_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*+\.[ \t]*+){100}""", re.ASCII
+)
+"""A dotted key of more than 100 parts: it takes `tomllib` the square of them."""
 
 LIMITS: Final[dict[str, Any]] = {"allow_inf_nan": False, "str_max_length": LONGEST_TEXT}
 """``__pydantic_config__`` of a class that stands for a document; its parts have it, too."""
@@ -69,6 +79,19 @@ def read_json(kind: type[T], data: bytes, *, where: str, largest: int = LARGEST)
         raise _refusal(error, where) from None
 
 
+def load_json(kind: type[T], file: Path) -> T:
+    """Return the value that a file's JSON document stands for.
+
+    Raises:
+        ConfigError: it cannot be read, is too large, or is no such value.
+    """
+    try:
+        data = read_file(file, limit=LARGEST)
+    except OSError as error:
+        raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
+    return read_json(kind, data, where=str(file))
+
+
 def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
     """Return a JSON document in dictionaries and lists.
 
@@ -80,6 +103,23 @@ def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
         return json.loads(data, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
+
+
+def toml_value(data: str | bytes, *, where: str) -> dict[str, Any]:
+    """Return a TOML document in dictionaries and lists.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        if _DEEP_KEY.search(text) is None:
+            return tomllib.loads(text)
+        why = "a key has more than 100 parts"
+    # Python refuses numbers of thousands of digits with a ValueError.
+    except (ValueError, RecursionError) as error:
+        why = str(error)
+    raise ConfigError.of(f"not valid TOML: {why}", where=where)
 
 
 def _integer(digits: str) -> float:

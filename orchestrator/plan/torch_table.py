@@ -6,7 +6,6 @@ The facts are data (``torch_table.toml``), which matrix.toml extends or replaces
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from orchestrator.config.load import problem_of
 from orchestrator.config.settings import TorchTable
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,9 +64,7 @@ def load_table(data: bytes, *, where: str) -> TorchTable:
         ConfigError: it is not valid; ``where`` names the file.
     """
     try:
-        return TorchTable.model_validate(tomllib.loads(data.decode("utf-8")).get("torch", {}))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError.of(f"not valid TOML: {error}", where=where) from None
+        return TorchTable.model_validate(toml_value(data, where=where).get("torch", {}))
     except ValidationError as error:
         problems = (problem_of(each, TorchTable) for each in error.errors())
         raise ConfigError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
-from orchestrator.fsutil import NEW, NoLocksError, locked, making, remove_tree, take_lock
+from orchestrator.fsutil import NEW, NoLocksError, locked, making, read_file, remove_tree, take_lock
 from orchestrator.host.process import Cancel
 from orchestrator.provision.failures import machine_error
 
@@ -165,7 +165,7 @@ class CacheArea:
         def wait() -> bool:
             nonlocal told
             if not told:
-                holder = (place / "lock").read_text("utf-8", errors="replace").strip()
+                holder = read_file(place / "lock").decode("utf-8", "replace").strip()
                 say(f"waiting for {holder or 'another process'}, which has {place}")
                 told = True
             return not cancel.is_set()

@@ -29,6 +29,7 @@ from orchestrator.host.network import UV_AS_PIP
 from orchestrator.host.process import run
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.reading import load_json
 from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remove_entry, silent
 from orchestrator.provision.failures import run_step
 
@@ -241,8 +242,7 @@ class EnvironmentMaker:
             if not error.transient or not known.is_file():
                 raise
             say(f"the package index cannot be reached: {known.name} is the last resolution")
-            found = json.loads(known.read_text(encoding="utf-8"))
-            return tuple(LockedPackage(**each) for each in found)
+            return load_json(tuple[LockedPackage, ...], known)
         write_whole(known, json.dumps([asdict(each) for each in lock]), durable=False)
         return lock
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
+from orchestrator.models.reading import load_json
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 
@@ -72,8 +72,8 @@ class ExternalChecks:
             output = Path(scratch, "report.json")
             argv = ["abi3audit", "--strict", "--report", "--output", str(output), str(wheel)]
             end = self._run(argv, log, lines.append)
-            text = output.read_text("utf-8") if output.exists() else ""
-        said = list(abi3_findings(json.loads(text))) if text else []
+            made = output.exists() and output.stat().st_size > 0
+            said = list(abi3_findings(load_json(dict[str, Any], output))) if made else []
         if end.returncode != 0 and not said:
             said.append(_crash("abi3audit", end, lines))
         yield from said if not end.cancelled else ()

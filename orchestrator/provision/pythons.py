@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import base_env
@@ -23,6 +23,7 @@ from orchestrator.host.process import Cancel, Tail, capture, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.reading import json_value, load_json
 from orchestrator.provision import apt
 from orchestrator.provision.cache_dir import HEADERS
 
@@ -112,9 +113,9 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         timeout=PROBE_TIMEOUT,
     )
     try:
-        said: dict[str, Any] = json.loads(answer.stdout) if answer.ok else {}
+        said: dict[str, Any] = json_value(answer.stdout, where=str(path)) if answer.ok else {}
         arch = host_arch(said["machine"])
-    except (ValueError, LookupError, TypeError, EnvironmentProblemError):
+    except (ConfigError, ValueError, LookupError, TypeError, EnvironmentProblemError):
         return None
     if said["bits"] == 32:  # noqa: PLR2004 - uname(2) tells a 32-bit process about the kernel
         arch = next((each for each in Arch if each.facts.runs_on == arch), arch)
@@ -205,7 +206,7 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
     One without headers or venv is inspected again: a package may have brought them meanwhile.
     """
     try:
-        read = json.loads(memory.read_bytes())
+        read = load_json(dict[str, Any], memory)
         if read["candidates"] != _signs(candidates):
             return None
         said = read["interpreter"]
@@ -217,7 +218,7 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
         found = Interpreter(**{**said, **pairs, "rank": tuple(said["rank"])})
         if any(_digest(path) != digest for path, digest in found.settings):
             return None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ConfigError, OSError, ValueError, LookupError, TypeError):
         return None
     whole = found.has_headers and found.has_venv and (found.include / "Python.h").exists()
     return found if whole else None

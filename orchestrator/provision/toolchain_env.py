@@ -15,13 +15,14 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.process import capture
+from orchestrator.models.reading import load_json
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
 from orchestrator.provision.failures import NOEXEC_HINT
 
@@ -250,7 +251,7 @@ def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
         EnvironmentProblemError: it is missing or damaged.
     """
     try:
-        said = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        said = load_json(dict[str, Any], root / MARKER)
         size, mtime = said["stamp"]
         base = BaseInterpreter(
             path=Path(said["python"]),
@@ -259,7 +260,7 @@ def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
             stamp=(int(size), int(mtime)),
         )
         return base, {str(path): int(size) for path, size in said["files"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         what = f"{root} is half-made or damaged"
         raise EnvironmentProblemError.of(what, hint=_SYNC) from None
 

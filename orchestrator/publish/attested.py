@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import ConfigError
+from orchestrator.models.reading import json_value, load_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +33,8 @@ def check_attestation(path: Path, sha256: str) -> str:
     The signature is not checked: that needs a trust root, and the index does it.
     """
     try:
-        with path.open("rb") as stream:
-            digests = subjects([json.loads(stream.read(LIMIT))])
-    except (OSError, ValueError, LookupError, TypeError):
+        digests = subjects([load_json(dict[str, Any], path)])
+    except (ConfigError, ValueError, LookupError, TypeError):
         return f"{path.name} is not an attestation (PEP 740)"
     return "" if digests == {sha256} else f"{path.name} is about another file"
 
@@ -42,7 +43,10 @@ def subjects(documents: Iterable[Any]) -> set[str]:
     """Return the SHA-256 of every file that attestations are about.
 
     Raises:
-        ValueError, LookupError, TypeError: one is not an attestation.
+        ConfigError, ValueError, LookupError, TypeError: one is not an attestation.
     """
-    statements = (json.loads(base64.b64decode(each["envelope"]["statement"])) for each in documents)
+    statements = (
+        json_value(base64.b64decode(each["envelope"]["statement"]), where="its statement")
+        for each in documents
+    )
     return {str(one["digest"]["sha256"]) for each in statements for one in each["subject"]}

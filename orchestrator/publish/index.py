@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ from urllib.parse import quote, urlsplit
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
+from orchestrator.fsutil import read_file
+from orchestrator.models.reading import json_value
 from orchestrator.models.result import Status
 from orchestrator.models.target import Digest
 from orchestrator.publish.attested import subjects
@@ -210,13 +211,11 @@ def _beside(path: Path, suffix: str) -> bytes | None:
         return None
     place = path.with_name(f"{path.name}{suffix}")
     try:
-        with place.open("rb") as stream:
-            data = stream.read(TEXT_LIMIT + 1)
+        return read_file(place, limit=TEXT_LIMIT)
     except FileNotFoundError:
         return None
-    if len(data) > TEXT_LIMIT:
-        raise BadWheelError.of(f"more than {TEXT_LIMIT} bytes", where=place.name)
-    return data
+    except OSError as error:
+        raise BadWheelError.of(error.strerror or str(error), where=place.name) from None
 
 
 def _read_again(wheel: IndexedWheel, suffix: str) -> bytes:
@@ -242,9 +241,9 @@ def _provenance(path: Path, sha256: str) -> bytes | None:
         return None
     where = f"{path.name}.provenance"
     try:
-        bundles = json.loads(data)["attestation_bundles"]
+        bundles = json_value(data, where=where)["attestation_bundles"]
         digests = subjects(each for bundle in bundles for each in bundle["attestations"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ConfigError, ValueError, LookupError, TypeError):
         raise BadWheelError.of("not a provenance file (PEP 740)", where=where) from None
     if digests != {sha256}:
         raise BadWheelError.of("its statements are about another file", where=where)

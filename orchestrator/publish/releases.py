@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
+from orchestrator.models.reading import json_value
 from orchestrator.publish.preflight import DestinationFiles, name_taken
 from orchestrator.publish.upload import (
     UploadBody,
@@ -211,8 +212,8 @@ class ReleaseDestination:
             if answer.status != _OK:
                 raise self._error(path, answer)
             try:
-                entries = json.loads(answer.body)
-            except ValueError:
+                entries = json_value(answer.body, where=path)
+            except ConfigError:
                 entries = None
             if not isinstance(entries, list):
                 raise UploadError.of("GitHub's answer is not a list", transient=True)

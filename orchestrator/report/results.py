@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -16,8 +15,8 @@ from pydantic_core import to_json
 
 from orchestrator import __version__
 from orchestrator.errors import ConfigError, clipped
-from orchestrator.fsutil import file_sha256, locked, write_whole
-from orchestrator.models.reading import json_value, parse
+from orchestrator.fsutil import file_sha256, locked, read_file, write_whole
+from orchestrator.models.reading import LARGEST, json_value, load_json, parse
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
@@ -162,7 +161,7 @@ def _canonical(raw: Any, ours: Any) -> Any:
 def _contents(place: Path) -> tuple[Path, bytes]:
     file = place / NAME if place.is_dir() else place
     try:
-        return file, file.read_bytes()
+        return file, read_file(file, limit=LARGEST)
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
 
@@ -170,7 +169,7 @@ def _contents(place: Path) -> tuple[Path, bytes]:
 def earlier_seconds(folder: Path) -> dict[TargetId, float]:
     """Return how long targets took in earlier runs; without a ``results.json`` of ours, nothing."""
     try:
-        document = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        document = load_json(dict[str, Any], folder / NAME)
         if document["schema"] != SCHEMA:
             return {}
         return {
@@ -179,7 +178,7 @@ def earlier_seconds(folder: Path) -> dict[TargetId, float]:
             # What came from the store took no time, and what failed may have stopped early.
             if result["status"] == Status.OK and not result.get("cached")
         }
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ConfigError, ValueError, LookupError, TypeError):
         return {}  # it only helps to order
 
 
@@ -295,8 +294,8 @@ def write(
 def _earlier(path: Path) -> dict[str, Any]:
     """Return the existing document, or an empty one if it is broken or not ours."""
     found: Any = None
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(ConfigError):
+        found = load_json(dict[str, Any], path)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         return {}
     tables = [found.get("results"), found.get("runs", [])]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, closest
+from orchestrator.fsutil import read_file
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.store_trust import StoreTrust
 from orchestrator.provision import toolchain
@@ -193,7 +194,7 @@ def signing_key(environ: Mapping[str, str]) -> SigningKey | None:
     if text or not file:
         return SigningKey.parse(text, where=KEY) if text else None
     try:
-        text = Path(file).expanduser().read_text("utf-8")
+        text = read_file(Path(file).expanduser(), limit=1 << 16).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError.of(f"cannot be read: {why}", where=f"{KEY_FILE}={file}") from None

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
 from orchestrator.errors import ConfigError
+from orchestrator.fsutil import read_file
 from orchestrator.host.process import Cancel
+from orchestrator.models.reading import LARGEST
 from orchestrator.provision.tools import Tools
 from orchestrator.run.cache_diff import changes, check_document, read_files
 from orchestrator.run.inputs import open_store
@@ -92,7 +94,7 @@ def _changes(
 ) -> tuple[InputChange, ...]:
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
         listed = record.sources and store.fetch(record.sources, Path(scratch))
-        before = read_files(listed.read_bytes()) if listed else None
+        before = read_files(read_file(listed, limit=LARGEST)) if listed else None
     return changes(
         record.document,
         json.loads(json.dumps(action.document)),

@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import ConfigError
 from orchestrator.fsutil import write_whole
+from orchestrator.models.reading import load_json
 from orchestrator.models.target import Source
 from orchestrator.source import git
 from orchestrator.source.locate import SourceKind, SourceLocation
@@ -129,7 +131,7 @@ class _Snapshot:
     @classmethod
     def read(cls, file: Path) -> _Snapshot | None:
         try:
-            read: Any = json.loads(file.read_bytes())
+            read = load_json(dict[str, Any], file)
             if read["schema"] != SCHEMA:
                 return None
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
@@ -137,7 +139,7 @@ class _Snapshot:
             identity = SourceFingerprint(source=Source(**source), files=files)
             own = {name: read[name] for name in ("watched", "folders", "taken")}
             return cls(identity=identity, **own)
-        except (OSError, ValueError, LookupError, TypeError):
+        except (ConfigError, ValueError, LookupError, TypeError):
             return None
 
     def write(self, file: Path) -> None:
@@ -245,6 +247,6 @@ def _repository(place: Path) -> Iterator[Path]:
     yield from (shared / name for name in ("config", "info/exclude", "packed-refs", "shallow"))
     yield shared / "reftable" / "tables.list"
     with contextlib.suppress(OSError, ValueError):
-        head = (folder / "HEAD").read_text("utf-8")
+        head = git.read_line(folder / "HEAD")
         if head.startswith("ref:"):
             yield shared / head.removeprefix("ref:").strip()

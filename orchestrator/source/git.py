@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
+from orchestrator.fsutil import read_file
 from orchestrator.host.network import base_env
 from orchestrator.host.process import capture
 
@@ -171,11 +172,16 @@ def directories(place: Path) -> tuple[Path, ...]:
     folder = place
     with suppress(OSError, ValueError):
         if place.is_file():
-            folder = place.parent / place.read_text("utf-8").removeprefix("gitdir:").strip()
+            folder = place.parent / read_line(place).removeprefix("gitdir:").strip()
     shared = folder
     with suppress(OSError, ValueError):
-        shared = folder / (folder / "commondir").read_text("utf-8").strip()
+        shared = folder / read_line(folder / "commondir")
     return folder, shared
+
+
+def read_line(file: Path) -> str:
+    """Return what one of git's files of one line says; raises OSError or ValueError."""
+    return read_file(file, limit=1 << 16).decode().strip()
 
 
 def _ours() -> set[int]:

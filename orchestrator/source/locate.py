@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from orchestrator.errors import SourceError, clipped
+from orchestrator.errors import ConfigError, SourceError, clipped
 from orchestrator.fsutil import OutsideError, read_beneath
+from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +158,14 @@ def read_text(root: Path, name: str, *, errors: str = "strict") -> str:
     raise SourceError.of(what, where=str(file))
 
 
+def read_toml(root: Path, name: str) -> dict[str, Any]:
+    """Return a TOML file of a source tree; empty if there is none. Raises as `read_text` does."""
+    try:
+        return toml_value(read_text(root, name), where=str(root / name))
+    except ConfigError as error:
+        raise SourceError(*error.problems) from None
+
+
 _LARGEST = 16 << 20
 """Bytes of the largest file of a source that is read for what it says about the project."""
 
@@ -178,10 +186,7 @@ def check_backend(root: Path) -> dict[str, Any]:
             f"{root.name}/ has no build backend: neither pyproject.toml nor setup.py is there",
             "name the directory that holds pyproject.toml",
         )
-    try:
-        tree = tomllib.loads(read_text(root, file.name))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SourceError.of(f"not valid TOML: {error}", where=str(file)) from None
+    tree = read_toml(root, file.name)
     project = tree.get("project", {})
     if "build-system" not in tree and not project and not legacy:
         what = "has neither [build-system] nor [project], so there is no build backend"

@@ -6,12 +6,11 @@ cibuildwheel runs on this machine, and copies files that these options name into
 from __future__ import annotations
 
 import shlex
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SourceError
 from orchestrator.fsutil import OutsideError, resolve_beneath
-from orchestrator.source.locate import read_text
+from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ def own_options(root: Path) -> tuple[str, ...]:
     Raises:
         SourceError: one of them names a file outside of the source.
     """
-    tables = [*_tables(tomllib.loads(read_text(root, "pyproject.toml")))]
+    tables = [*_tables(read_toml(root, "pyproject.toml"))]
     for option, name in (pair for table in tables for pair in _files(table)):
         try:
             resolve_beneath(root, name)

@@ -10,14 +10,13 @@ import json
 import re
 import shlex
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SourceError
 from orchestrator.host.process import Captured, capture
 from orchestrator.source import git
-from orchestrator.source.locate import read_text
+from orchestrator.source.locate import read_text, read_toml
 from orchestrator.source.own_options import table_of
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def ask(root: Path, host: Host) -> Captured:
         SourceError: its configuration names code, or leads out of the repository.
     """
     root = root.resolve()
-    tree = tomllib.loads(read_text(root, "pyproject.toml"))
+    tree = read_toml(root, "pyproject.toml")
     wanted = options(_configured(tree), where=str(root / "pyproject.toml"))
     place = (root / str(wanted.get("root", "."))).resolve()
     repository = git.find(place)

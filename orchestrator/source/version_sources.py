@@ -124,7 +124,7 @@ def _content(source: VersionSource, content: str) -> _Said:
         return next(iter(content.strip().splitlines()), ""), "empty"
     try:
         # Numbers as they are written: 12.10 is not 12.1.
-        value: Any = json.loads(content, parse_float=str, parse_int=str)
+        value: Any = json.loads(content, parse_float=str, parse_int=str)  # bounded: `_MAX_FILE`
     except (ValueError, RecursionError):
         return "", f"{source.argument} is not JSON"
     for key in source.keys:

@@ -37,6 +37,7 @@ from orchestrator.fsutil import (
     locked,
     make_beneath,
     open_beneath,
+    read_file,
     release_lock,
     replacing,
     take_lock,
@@ -394,7 +395,7 @@ class LocalStore:
 
 def _blobs_of(path: Path) -> tuple[Blob, ...]:
     with contextlib.suppress(OSError, UnreadableRecordError):
-        return unpack(path.read_bytes(), Digest(path.name)).record.blobs
+        return unpack(read_file(path), Digest(path.name)).record.blobs
     return ()
 
 
