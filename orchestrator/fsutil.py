@@ -411,19 +411,23 @@ def read_file(path: Path, *, limit: int = 64 << 20) -> bytes:
     Raises:
         OSError: there is none, it is larger, or it is a pipe, a socket or a device.
     """
-    with named(path):
-        # Opening a device may do something, and opening a pipe waits.
-        _check_regular(path.stat())
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - a descriptor
-            info = os.fstat(stream.fileno())
-            _check_regular(info)
-            # A larger number would have Python clear as much memory first.
-            content = stream.read(min(info.st_size, limit) + 1)
-            while len(content) <= limit and (more := stream.read(_STEP)):
-                content += more
+    with named(path), open_regular(path) as stream:
+        # A larger number would have Python clear as much memory first.
+        content = stream.read(min(os.fstat(stream.fileno()).st_size, limit) + 1)
+        while len(content) <= limit and (more := stream.read(_STEP)):
+            content += more
         if len(content) > limit:
             raise OSError(errno.EFBIG, f"has more than {limit} bytes")
     return content
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, also through links. Raises OSError, which names it."""
+    with named(path):
+        # Opening a device may do something, and opening a pipe waits.
+        _check_regular(path.stat())
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return _regular(file)
 
 
 _STEP = 1 << 16
@@ -431,7 +435,7 @@ _STEP = 1 << 16
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -510,6 +514,10 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
     except OSError as error:
         error.filename = str(root / name)
         raise
+    return _regular(file)
+
+
+def _regular(file: int) -> BufferedReader:
     try:
         _check_regular(os.fstat(file))
         return os.fdopen(file, "rb")

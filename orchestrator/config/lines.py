@@ -43,7 +43,7 @@ def with_lines(error: ConfigError, text: str, *, file: str) -> ConfigError:
     """Return an error with file and line before each dotted path; ``text`` is the file's text."""
     try:
         lines = line_numbers(text)
-    except (IndexError, KeyError):  # pragma: no cover - text that tomllib refuses as well
+    except (IndexError, KeyError, ValueError, RecursionError):  # text that tomllib refuses as well
         return error
     return ConfigError(*(replace(each, where=_place(each, lines, file)) for each in error.problems))
 

@@ -51,8 +51,8 @@ def proxies(network: HostNetwork) -> Iterator[Check]:
         if name.lower() != "no_proxy":
             seen.setdefault(value, name)
     for value, name in seen.items():
-        parts = urlsplit(value if "://" in value else f"http://{value}")
         try:
+            parts = urlsplit(value if "://" in value else f"http://{value}")
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT).close()
         except (OSError, ValueError) as error:

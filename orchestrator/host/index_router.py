@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.host import web
 from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.simple_index import IndexFile, links_in, links_of
 
@@ -152,7 +153,7 @@ class _Router:
 
 def local(place: str) -> Path | None:
     """Return the directory of this host that an address names; None if it is elsewhere."""
-    parts = urlsplit(place)
+    parts = web.split_url(place)
     if parts.scheme in {"http", "https"}:
         return None
     return Path(unquote(parts.path) if parts.scheme == "file" else place).expanduser().resolve()

@@ -316,7 +316,10 @@ def _places(entries: Iterable[str]) -> tuple[Path | str, ...]:
     """Return what a container can use of find-links: directories that exist, plain addresses."""
     found: list[Path | str] = []
     for entry in entries:
-        parts = urlsplit(entry)
+        try:
+            parts = urlsplit(entry)
+        except ValueError:  # pip says what is wrong with it
+            continue
         if parts.scheme in {"http", "https"}:
             found += [] if parts.username else [entry]
             continue

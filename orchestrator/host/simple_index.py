@@ -81,7 +81,7 @@ def listing(
     shown = _address(base, project)
     headers = {"Accept": _ACCEPT, **({"Cache-Control": "no-cache"} if fresh else {})}
     request = web.HttpRequest(url=shown, headers=headers, authorization=login)
-    if urlsplit(shown).scheme not in {"http", "https"}:
+    if web.split_url(shown).scheme not in {"http", "https"}:
         raise ConfigError.of(
             f"{shown!r} is not an http(s) URL of an index",
             where="--index",
@@ -176,7 +176,7 @@ def _address(base: str, project: str) -> str:
 
 def _apart(index: str) -> tuple[str, str]:
     """Return an address without user and password, and these as a header."""
-    parts = urlsplit(index)
+    parts = web.split_url(index)
     if parts.username is None:
         return index, ""
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -195,8 +195,11 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             known = dict(attrs)
-            url, _, fragment = urljoin(self._base, known.get("href") or "").partition("#")
-            name = unquote(urlsplit(url).path.rpartition("/")[2])
+            try:
+                url, _, fragment = urljoin(self._base, known.get("href") or "").partition("#")
+                name = unquote(urlsplit(url).path.rpartition("/")[2])
+            except ValueError:  # no URL, so no file
+                return
             found = _SHA256.search(fragment)
             if name:
                 self.files.append(

@@ -19,6 +19,7 @@ from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from urllib.parse import SplitResult
 
     from orchestrator.host.network import HostNetwork
 
@@ -149,7 +150,7 @@ def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
             stream = error
         with stream:
             yield stream
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # a redirect may lead to no URL
         reason = getattr(error, "reason", error)
         passing = not isinstance(reason, ssl.SSLCertVerificationError)
         raise EnvironmentProblemError.of(
@@ -157,8 +158,16 @@ def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
         ) from None
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL; raises ConfigError if it has none."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ConfigError.of(f"not a URL: {error}", where=masked(url)) from None
+
+
 def _checked(request: HttpRequest) -> str:
-    parts = urlsplit(request.url)
+    parts = split_url(request.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError.of("not an http(s) URL", where=masked(request.url))
     in_the_open = parts.scheme == "http" and not _HERE.fullmatch(parts.hostname)

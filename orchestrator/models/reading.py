@@ -32,7 +32,9 @@ LONGEST_TEXT: Final = 4 << 20
 _DIGITS: Final = 100
 
 _DEEP_KEY = re.compile(
-    r"""(?<![\w-])(?:(?:"[^"\n]*"|'[^'\n]*'|[\w-]++)[ \t]*+\.[ \t]*+){100}""", re.ASCII
+    r"""(?m)(?:^|[\[{,])[ \t]*+"""
+    r"""(?:(?:"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){100}""",
+    re.ASCII,
 )
 """A dotted key of more than 100 parts: it takes `tomllib` the square of them."""
 

@@ -7,12 +7,13 @@ import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from packaging.version import InvalidVersion, Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import read_file
+from orchestrator.host import web
 from orchestrator.models.reading import json_value
 from orchestrator.models.result import Status
 from orchestrator.models.target import Digest
@@ -310,7 +311,7 @@ class SiteUpdate:
 
     def applied_to(self, site: Site) -> Site:
         """Return the site as it is afterwards."""
-        if self.base_url and urlsplit(self.base_url).scheme not in {"http", "https"}:
+        if self.base_url and web.split_url(self.base_url).scheme not in {"http", "https"}:
             raise ConfigError.of(f"{self.base_url!r} is not an http(s) URL", where="--base-url")
         files, variants = self._describe(site)
         return publish_pages(apply_change(site, files, variants, self.change, now=self.now))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.host import process, simple_index
+from orchestrator.host import process, simple_index, web
 from orchestrator.host.redaction import masked, redactor
 from orchestrator.publish import trusted
 from orchestrator.publish.preflight import DestinationFiles
@@ -98,7 +98,7 @@ def not_a_destination(to: str) -> ConfigError:
 
 
 def _parse_url(url: str) -> UploadAddress:
-    parts = urlsplit(url)
+    parts = web.split_url(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise not_a_destination(url)
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

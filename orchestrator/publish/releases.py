@@ -7,7 +7,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
@@ -255,7 +255,7 @@ class ReleaseDestination:
 
     def _is_ours(self, url: str) -> bool:
         """Whether an address is on the API's server, or on that of uploads beside it."""
-        api, asked = urlsplit(self._settings.api), urlsplit(url)
+        api, asked = web.split_url(self._settings.api), web.split_url(url)
         uploads = f"uploads.{api.netloc.removeprefix('api.')}"
         return asked.scheme == api.scheme and asked.netloc in {api.netloc, uploads}
 

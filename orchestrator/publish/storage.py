@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.fsutil import copy_file, file_sha256, locked, remove_partial, replacing
+from orchestrator.fsutil import copy_file, file_sha256, locked, read_file, remove_partial, replacing
+from orchestrator.models.reading import LARGEST
 from orchestrator.store.remote import error_line
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class Folder:
         """See `Storage`."""
         with self._reported(name):
             try:
-                data = (self._root / name).read_bytes()
+                data = read_file(self._root / name, limit=LARGEST)
             except FileNotFoundError:
                 return None
         return data, hashlib.sha256(data).hexdigest()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from packaging.utils import NormalizedName, parse_wheel_filename
 
 from orchestrator.errors import BadWheelError, Problem, clipped
-from orchestrator.fsutil import copy_range
+from orchestrator.fsutil import copy_range, open_regular
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import LONGEST_NAME, WheelFilename
 from orchestrator.wheel.budget import Budget
@@ -480,7 +480,7 @@ def open_wheel(path: Path, filename: str = "") -> WheelArchive:
             may have (outside names, duplicates, links, encryption).
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise BadWheelError.of(f"cannot be opened: {error.strerror}", where=str(path)) from error
     try:

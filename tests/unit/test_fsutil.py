@@ -29,6 +29,7 @@ from orchestrator.fsutil import (
     making,
     open_beneath,
     read_beneath,
+    read_file,
     remove_partial,
     remove_tree,
     replacing,
@@ -739,6 +740,43 @@ def test_neither_pipes_nor_devices_are_opened(tree: Path) -> None:
         open_beneath(tree, "pipe")
     with pytest.raises(OSError, match="is not a regular file"):
         open_beneath(Path("/dev"), "null")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("pipe", "is not a regular file"),
+        ("to-pipe", "is not a regular file"),
+        ("/dev/zero", "is not a regular file"),
+        ("dir", "Is a directory"),
+        ("gone", "No such file"),
+        ("huge", "has more than 100 bytes"),
+    ],
+)
+def test_only_a_regular_file_is_read_and_no_more_than_the_limit(
+    tree: Path, name: str, why: str
+) -> None:
+    os.mkfifo(tree / "pipe")
+    (tree / "to-pipe").symlink_to("pipe")
+    (tree / "dir").mkdir(exist_ok=True)
+    with (tree / "huge").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+
+    with pytest.raises(OSError, match=why) as caught:
+        read_file(tree / name, limit=100)
+    assert caught.value.filename == str(tree / name)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100])
+def test_a_file_is_read_whole(tmp_path: Path, size: int) -> None:
+    (tmp_path / "file").write_bytes(b"x" * size)
+    (tmp_path / "link").symlink_to("file")
+
+    assert read_file(tmp_path / "link", limit=100) == b"x" * size
+
+
+def test_a_file_without_a_size_is_read_to_its_end() -> None:
+    assert read_file(Path("/proc/self/mountinfo")).endswith(b"\n")
 
 
 def test_a_directory_that_becomes_a_link_meanwhile_leads_nowhere(

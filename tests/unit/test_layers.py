@@ -537,3 +537,65 @@ def test_every_file_that_a_module_names_beside_itself_is_there() -> None:
     ]
 
     assert missing == []
+
+
+READERS = {
+    "models.reading": "parses JSON and TOML for all others",
+    # Files of this package, of the interpreter that runs it, or of /proc
+    "cli.github": "its own direct_url.json",
+    "ci.caller": "its own direct_url.json",
+    "cli.workspace": "tables of the package",
+    "containers.images": "a script of the package",
+    "cross.native_gcc": "scripts of the package",
+    "host.capacity": "/proc and /sys",
+    "host.emulation": "/proc",
+    "host.process_tree": "/proc",
+    "provision.toolchain": "the lock of the package",
+    "provision.zig": "the lock of the package",
+    "report.html_report": "templates of the package",
+    "run.cache_key": "the package's own modules",
+    # What this program has just written, or keeps in the user's cache
+    "containers.image_build": "layers that it makes",
+    "provision.cache_dir": "scripts of the package",
+    "provision.cross_gcc": "a list in the cache",
+    "provision.cuda": "programs and notes in the cache",
+    "provision.environments": "what uv has just written",
+    "provision.nvcc": "a profile that it has just unpacked",
+    "provision.relock": "the lock that uv has just written",
+    "cross.native_nvcc": "a program that it has just compiled",
+    "run.result_cache": "the log that the build of this run has written",
+    "run.last_result": "JSON of a value of its own",
+    # Tools of the locked toolchain, whose files its lock names by hash
+    "builders.direct_host": "METADATA of the locked pip",
+    "containers.pinned_images": "a table of the locked cibuildwheel",
+    "provision.toolchain_env": "files of the toolchain",
+    "wheel.policy": "auditwheel's policies",
+    # Certificates that the user has named
+    "publish.storage": "certificates that the user names",
+    "store.remote": "certificates that the user names",
+    # Bytes that are bounded already
+    "config.lines": "one quoted word of a file that was parsed",
+    "source.version_sources": "at most `_MAX_FILE` bytes; numbers stay as they are written",
+    "wheel.sbom": "a member, on the wheel's budget",
+}
+"""Modules that read a whole file, or parse JSON or TOML, without `fsutil` and `models.reading`."""
+
+
+def test_what_others_may_have_written_is_read_at_one_place() -> None:
+    parsers = {"json.loads", "json.load", "tomllib.loads", "tomllib.load"}
+    found = {
+        module.name
+        for module in MODULES.values()
+        if not within(module.name, PROGRAMS)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func) in parsers
+            or (
+                isinstance(node.func, ast.Attribute)
+                and node.func.attr in {"read_text", "read_bytes"}
+            )
+        )
+    }
+
+    assert found == READERS.keys()

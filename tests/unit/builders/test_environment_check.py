@@ -152,3 +152,8 @@ def test_a_package_that_was_locked_names_its_index(version: str, index: str) -> 
     failure = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), build)
     assert failure is not None
     assert failure.message.endswith(f"six 1.17.0 compiles (from {index})")
+
+
+@pytest.mark.parametrize("said", ["", "[" * 100_000, "null", '{"wrong": 1}', '{"python": []}'])
+def test_a_line_that_a_project_prints_is_no_answer(said: str) -> None:
+    assert hear_environment(ANSWER + said, cast("Any", job())) is None

@@ -157,6 +157,8 @@ BAD: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     ),
     "requirement": (MATRIX.replace('"src"', '"thing>=1"'), ("project.source", "not pinned")),
     "sdist": (MATRIX.replace('"src"', '"x-1.0.tar.gz"'), ("project.source", "there is no file")),
+    "no key": ('"\\q" = 1', ("matrix.toml", "not valid TOML")),
+    "deep": ("a = " + "[" * 50_000, ("matrix.toml", "not valid TOML")),
     "two things": (MATRIX + "[projct]\n[enviro]\n", ("projct: ", "enviro: ")),
 }
 
@@ -177,6 +179,9 @@ def test_a_bad_matrix(
     [
         ("[tool.x]\n", "no build backend"),
         ("[project\n", "not valid TOML"),
+        ("a = " + "[" * 50_000, "not valid TOML"),
+        ("a = " + "9" * 10_000, "not valid TOML"),
+        (".".join("a" * 1_000_000) + " = 1", "not valid TOML"),
         ('[project]\nname = "x"\ndynamic = ["version"]\n', "set version.base"),
         ('[project]\nname = "x"\nversion = "latest"\n', "is not a PEP 440 version"),
     ],
@@ -213,6 +218,55 @@ def test_no_matrix(cli: Cli, arguments: tuple[str, ...]) -> None:
 )
 def test_bad_arguments(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
     check_refused(cli(*arguments), ExitCode.CONFIG, message)
+
+
+NOT_FILES = {
+    "matrix": ("plan", "--matrix={}"),
+    "explain": ("explain", IDS[0], "--matrix={}"),
+    "plan of a build": ("build", "--plan={}", "--job=a"),
+    "plan of collect": ("collect", "dist", "--plan={}"),
+    "results of a report": ("report", "{}"),
+    "results of rebuild": ("rebuild", IDS[0], "--from={}"),
+}
+
+
+@pytest.mark.parametrize("arguments", NOT_FILES.values(), ids=NOT_FILES.keys())
+def test_an_argument_that_never_ends(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """Neither a pipe nor a device is opened, and the error names it."""
+    (cli.root / "dist").mkdir()
+    os.mkfifo(cli.root / "pipe")
+    (cli.root / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        said = cli(*(each.format(name) for each in arguments))
+        check_refused(said, ExitCode.CONFIG, name, "is not a regular file")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zero", "huge"])
+@pytest.mark.parametrize(
+    "name", ["src/pyproject.toml", "src/PKG-INFO", "torch.toml", "src/VERSION"]
+)
+def test_a_file_that_never_ends_in_a_tree_of_others(cli: Cli, name: str, kind: str) -> None:
+    more = {
+        "torch.toml": ("[axes]", '[compat]\nfile = "torch.toml"\n[axes]\ntorch = ["2.8"]'),
+        "src/VERSION": ("[version]", '[version]\nbase = "file:VERSION"'),
+    }
+    cli.write(MATRIX.replace(*more.get(name, ("", ""))))
+    place = cli.root / name
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "zero":
+        place.symlink_to("/dev/zero")
+    else:
+        with place.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+
+    said = cli("plan")
+
+    if name == "src/PKG-INFO" and kind != "huge":
+        assert said.code == ExitCode.OK  # nothing that an unpacked sdist has, and not opened
+    else:
+        check_refused(said, ExitCode.CONFIG, place.name)
 
 
 @pytest.mark.parametrize("command", [("plan",), ("plan", "--format=ids"), ("build",)])

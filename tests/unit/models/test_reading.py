@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.reading import LIMITS, LONGEST_TEXT, json_value, parse, read_json
+from orchestrator.models.reading import (
+    LIMITS,
+    LONGEST_TEXT,
+    json_value,
+    load_json,
+    parse,
+    read_json,
+    toml_value,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,38 @@ NO_DOCUMENTS = (
 def test_what_is_no_document_is_an_error_that_names_the_file(data: bytes) -> None:
     with pytest.raises(ConfigError, match=r"^f: "):
         read_json(Outer, data, where="f")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff",
+        b"a = [" * 50_000,
+        b"a = " + b"{a=" * 50_000,
+        b"a = " + b"9" * 10_000,
+        b".".join([b"a"] * 1_000_000) + b" = 1",
+        b" . ".join([b"'a'"] * 200) + b" = 1",
+        b"[" + b".".join([b'"a"'] * 200) + b"]",
+        b"x = {" + b".".join([rb'"\""'] * 200) + b" = 1}",
+        b"a = 2020-02-31",
+    ],
+    ids=lambda data: f"{data[:6]!r}",
+)
+def test_what_is_no_toml_is_an_error_that_names_the_file(data: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^f: not valid TOML: "):
+        toml_value(data, where="f")
+
+
+def test_a_text_may_have_any_number_of_dots() -> None:
+    text = f'a.b."c.d" = "{"x. " * 1000}"\nv = "{"1." * 1000}"'
+    assert toml_value(text, where="f")["a"]["b"]["c.d"].startswith("x. x.")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "gone", "."):
+        with pytest.raises(ConfigError, match=rf"^{re.escape(str(tmp_path / name))}: "):
+            load_json(Outer, tmp_path / name)
 
 
 def test_a_document_that_is_too_large_is_not_read() -> None:

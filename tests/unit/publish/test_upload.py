@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -128,8 +129,9 @@ def test_another_file_is_refused_with_both_hashes() -> None:
 def test_an_attestation_is_of_its_wheel_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "demo-1.0-py3-none-any.whl"
     nonsense = tmp_path / f"{path.name}.publish.attestation"
-    statements = (f'{{"envelope": {{"statement": "{text}"}}}}' for text in ("x", "e30="))
-    for text in ("", "[]", *statements):
+    deep = base64.b64encode(b"[" * 100_000).decode()
+    statements = (f'{{"envelope": {{"statement": "{text}"}}}}' for text in ("x", "e30=", deep))
+    for text in ("", "[]", "[" * 100_000, *statements):
         nonsense.write_text(text)
         assert "is not an attestation" in check_attestation(nonsense, OURS)
     (tmp_path / "demo-1.0-py3-none-any.whl2.attestation").write_text("")

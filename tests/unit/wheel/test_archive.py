@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def test_file_name_is_taken_apart() -> None:
 def test_other_file_names_are_refused(name: str) -> None:
     with pytest.raises(BadWheelError, match=r"whl|wheel"):
         WheelName.parse(name)
+
+
+def test_neither_pipes_nor_devices_are_wheels(spec: WheelSpec, tmp_path: Path) -> None:
+    (tmp_path / "device").mkdir()
+    for path in (tmp_path / spec.filename, tmp_path / "device" / spec.filename):
+        os.mkfifo(path) if path.parent == tmp_path else path.symlink_to("/dev/zero")
+        with pytest.raises(BadWheelError, match="cannot be opened: is not a regular file"):
+            open_wheel(path)
 
 
 def test_opens_a_wheel(spec: WheelSpec, tmp_path: Path) -> None:
