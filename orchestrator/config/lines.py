@@ -28,6 +28,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_WHOLE = frozenset({"", "matrix.toml"})
+"""Where a problem is that concerns the whole file."""
+
 _SEGMENT = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -41,10 +44,9 @@ def line_numbers(text: str) -> Mapping[str, int]:
 
 def with_lines(error: ConfigError, text: str, *, file: str) -> ConfigError:
     """Return an error with file and line before each dotted path; ``text`` is the file's text."""
-    try:
-        lines = line_numbers(text)
-    except (IndexError, KeyError, ValueError, RecursionError):  # text that tomllib refuses as well
-        return error
+    # A file that is no TOML has no paths, and no lines that could be found.
+    inside = any(each.where not in _WHOLE for each in error.problems)
+    lines = line_numbers(text) if inside else {}
     return ConfigError(*(replace(each, where=_place(each, lines, file)) for each in error.problems))
 
 
@@ -61,7 +63,7 @@ def line_of(path: str, lines: Mapping[str, int]) -> int | None:
 
 
 def _place(problem: Problem, lines: Mapping[str, int], file: str) -> str:
-    if problem.where in {"", "matrix.toml"}:
+    if problem.where in _WHOLE:
         return file
     line = line_of(problem.where, lines)
     if line is None:

@@ -122,9 +122,7 @@ def links_of(page: str, network: HostNetwork) -> tuple[IndexFile, ...]:
 
 def links_in(file: Path) -> tuple[IndexFile, ...]:
     """Return the files that a page of this host links to (PEP 503)."""
-    links = _Links(file.as_uri())
-    links.feed(read_file(file, limit=web.LIMIT).decode("utf-8", "replace"))
-    return tuple(links.files)
+    return _Links.of(file.as_uri(), read_file(file, limit=web.LIMIT), shown=str(file))
 
 
 def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
@@ -149,9 +147,7 @@ def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
 
 def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
     if "json" not in answer.kind:
-        links = _Links(answer.url)
-        links.feed(answer.body.decode("utf-8", "replace"))
-        return tuple(links.files)
+        return _Links.of(answer.url, answer.body, shown=shown)
     try:
         return tuple(
             IndexFile(
@@ -191,6 +187,17 @@ class _Links(HTMLParser):
         super().__init__()
         self.files: list[IndexFile] = []
         self._base = base
+
+    @classmethod
+    def of(cls, base: str, page: bytes, *, shown: str) -> tuple[IndexFile, ...]:
+        """Return the files of a page; raises EnvironmentProblemError."""
+        links = cls(base)
+        try:
+            links.feed(page.decode("utf-8", "replace"))
+        except AssertionError as error:  # older parsers raise it for an odd declaration
+            what = f"answers with HTML that cannot be read: {error}"
+            raise EnvironmentProblemError.of(what, where=shown) from None
+        return tuple(links.files)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":

@@ -158,6 +158,7 @@ BAD: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "requirement": (MATRIX.replace('"src"', '"thing>=1"'), ("project.source", "not pinned")),
     "sdist": (MATRIX.replace('"src"', '"x-1.0.tar.gz"'), ("project.source", "there is no file")),
     "no key": ('"\\q" = 1', ("matrix.toml", "not valid TOML")),
+    "no end": ('x = {{ A = "{{b}}" }}\n', ("matrix.toml", "not valid TOML")),
     "deep": ("a = " + "[" * 50_000, ("matrix.toml", "not valid TOML")),
     "two things": (MATRIX + "[projct]\n[enviro]\n", ("projct: ", "enviro: ")),
 }

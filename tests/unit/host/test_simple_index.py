@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_a_link_that_is_no_url_is_no_file(
     assert [each.name for each in found] == ["good-1.0.tar.gz"]
     (tmp_path / "page.html").write_text(page)
     assert [each.name for each in links_in(tmp_path / "page.html")] == ["good-1.0.tar.gz"]
+
+
+def test_a_declaration_that_no_parser_knows_is_an_error_or_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for text in (b"<![[a]]DOCTYPE html>", b"<![x[a]]>", b"<!-", b"<?", b"<!doctype"):
+        with contextlib.suppress(EnvironmentProblemError):
+            assert files(monkeypatch, text, "text/html") == ()
 
 
 @pytest.mark.parametrize("url", ["http://[x", "https://[::1", "http://\u2100/"])

@@ -1,0 +1,541 @@
+# ruff: noqa: PLC0415 - what is imported late is what atheris instruments
+"""What is fuzzed: for each kind of document its readers, and seeds.
+
+A target raises for everything but the error that its reader promises.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+WHEEL = "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"
+
+
+def _folder() -> Path:
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    return Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+
+
+def elf_target() -> Callable[[bytes], None]:
+    from orchestrator.wheel import elf
+
+    def target(data: bytes) -> None:
+        try:
+            elf.parse(data)
+        except elf.MalformedElfError:
+            return
+
+    return target
+
+
+def content_target() -> Callable[[bytes], None]:
+    import zipfile
+
+    from orchestrator.wheel import Policies, verify
+    from tests.auditor import load_policies
+
+    policies: Policies = load_policies()
+    path = _folder() / WHEEL
+
+    def target(data: bytes) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("demo/x.so", data)
+            archive.writestr("demo/x.libs/y.so", data[::-1])
+            archive.writestr("demo-1.0.dist-info/RECORD", data[:64])
+        # The zip file is sound, so nothing at all may be raised.
+        verify(path, policies)
+
+    return target
+
+
+def wheel_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import BadWheelError
+    from orchestrator.wheel import Policies, report, retag, verify
+
+    policies = Policies({})
+    folder = _folder()
+    path = folder / WHEEL
+
+    def target(data: bytes) -> None:
+        path.write_bytes(data)
+        for use in (report, verify):
+            try:
+                use(path, policies)
+            except BadWheelError:
+                return
+        try:
+            retag(path, dest_dir=folder / "new", build_tag="7")
+        except BadWheelError:
+            return
+
+    return target
+
+
+def texts_target() -> Callable[[bytes], None]:
+    import zipfile
+
+    from orchestrator.errors import BadWheelError
+    from orchestrator.models.platforms import Arch, Libc
+    from orchestrator.wheel import Expected, Policies, compare, retag, verify
+
+    policies = Policies({})
+    folder = _folder()
+    path, other = folder / WHEEL, folder / "other" / WHEEL
+    other.parent.mkdir()
+    want = Expected(
+        name="demo",
+        version="1.0",
+        build_tag="",
+        python="cp312",
+        libc=Libc.MANYLINUX,
+        arch=Arch.X86_64,
+        pins=("torch==2.8.0",),
+    )
+
+    def write(place: Path, texts: list[bytes]) -> None:
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            names = ("METADATA", "WHEEL", "RECORD", "sboms/a.cdx.json", "licenses/LICENSE")
+            for name, text in zip(names, texts, strict=False):
+                archive.writestr(f"demo-1.0.dist-info/{name}", text)
+
+    def target(data: bytes) -> None:
+        texts = [*data.split(b"\xff")[:5], *[b""] * 5][:5]
+        write(path, texts)
+        write(other, texts[::-1])
+        # The zip file is sound: what its texts say is findings.
+        verify(path, policies, expected=want)
+        for use in (
+            lambda: compare(path, other),
+            lambda: retag(
+                path, dest_dir=folder / "new", version="2", pins=want.pins, add_sbom=True
+            ),
+        ):
+            try:
+                use()
+            except BadWheelError:
+                continue
+
+    return target
+
+
+def names_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import BadWheelError
+    from orchestrator.wheel import Policies, retag, verify
+    from tests.rawzip import Entry, write
+
+    policies = Policies({})
+    folder = _folder()
+    path = folder / WHEEL
+
+    def target(data: bytes) -> None:
+        names = [b"demo-1.0.dist-info/WHEEL", *data.split(b"\n")]
+        path.write_bytes(write([Entry(name=name[: 1 << 15], content=b"") for name in names]))
+        try:
+            verify(path, policies)
+            retag(path, dest_dir=folder / "new", version="2", add_sbom=True)
+        except BadWheelError:
+            return
+
+    return target
+
+
+def record_target() -> Callable[[bytes], None]:
+    import hashlib
+
+    from orchestrator.models.target import BackendName, Digest
+    from orchestrator.store.result_record import UnreadableRecordError, pack, unpack
+
+    address = Digest("0" * 64)
+
+    def target(data: bytes) -> None:
+        try:
+            # Whoever writes a record can also compute its checksum.
+            whole = hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+            pack(unpack(whole, address).record)
+        except UnreadableRecordError:
+            return
+
+    return target
+
+
+def plan_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import ConfigError
+    from orchestrator.report.schemas import read_plan
+
+    def target(data: bytes) -> None:
+        try:
+            read_plan(data, where="plan.json")
+        except ConfigError:
+            return
+
+    return target
+
+
+def results_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import ConfigError
+    from orchestrator.report import markdown
+    from orchestrator.report.results import NAME, read, read_each
+    from orchestrator.report.schemas import read_results
+
+    folder = _folder()
+
+    def target(data: bytes) -> None:
+        (folder / NAME).write_bytes(data)
+        try:
+            read_each(data, where=NAME)
+            read(folder)
+            markdown.render(read_results(data, where=NAME), limit=1 << 16)
+        except ConfigError:
+            return
+
+    return target
+
+
+def site_target() -> Callable[[bytes], None]:
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.publish.index_site import dumps, loads
+    from orchestrator.publish.pages import pages
+
+    def target(data: bytes) -> None:
+        try:
+            site = loads(data, where="site.json")
+            dumps(site)
+            pages(site)
+        except OrchestratorError:
+            return
+
+    return target
+
+
+def artefact_target() -> Callable[[bytes], None]:
+    """What a job hands on reaches ``dist`` as it was, or not at all, and nothing else is written."""
+    import json
+    import shutil
+
+    from orchestrator.ci.artefacts import find_artefacts
+    from orchestrator.ci.collect import collect
+    from orchestrator.fsutil import file_sha256
+    from orchestrator.report.schemas import read_plan
+    from tests.unit.ci import test_collect as jobs
+
+    folder = _folder()
+    plan = read_plan(json.dumps(jobs.plan(*map(jobs.planned, jobs.IDS))), where="plan.json")
+    place, output = folder / "jobs" / "x", folder / "dist"
+    place.mkdir(parents=True)
+    wheels = {jobs.name_of(each): jobs.contents(each) for each in jobs.IDS}
+    for name, data in wheels.items():
+        (place / name).write_bytes(data)
+    there = {*folder.rglob("*"), output, place / "results.json"}
+
+    def target(data: bytes) -> None:
+        (place / "results.json").write_bytes(data)
+        found, _ = find_artefacts([folder / "jobs"], output=output)
+        collected = collect(plan, found, output)
+        json.dumps(collected.document)
+        for each in collected.document["results"]:
+            if each["wheel"] is not None:
+                assert file_sha256(output / each["wheel"]["filename"]) == each["wheel"]["sha256"]
+        strange = {path for path in folder.rglob("*") if path.parent != output} - there
+        assert not strange, strange
+        shutil.rmtree(output)
+
+    return target
+
+
+def artefact_seeds() -> Iterator[bytes]:
+    import json
+
+    from tests import reports
+    from tests.unit.ci import test_collect as jobs
+
+    run = reports.run("r1", reports.BEGAN)
+    for make in (jobs.good, jobs.failed):
+        results = [make(each) | {"run": "r1"} for each in jobs.IDS]
+        yield json.dumps(reports.document(*results, runs=(run,))).encode()
+
+
+def sdist_target() -> Callable[[bytes], None]:
+    """A tar file is unpacked below its directory, or not at all."""
+    import gzip
+    import shutil
+
+    from orchestrator.errors import SourceError
+    from orchestrator.source import unpack
+
+    unpack.MOST_BYTES = 1 << 24
+    folder = _folder()
+    archive, dest = folder / "demo-1.0.tar.gz", folder / "in" / "made"
+    dest.parent.mkdir()
+
+    def target(data: bytes) -> None:
+        archive.write_bytes(gzip.compress(_checked_tar(data), compresslevel=1))
+        try:
+            unpack.unpack(archive, dest)
+        except SourceError:
+            pass
+        else:
+            for path in dest.rglob("*"):
+                assert not path.is_symlink() or path.resolve().is_relative_to(dest), path
+                assert path.is_symlink() or path.lstat().st_mode & 0o7000 == 0
+        assert {each.name for each in folder.iterdir()} == {"in", archive.name}
+        assert {each.name for each in dest.parent.iterdir()} <= {"made"}
+        shutil.rmtree(dest, ignore_errors=True)
+
+    return target
+
+
+def _checked_tar(data: bytes) -> bytes:
+    """Correct the checksum of each block that has been a header."""
+    made = bytearray(data)
+    for at in range(0, len(made) - 511, 512):
+        if made[at + 257 : at + 262] == b"ustar":
+            made[at + 148 : at + 156] = b" " * 8
+            made[at + 148 : at + 156] = b"%06o\0 " % sum(made[at : at + 512])
+    return bytes(made)
+
+
+def sdist_seeds() -> Iterator[bytes]:
+    import io
+    import tarfile
+
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as bundle:
+            for name, kind in (
+                ("demo-1.0", tarfile.DIRTYPE),
+                ("demo-1.0/a", tarfile.REGTYPE),
+                ("demo-1.0/link", tarfile.SYMTYPE),
+                ("demo-1.0/same", tarfile.LNKTYPE),
+                ("demo-1.0/" + "long/" * (8 if form == tarfile.USTAR_FORMAT else 40) + "b", b"0"),
+            ):
+                info = tarfile.TarInfo(name)
+                info.type, info.size, info.mtime = kind, 3 * (kind == b"0"), 1e9 + 0.5
+                info.linkname = {b"2": "a", b"1": "demo-1.0/a"}.get(kind, "")
+                bundle.addfile(info, io.BytesIO(b"abc"))
+        yield out.getvalue()
+
+
+def source_target() -> Callable[[bytes], None]:
+    """A tree with this pyproject.toml, PKG-INFO and setup.cfg is planned, or refused."""
+    from orchestrator.errors import SourceError
+    from orchestrator.source import locate, own_options, scm
+
+    folder = _folder()
+    (folder / "setup.py").write_text("")
+
+    def target(data: bytes) -> None:
+        names = ("pyproject.toml", "PKG-INFO", "setup.cfg")
+        for name, text in zip(names, [*data.split(b"\xff"), b"", b""], strict=False):
+            (folder / name).write_bytes(text)
+        for ask in (
+            lambda: locate.locate(str(folder), base=folder),
+            lambda: own_options.own_options(folder),
+            lambda: scm.options(scm._configured(locate.read_toml(folder, names[0])), where=""),
+        ):
+            try:
+                ask()
+            except SourceError:
+                continue
+
+    return target
+
+
+def source_seeds() -> Iterator[bytes]:
+    from tests.conftest import REPOSITORY
+
+    own = (
+        b'[project]\nname = "demo"\nversion = "1.0"\n[build-system]\nrequires = ["a>1"]\n'
+        b'[tool.setuptools_scm]\nversion_scheme = "post-release"\nroot = ".."\n'
+        b"git_describe_command = \"git describe --match 'v*'\"\n"
+        b'[tool.cibuildwheel]\ntest-sources = "a b"\n[tool.cibuildwheel.linux]\n'
+        b'dependency-versions = {file = "c.txt"}\n[[tool.cibuildwheel.overrides]]\nselect = "*"\n'
+    )
+    info = b"Metadata-Version: 2.2\nName: demo\nVersion: 1.0\nDynamic: Requires-Dist\n\nbody\n"
+    yield own + b"\xff" + info + b"\xff[metadata]\nname = demo\n"
+    for path in [REPOSITORY / "pyproject.toml", *(REPOSITORY / "examples").rglob("pyproject.toml")]:
+        yield path.read_bytes() + b"\xff" + info
+
+
+def matrix_target() -> Callable[[bytes], None]:
+    from orchestrator.cli.workspace import builder_facts
+    from orchestrator.config.lines import with_lines
+    from orchestrator.config.load import examine
+    from orchestrator.errors import ConfigError
+
+    facts = builder_facts()
+
+    def target(data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        try:
+            loaded = examine(data, facts=facts)
+        except ConfigError as error:
+            str(with_lines(error, text, file="matrix.toml"))
+        else:
+            str(with_lines(ConfigError(*loaded.problems), text, file="matrix.toml"))
+
+    return target
+
+
+def matrix_seeds() -> Iterator[bytes]:
+    from tests.conftest import REPOSITORY
+
+    for path in [*REPOSITORY.rglob("matrix*.toml")]:
+        if ".venv" not in path.parts:
+            yield path.read_bytes()
+
+
+def page_target() -> Callable[[bytes], None]:
+    """A page of an index is files, or an error."""
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.host import simple_index
+    from orchestrator.host.web import HttpResponse
+
+    url = "https://host/simple/demo/"
+
+    def target(data: bytes) -> None:
+        for kind in ("text/html", "application/vnd.pypi.simple.v1+json"):
+            answer = HttpResponse(status=200, reason="", kind=kind, url=url, body=data)
+            answer.document()
+            try:
+                simple_index._files(answer, url)
+            except OrchestratorError:
+                continue
+
+    return target
+
+
+def page_seeds() -> Iterator[bytes]:
+    yield b"""<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.1">
+<base href="https://files/x/"></head><body>
+<a href="../../demo-1.0.tar.gz#sha256=%s" data-yanked="old" data-requires-python="&gt;=3.9">demo</a>
+<a href="demo-1.0-py3-none-any.whl" data-core-metadata="sha256=a">w</a></body></html>""" % (
+        b"a" * 64
+    )
+    yield (
+        b'{"meta": {"api-version": "1.1"}, "name": "demo", "files": [{"filename": "d.tar.gz",'
+        b'"url": "https://x/d.tar.gz", "hashes": {"sha256": "00"}, "size": 5, "yanked": false},'
+        b'{"filename": "b", "url": "b", "hashes": {}, "yanked": "old"}]}'
+    )
+
+
+def installed_texts() -> Iterator[bytes]:
+    """METADATA, WHEEL, RECORD, a bill of materials and a licence of what is installed here."""
+    import sysconfig
+
+    for info in sorted(Path(sysconfig.get_path("purelib")).glob("*.dist-info")):
+        bills = sorted((info / "sboms").glob("*.json"))
+        files = [info / "METADATA", info / "WHEEL", info / "RECORD", *bills[:1]]
+        texts = [file.read_bytes() for file in files if file.is_file()]
+        if len(texts) >= 3 and sum(map(len, texts)) < 1 << 15:
+            yield b"\xff".join(texts)
+
+
+MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "artefact": artefact_seeds,
+    "sdist": sdist_seeds,
+    "source": source_seeds,
+    "matrix": matrix_seeds,
+    "page": page_seeds,
+}
+
+TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
+    "artefact": artefact_target,
+    "sdist": sdist_target,
+    "source": source_target,
+    "matrix": matrix_target,
+    "page": page_target,
+    "record": record_target,
+    "plan": plan_target,
+    "results": results_target,
+    "site": site_target,
+    "elf": elf_target,
+    "wheel": wheel_target,
+    "content": content_target,
+    "texts": texts_target,
+    "names": names_target,
+}
+
+
+def seeds(kind: str) -> Iterator[bytes]:
+    from tests.property.test_wheel import SAMPLES, sample_wheel
+
+    if kind in MORE_SEEDS:
+        yield from MORE_SEEDS[kind]()
+        return
+    if kind == "texts":
+        from tests.wheelmaker import WheelSpec
+
+        yield from installed_texts()
+
+        bill = (
+            b'{"bomFormat": "CycloneDX", "metadata": {"component": {"purl": "pkg:pypi/demo@1.0"}}}'
+        )
+        files = WheelSpec().files()
+        info = WheelSpec().dist_info
+        record = b"demo/x.py,sha256=x,1\n"
+        yield b"\xff".join([files[f"{info}/METADATA"], files[f"{info}/WHEEL"], record, bill, b"x"])
+        return
+    if kind == "names":
+        yield b"demo/x.py\ndemo/x.libs/libz-0123abcd.so.1\ndemo-1.0.data/scripts/tool\na/b/"
+        return
+    if kind in {"record", "plan", "results", "site"}:
+        yield from documents(kind)
+        return
+    if kind != "wheel":
+        yield from SAMPLES
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield sample_wheel(Path(folder)).read_bytes()
+
+
+def documents(kind: str) -> Iterator[bytes]:
+    from datetime import UTC, datetime
+
+    from orchestrator.models.wheel import Finding
+    from orchestrator.models.target import BackendName, Digest
+    from orchestrator.models.untrusted import FileMode, RelativePath
+    from orchestrator.publish.index_site import File, Site, SubIndex, dumps
+    from orchestrator.report import serialize
+    from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict, pack
+    from tests.unit.report import test_document_compat as made
+
+    blob = Blob(sha256=Digest("1" * 64), size=7)
+    findings = (Finding(rule="twine", message="no text"),)
+    record = Record(
+        address=Digest("0" * 64),
+        target_id=made.TARGET.id,
+        document={"request": {"env": [["A", "b"]]}, "place": {}},
+        sources=blob,
+        backend=BackendName.DIRECT,
+        reason="it is there",
+        duration=1.0,
+        tested=("cp313",),
+        compiled=made.BUILT.compiled,
+        log=blob,
+        wheel=made.WHEEL,
+        verdicts=(VerifyVerdict(demands=Digest("2" * 64), findings=findings),),
+        said=findings,
+        outputs=(OutputFile(path=RelativePath("a/b.so"), mode=FileMode(0o755), blob=blob),),
+    )
+    file = File(
+        filename=WHEEL,
+        project="demo",
+        version="1.0",
+        sha256="0" * 64,
+        size=1,
+        requires_python=">=3.9",
+        uploaded=datetime(2026, 1, 1, tzinfo=UTC),
+        metadata="1" * 64,
+        cells=(("cp312", "x"),),
+    )
+    variant = SubIndex(path="cu126/torch-2.8", values=(("cuda", "12.6"),))
+    site = Site(files=(file,), variants=(variant,), aliases=(("a", "cuda"),), published=(("", ""),))
+    folder = _folder()
+    yield {
+        "record": lambda: pack(record).partition(b"\n")[2],
+        "plan": lambda: serialize.dumps(made.of_plan(folder)).encode(),
+        "results": lambda: serialize.dumps(made.of_results(folder)).encode(),
+        "site": lambda: dumps(site),
+    }[kind]()
