@@ -200,17 +200,21 @@ def loads(data: bytes, *, where: str) -> Site:
         site = _SITE.validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise EnvironmentProblemError.of(
-            f"not a site's document: {place}: {first['msg']}",
-            where=where,
-            hint="give --output a new directory, or restore the file",
-        ) from None
+        raise _damaged(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", where) from None
     if site.schema != SCHEMA:
         raise EnvironmentProblemError.of(
             f"schema {site.schema}; this program knows {SCHEMA}", where=where
         )
+    known = {variant.path for variant in site.variants}
+    for file in site.files:
+        if unknown := {path for _, path in file.cells} - known:
+            raise _damaged(f"{file.filename} is in no such variant: {min(unknown)!r}", where)
     return site
+
+
+def _damaged(why: str, where: str) -> EnvironmentProblemError:
+    hint = "give --output a new directory, or restore the file"
+    return EnvironmentProblemError.of(f"not a site's document: {why}", where=where, hint=hint)
 
 
 def dumps(site: Site) -> bytes:

@@ -144,7 +144,7 @@ def names_target() -> Callable[[bytes], None]:
 def record_target() -> Callable[[bytes], None]:
     import hashlib
 
-    from orchestrator.models.target import BackendName, Digest
+    from orchestrator.models.target import Digest
     from orchestrator.store.result_record import UnreadableRecordError, pack, unpack
 
     address = Digest("0" * 64)
@@ -210,7 +210,7 @@ def site_target() -> Callable[[bytes], None]:
 
 
 def artefact_target() -> Callable[[bytes], None]:
-    """What a job hands on reaches ``dist`` as it was, or not at all, and nothing else is written."""
+    """What a job hands on reaches ``dist`` unchanged or not at all; nothing else is written."""
     import json
     import shutil
 
@@ -493,9 +493,9 @@ def seeds(kind: str) -> Iterator[bytes]:
 def documents(kind: str) -> Iterator[bytes]:
     from datetime import UTC, datetime
 
-    from orchestrator.models.wheel import Finding
     from orchestrator.models.target import BackendName, Digest
     from orchestrator.models.untrusted import FileMode, RelativePath
+    from orchestrator.models.wheel import Finding
     from orchestrator.publish.index_site import File, Site, SubIndex, dumps
     from orchestrator.report import serialize
     from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict, pack
