@@ -152,7 +152,12 @@ class _ZigSteps(BuildSteps):
         python = backend.direct.pythons[self.target.python]
         self.interpreter, self.headers = python.interpreter, python.include_dirs
         self._zig = backend.zig
-        self._cross = CrossBuild(arch=self.target.arch, here=host_arch(), own=job.scratch / "zig")
+        self._cross = CrossBuild(
+            arch=self.target.arch,
+            here=host_arch(),
+            own=job.scratch / "zig",
+            cuda=dict(job.compilers.env).get("CUDA_HOME", ""),
+        )
         self._heard: list[tuple[LogReason, Mapping[str, str]]] = []
 
     def open_place(self) -> Place:
@@ -229,7 +234,6 @@ class _CrossSteps(_ZigSteps):
     def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
         super().__init__(backend, job)
         self._gcc = backend.gcc
-        self._cuda = dict(job.compilers.env).get("CUDA_HOME", "")
         self._containers = backend.containers
         self._imported = backend.imported
         self._facts: dict[str, str] = {}
@@ -243,12 +247,13 @@ class _CrossSteps(_ZigSteps):
             plain = self.plain_driver(self.target.arch, self.target.compiling.baseline)
         else:
             plain = driver.gcc_driver(self.target.arch, self._gcc)
+        cuda = self._cross.cuda
         own = {str(self.interpreter.include), str(self.interpreter.path.parent.parent / "lib")}
         own |= {str(folder) for folder in self.headers}
         foreign = replace(
             plain,
             first=(*plain.first, f"-I{self._cross.python / 'include'}"),
-            link=(*plain.link, *((f"-L{self._cuda}/lib",) if self._cuda else ())),
+            link=(*plain.link, *((f"-L{cuda}/lib",) if cuda else ())),
             drop_below=(*_HOST_PLACES, *sorted(own)),
         )
         self.make_driver(self._cross.programs, foreign)
@@ -277,7 +282,7 @@ class _CrossSteps(_ZigSteps):
 
     def python_env(self, env: Mapping[str, str]) -> dict[str, str]:
         self._cross.write_files(self._facts["suffix"], self._facts["flags"])
-        return {**env, **self._cross.variables(self._cuda)}
+        return {**env, **self._cross.variables()}
 
     def for_hooks(self) -> dict[str, object]:
         """Have the hooks take this machine for the target's."""

@@ -19,6 +19,7 @@ from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import CompilerKind
 from orchestrator.provision.cache_dir import DRIVERS
+from orchestrator.provision.cross_gcc import BINUTILS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -165,7 +166,7 @@ def zig_driver(arch: Arch, glibc: str, paths: ZigPaths, *, native: bool = False)
 def gcc_driver(arch: Arch, gcc: CrossGcc) -> Driver:
     """Return the driver of a cross build by gcc, with the libraries that came with it."""
     programs = {"cc": gcc.gcc, "c++": gcc.gxx}
-    for name in ("ar", "ranlib", "ld"):
+    for name in ("ld", *BINUTILS):
         programs[name] = gcc.gcc.with_name(f"{arch.facts.triplet}-{name}")
     return Driver(
         compiler=CompilerKind.GCC,

@@ -34,11 +34,15 @@ def compilers(arch: Arch) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossBuild:
-    """A build on the machine ``here`` for the machine ``arch``; all files are in ``own``."""
+    """A build on the machine ``here`` for the machine ``arch``; all files are in ``own``.
+
+    ``cuda`` is the CUDA toolkit, if any.
+    """
 
     arch: Arch
     here: Arch
     own: Path
+    cuda: str = ""
 
     @property
     def programs(self) -> Path:
@@ -83,12 +87,8 @@ class CrossBuild:
         self._python_config.chmod(0o755)
         self._no_packages.mkdir(exist_ok=True)
 
-    def variables(self, cuda: str = "") -> dict[str, str]:
-        """Return the variables of the build besides those of `compilers`.
-
-        Args:
-            cuda: the CUDA toolkit; empty for none.
-        """
+    def variables(self) -> dict[str, str]:
+        """Return the variables of the build besides those of `compilers`."""
         here = {name: str(self.programs_here / name) for name in ("cc", "c++", "ar")}
         return {
             "CMAKE_TOOLCHAIN_FILE": str(self.toolchain_file),
@@ -99,13 +99,13 @@ class CrossBuild:
             "CXX_FOR_BUILD": here["c++"],
             "AR_FOR_BUILD": here["ar"],
             **self._rust(here),
-            **(self._nvcc(cuda) if cuda else {}),
+            **(self._nvcc() if self.cuda else {}),
         }
 
-    def _nvcc(self, cuda: str) -> dict[str, str]:
+    def _nvcc(self) -> dict[str, str]:
         """Return the variables of nvcc, and of CMake about it."""
         host = str(self.programs / "g++")
-        return {"CUDACXX": f"{cuda}/bin/nvcc", "CUDAHOSTCXX": host, "NVCC_CCBIN": host}
+        return {"CUDACXX": f"{self.cuda}/bin/nvcc", "CUDAHOSTCXX": host, "NVCC_CCBIN": host}
 
     def _rust(self, here: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of cargo, of the crate `cc`, and of PyO3."""
@@ -147,7 +147,7 @@ class CrossBuild:
             "CMAKE_CXX_COMPILER": tool(self.arch, "g++"),
             "CMAKE_AR": str(self.programs / tool(self.arch, "ar")),
             "CMAKE_RANLIB": str(self.programs / "ranlib"),
-            "CMAKE_FIND_ROOT_PATH": str(self.python),
+            "CMAKE_FIND_ROOT_PATH": ";".join(filter(None, (str(self.python), self.cuda))),
             "CMAKE_FIND_ROOT_PATH_MODE_PROGRAM": "NEVER",
             "CMAKE_FIND_ROOT_PATH_MODE_LIBRARY": "ONLY",
             "CMAKE_FIND_ROOT_PATH_MODE_INCLUDE": "ONLY",

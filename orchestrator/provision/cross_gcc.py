@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 MOUNTED = Path("/opt/orchestrator-native/gcc")
 """Where a container finds it."""
 
-_KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold", "ar", "ranlib")
-"""The compilers, and the programs that they start; the last two are for cross builds."""
+BINUTILS = ("ar", "ranlib", "nm", "strip", "objcopy")
+"""What build systems call in a cross build besides the compilers and the linker."""
+
+_KEPT = ("gcc", "g++", "as", "ld", "ld.bfd", "ld.gold", *BINUTILS)
+"""The compilers, the programs that they start, and those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

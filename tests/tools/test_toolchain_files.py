@@ -40,6 +40,15 @@ def test_every_build_system_is_told_of_every_architecture(arch: Arch) -> None:
     assert told.hooks("m", ".so")["_PYTHON_HOST_PLATFORM"] == f"linux-{arch}"
 
 
+def test_nvcc_and_cmake_are_told_of_cuda() -> None:
+    told = CrossBuild(arch=Arch.AARCH64, here=Arch.X86_64, own=Path("/own"), cuda="/cuda")
+    assert 'set(CMAKE_FIND_ROOT_PATH "/own/python;/cuda")' in told.cmake()
+    variables = told.variables()
+    assert variables["CUDACXX"] == "/cuda/bin/nvcc"
+    assert variables["NVCC_CCBIN"] == variables["CUDAHOSTCXX"] == "/own/bin/g++"
+    assert not {"CUDACXX", "NVCC_CCBIN"} & set(crossing(Arch.AARCH64).variables())
+
+
 def test_python_config_speaks_of_the_target(tmp_path: Path) -> None:
     script = tmp_path / "python3-config"
     script.write_text(crossing(Arch.RISCV64).config(".cpython-313t-riscv64-linux-gnu.so", "t"))
