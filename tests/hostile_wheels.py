@@ -14,9 +14,10 @@ from typing import Any
 from tests.rawzip import Entry, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
-STRTAB, SYMTAB, HASH, GNU_HASH, STRSZ, NEEDED, RUNPATH = 5, 6, 4, 0x6FFFFEF5, 10, 1, 29
+STRTAB, SYMTAB, HASH, GNU_HASH, STRSZ, NEEDED = 5, 6, 4, 0x6FFFFEF5, 10, 1
 VERSYM, VERNEED, VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
-FREE = {"LICENSE": b"free"}
+STRINGS = 1 << 12
+"""Where `elf_of_symbols` has its names."""
 
 
 def raw_elf(
@@ -47,32 +48,53 @@ def wheel_of(folder: Path, **elves: bytes) -> Path:
     return WheelSpec(members=members).write(folder)
 
 
-def deep_names(folder: Path, n: int) -> Path:
-    """One file below n directories, and as many such trees as make no difference."""
+def symbol(name: int, section: int = 0) -> bytes:
+    """Return a row of the symbol table: a function, undefined unless it is in a section."""
+    return struct.pack("<IBBHQQ", name, 0x12, 0, section, 0, 0)
+
+
+def elf_of_symbols(
+    names: bytes, symbols: bytes, needed: Iterable[int] = (), needs: bytes = b""
+) -> bytes:
+    """Return a library with these names and symbols, which needs the libraries of these names.
+
+    `needs` is one library's record of needed versions, the second of which all symbols have.
+    """
+    count = len(symbols) // 24
+    table = STRINGS + len(names) // 8 * 8 + 8
+    dynamic = [(NEEDED, name) for name in needed]
+    dynamic += [(STRTAB, STRINGS), (STRSZ, len(names)), (SYMTAB, table), (HASH, 256)]
+    spaces = {256: struct.pack("<II", 1, count), STRINGS: names, table: symbols}
+    if needs:
+        indices = table + len(symbols)
+        dynamic += [(VERSYM, indices), (VERNEED, indices + 2 * count + 8), (VERNEEDNUM, 1)]
+        spaces |= {indices: struct.pack("<H", 2) * count, indices + 2 * count + 8: needs}
+    return raw_elf(dynamic, spaces)
+
+
+def zip_of(folder: Path, *entries: Entry) -> Path:
+    """Write entries under the name of a wheel."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WheelSpec().filename
-    names = [b"demo-1.0.dist-info/WHEEL", b"demo-1.0.dist-info/METADATA"]
-    path.write_bytes(write([Entry(name=name) for name in (*names, b"a/" * n + b"x")]))
+    path.write_bytes(write(entries))
     return path
+
+
+def deep_names(folder: Path, n: int) -> Path:
+    """One file below n directories, and as many such trees as make no difference."""
+    names = (b"demo-1.0.dist-info/WHEEL", b"demo-1.0.dist-info/METADATA", b"a/" * n + b"x")
+    return zip_of(folder, *(Entry(name=name) for name in names))
 
 
 def repeated_versions(folder: Path, n: int) -> Path:
     """n symbols of one version, which is listed n times."""
     own = [b"s%d" % number for number in range(n)]
     names = b"\0libc.so.6\0GLIBC_2.99\0" + b"\0".join(own) + b"\0"
-    strings = 1 << 12
-    symbols = strings + len(names) // 8 * 8 + 8
-    versym = symbols + 24 * n
-    verneed = versym + 2 * n + 8
     needs = struct.pack("<HHIII", 1, n, names.index(b"libc"), 16, 0)
     needs += struct.pack("<IHHII", 0, 0, 2, names.index(b"GLIBC"), 16) * n
-    dynamic = [(NEEDED, 1), (STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
-    dynamic += [(VERSYM, versym), (VERNEED, verneed), (VERNEEDNUM, 1)]
     starts = accumulate((len(name) + 1 for name in own), initial=names.index(b"s0"))
-    rows = [struct.pack("<IBBHQQ", start, 0x12, 0, 0, 0, 0) for start in islice(starts, n)]
-    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: b"".join(rows)}
-    spaces |= {versym: struct.pack("<H", 2) * n, verneed: needs}
-    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+    symbols = b"".join(symbol(start) for start in islice(starts, n))
+    return wheel_of(folder, x=elf_of_symbols(names, symbols, [1], needs))
 
 
 def overlapping_notes(folder: Path, n: int) -> Path:
@@ -99,11 +121,10 @@ def zeroed_hash_chain(folder: Path, n: int) -> Path:
 
 def licence_files(folder: Path, n: int) -> Path:
     """n names of licence files, and n files beside them."""
-    spec = WheelSpec(extra_info={f"x{number}": b"" for number in range(n)})
-    files = spec.files()
     named = "".join(f"License-File: y{number}\n" for number in range(n))
     text = f"Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n{named}\n"
-    return spec.write(folder, files | {f"{spec.dist_info}/METADATA": text.encode()})
+    info = {f"x{number}": b"" for number in range(n)}
+    return WheelSpec(extra_info=info | {"METADATA": text.encode()}).write(folder)
 
 
 def software_bills(folder: Path, n: int) -> Path:
@@ -133,12 +154,8 @@ def chain_of_libraries(folder: Path, n: int) -> Path:
 def repeated_needs(folder: Path, n: int) -> Path:
     """A library with forbidden symbols, needed n times, with n symbols."""
     names = b"\0libncursesw.so.5\0libz.so.1\0_dist_code\0"
-    strings, symbols = 1 << 12, 1 << 13
-    dynamic = [(NEEDED, names.index(b"libz"))] * n
-    dynamic += [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
-    symbol = struct.pack("<IBBHQQ", names.index(b"_dist"), 0x12, 0, 0, 0, 0)
-    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: symbol * n}
-    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+    symbols = symbol(names.index(b"_dist")) * n
+    return wheel_of(folder, x=elf_of_symbols(names, symbols, [names.index(b"libz")] * n))
 
 
 def empty_run_paths(folder: Path, n: int) -> Path:
@@ -154,20 +171,16 @@ def symbols_of_many_files(folder: Path, n: int) -> Path:
 
 def expanding_tags(folder: Path, n: int) -> Path:
     """A tag in WHEEL that stands for n ** 2 tags."""
-    spec = WheelSpec()
     tag = f"{'.'.join(f'cp{i}' for i in range(n))}-{'.'.join(f'abi{i}' for i in range(n))}-any"
-    text = f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()
-    return spec.write(folder, spec.files() | {f"{spec.dist_info}/WHEEL": text})
+    text = f"Wheel-Version: 1.0\nTag: {tag}\n\n"
+    return WheelSpec(extra_info={"WHEEL": text.encode()}).write(folder)
 
 
 def overlapping_names(folder: Path, n: int) -> Path:
     """n symbols, whose names are the ends of one name of 8 n bytes."""
-    strings, symbols = 1 << 12, (1 << 12) + 16 * (n + 1)
     names = b"\0" + b"x" * 8 * n + b"\0"
-    dynamic = [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
-    rows = b"".join(struct.pack("<IBBHQQ", 1 + i, 0x12, 0, 0, 0, 0) for i in range(n))
-    spaces = {256: struct.pack("<II", 1, n), strings: names, symbols: rows}
-    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+    symbols = b"".join(symbol(1 + number) for number in range(n))
+    return wheel_of(folder, x=elf_of_symbols(names, symbols))
 
 
 def scattered_version_needs(folder: Path, n: int) -> Path:
@@ -183,24 +196,23 @@ def scattered_version_needs(folder: Path, n: int) -> Path:
 def directories_of_data(folder: Path, n: int) -> Path:
     """n data directories of other projects and versions."""
     members = {f"other{number}-{number}.data/x": b"" for number in range(n)}
-    return WheelSpec(members=members, extra_info=FREE).write(folder)
+    return WheelSpec(members=members, extra_info={"LICENSE": b"free"}).write(folder)
 
 
 def unlisted_members(folder: Path, n: int) -> Path:
     """n files that RECORD does not list, and n that do not exist."""
-    spec = WheelSpec(members={f"a{number}": b"" for number in range(n)})
     rows = "".join(f"b{number},,\n" for number in range(n))
-    return spec.write(folder, spec.files() | {f"{spec.dist_info}/RECORD": rows.encode()})
+    info = {"licenses/LICENSE": b"free", "RECORD": rows.encode()}
+    return WheelSpec(members={f"a{number}": b"" for number in range(n)}, extra_info=info).write(
+        folder
+    )
 
 
 def extra_fields(folder: Path, n: int) -> Path:
     """n entries with n extra fields each."""
     extra = struct.pack("<HH", 0x9999, 0) * min(n, 16_000)
     names = [b"demo-1.0.dist-info/WHEEL", *(b"x%d" % number for number in range(n))]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WheelSpec().filename
-    path.write_bytes(write([Entry(name=name, extra=extra) for name in names]))
-    return path
+    return zip_of(folder, *(Entry(name=name, extra=extra) for name in names))
 
 
 def segments_of_many_files(folder: Path, n: int) -> Path:
@@ -230,12 +242,7 @@ def work(use: Callable[[], object]) -> int:
 
 def repeated_functions(folder: Path, n: int) -> Path:
     """A function that makes a module, 100 n times in the symbol table."""
-    names = b"\0PyInit_x\0"
-    strings, symbols = 1 << 12, 1 << 13
-    dynamic = [(STRTAB, strings), (STRSZ, len(names)), (SYMTAB, symbols), (HASH, 256)]
-    row = struct.pack("<IBBHQQ", 1, 0x12, 0, 1, 0, 0)
-    spaces = {256: struct.pack("<II", 1, 100 * n), strings: names, symbols: row * 100 * n}
-    return wheel_of(folder, x=raw_elf(dynamic, spaces))
+    return wheel_of(folder, x=elf_of_symbols(b"\0PyInit_x\0", symbol(1, section=1) * 100 * n))
 
 
 Make = Callable[[Path, int], Path]

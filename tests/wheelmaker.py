@@ -216,7 +216,10 @@ class _Maker:
 
 @dataclass(kw_only=True)
 class WheelSpec:
-    """A wheel that is right, until a test changes something."""
+    """A wheel that is right, until a test changes something.
+
+    `extra_info` has more files of dist-info, and those that replace METADATA, WHEEL or RECORD.
+    """
 
     name: str = "demo"
     version: str = "1.0"
@@ -255,15 +258,18 @@ class WheelSpec:
             **{f"{self.dist_info}/{name}": text for name, text in self.extra_info.items()},
         }
 
-    def write(self, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:
-        """Write the wheel, with a right RECORD unless `files` has one."""
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / self.filename
+    def all_files(self, files: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+        """Return all files, or these, with a right RECORD unless they have one."""
         content = dict(self.files() if files is None else files)
         place = f"{self.dist_info}/RECORD"
         content.setdefault(place, make_record(content, place))
-        write_zip(path, content)
-        return path
+        return content
+
+    def write(self, directory: Path, files: Mapping[str, bytes] | None = None) -> Path:
+        """Write the wheel, with a right RECORD unless `files` or `extra_info` has one."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_zip(directory / self.filename, self.all_files(files))
+        return directory / self.filename
 
 
 def make_bill(version: str = "1.0", purl: str = "") -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,21 @@ class Inspector:
     folder: Path
     policies: Policies
 
-    def path(self, wheel: WheelSpec | Path, files: Mapping[str, bytes] | None = None) -> Path:
-        return wheel if isinstance(wheel, Path) else wheel.write(self.folder, files)
+    def path(self, wheel: WheelSpec | Path) -> Path:
+        return wheel if isinstance(wheel, Path) else wheel.write(self.folder)
 
     def report(self, wheel: WheelSpec | Path, external: Sequence[str] = ()) -> WheelReport:
         return report(self.path(wheel), self.policies, external=external)
 
     def findings(
-        self,
-        wheel: WheelSpec | Path,
-        files: Mapping[str, bytes] | None = None,
-        expected: Expected | None = None,
-        **demands: Any,
+        self, wheel: WheelSpec | Path, expected: Expected | None = None, **demands: Any
     ) -> tuple[Finding, ...]:
         policy = VerifyPolicy(**demands)
-        path = self.path(wheel, files)
+        path = self.path(wheel)
         return verify(path, self.policies, expected=expected, demands=policy).problems
 
-    def rules(self, wheel: WheelSpec | Path, *arguments: Any, **options: Any) -> list[str]:
-        return [each.rule for each in self.findings(wheel, *arguments, **options)]
+    def rules(self, wheel: WheelSpec | Path, **options: Any) -> list[str]:
+        return [each.rule for each in self.findings(wheel, **options)]
 
     def retag(self, wheel: WheelSpec | Path, folder: str = "new", **changes: Any) -> Path:
         return retag(self.path(wheel), dest_dir=self.folder / folder, **changes)

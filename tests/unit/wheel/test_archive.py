@@ -104,10 +104,9 @@ def test_damaged_member(spec: WheelSpec, tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_not_utf8(spec: WheelSpec, tmp_path: Path) -> None:
-    files = spec.files()
-    files["demo-1.0.dist-info/METADATA"] = b"Name: \xff\n"
+    spec.extra_info["METADATA"] = b"Name: \xff\n"
     with (
-        open_wheel(spec.write(tmp_path, files)) as archive,
+        open_wheel(spec.write(tmp_path)) as archive,
         pytest.raises(BadWheelError, match="not UTF-8"),
     ):
         archive.headers("METADATA")

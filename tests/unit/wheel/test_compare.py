@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from orchestrator.wheel import HARMLESS, DifferenceKind, compare, retag
 from orchestrator.wheel.archive import CHUNK
-from tests.wheelmaker import WheelSpec, make_record
+from tests.wheelmaker import WheelSpec
 
 INFO = "demo-1.0.dist-info"
 
@@ -66,8 +66,7 @@ def test_packing(spec: WheelSpec, tmp_path: Path, change: dict[str, object], det
 
 def test_order_and_comment(spec: WheelSpec, tmp_path: Path) -> None:
     path = spec.write(tmp_path / "a")
-    files = spec.files()
-    files[f"{INFO}/RECORD"] = make_record(files, f"{INFO}/RECORD")
+    files = spec.all_files()
     last = files.pop("demo/__init__.py")
     other = spec.write(tmp_path / "b", {**files, "demo/__init__.py": last})
     assert said(path, other) == [(DifferenceKind.PACKING, "order of members")]

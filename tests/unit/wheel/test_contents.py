@@ -132,13 +132,9 @@ def test_no_licence(spec: WheelSpec, inspector: Inspector) -> None:
 def test_licences_that_metadata_names(
     spec: WheelSpec, inspector: Inspector, named: str, there: str, *, fine: bool
 ) -> None:
-    spec.extra_info = {there: b"free"}
-    files = spec.files()
-    field = f"Version: 1.0\nLicense-File: {named}\n".encode()
-    files[f"{INFO}/METADATA"] = files[f"{INFO}/METADATA"].replace(b"Version: 1.0\n", field)
-    assert [each.rule for each in inspector.findings(spec, files)] == (
-        [] if fine else ["licence-missing"]
-    )
+    text = f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nLicense-File: {named}\n"
+    spec.extra_info = {there: b"free", "METADATA": text.encode()}
+    assert inspector.rules(spec) == ([] if fine else ["licence-missing"])
 
 
 # Run paths

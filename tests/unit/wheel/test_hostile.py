@@ -281,11 +281,9 @@ def test_zip_bombs(written: Written) -> None:
 )
 def test_records_with_other_hashes(tmp_path: Path, hash_: str) -> None:
     spec = WheelSpec(members={"demo/x.py": b"x"})
-    files = spec.files()
-    info = spec.dist_info
-    rows = [f"{name},{hash_},{len(content)}\n" for name, content in files.items()]
-    files[f"{info}/RECORD"] = "".join([*rows, f"{info}/RECORD,,\n"]).encode()
-    problems = verify(spec.write(tmp_path, files), POLICIES).problems
+    rows = [f"{name},{hash_},{len(content)}\n" for name, content in spec.files().items()]
+    spec.extra_info["RECORD"] = "".join([*rows, f"{spec.dist_info}/RECORD,,\n"]).encode()
+    problems = verify(spec.write(tmp_path), POLICIES).problems
     assert {one.rule for one in problems} <= {"record-hash", "dist-info-files"}
     assert problems
 
@@ -470,23 +468,20 @@ def test_needs_that_multiply_are_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     "text", [b"a\n" * (5 << 20), b"," * (10 << 20), b"a\n" * 20_000, b"\r" * 20_000]
 )
 def test_a_record_of_far_more_rows_than_members_is_not_parsed(tmp_path: Path, text: bytes) -> None:
-    spec = WheelSpec()
-    path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/RECORD": text})
+    path = WheelSpec(extra_info={"RECORD": text, "LICENSE": b""}).write(tmp_path)
     rules, peak = verified(path)
     assert rules == {"dist-info-files"}
     assert peak < 8 * MIB
     with pytest.raises(BadWheelError, match=r"RECORD has \d+ (bytes|lines) for 4 members"):
         retag(path, dest_dir=tmp_path / "new", build_tag="1", epoch=0)
-    other = spec.write(tmp_path / "other")
+    other = WheelSpec().write(tmp_path / "other")
     with pytest.raises(BadWheelError, match="RECORD has"):
         compare(path, other)
 
 
 def test_a_long_description_is_not_split_into_lines(tmp_path: Path) -> None:
-    spec = WheelSpec()
-    place = f"{spec.dist_info}/METADATA"
-    files = spec.files()
-    path = spec.write(tmp_path, files | {place: files[place] + b"\n" * (8 * MIB)})
+    text = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\n" + b"\n" * (8 * MIB)
+    path = WheelSpec(extra_info={"METADATA": text, "LICENSE": b""}).write(tmp_path)
     rules, peak = verified(path)
     assert rules == set()
     assert peak < 48 * MIB
@@ -501,20 +496,17 @@ def test_a_bill_of_materials_is_read_to_a_limit(tmp_path: Path) -> None:
 
 
 def test_tags_are_counted_before_they_are_listed(tmp_path: Path) -> None:
-    spec = WheelSpec()
-    place = f"{spec.dist_info}/WHEEL"
     tag = "-".join(".".join(f"{part}{n}" for n in range(400)) for part in "abc")
-    files = spec.files()
-    path = spec.write(tmp_path, files | {place: f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()})
+    text = f"Wheel-Version: 1.0\nTag: {tag}\n\n".encode()
+    path = WheelSpec(extra_info={"WHEEL": text}).write(tmp_path)
     with pytest.raises(BadWheelError, match="steps to read: tags of WHEEL"):
         verified(path)
 
 
 def test_numbers_of_more_digits_than_python_reads_are_no_versions(tmp_path: Path) -> None:
-    spec = WheelSpec()
     digits = "1" * 5000
     text = f"Metadata-Version: 2.1\nName: demo\nVersion: {digits}\nRequires-Dist: x>={digits}\n\n"
-    path = spec.write(tmp_path, spec.files() | {f"{spec.dist_info}/METADATA": text.encode()})
+    path = WheelSpec(extra_info={"METADATA": text.encode(), "LICENSE": b""}).write(tmp_path)
     assert verified(path)[0] == {"metadata-invalid"}
     retag(path, dest_dir=tmp_path / "new", pins=["x==1"])
     with pytest.raises(BadWheelError, match="at most 255 are allowed"):

@@ -130,8 +130,8 @@ TAG = b"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp312-cp312-manylinux_2
 def test_a_header_is_changed_where_it_stands(
     spec: WheelSpec, inspector: Inspector, member: str, before: bytes, after: bytes
 ) -> None:
-    path = inspector.path(spec, spec.files() | {f"{INFO}/{member}": before})
-    out = inspector.retag(path, version="1.1", build_tag="1")
+    spec.extra_info[member] = before
+    out = inspector.retag(spec, version="1.1", build_tag="1")
     assert contents(out)[f"demo-1.1.dist-info/{member}"] == after
 
 
@@ -162,15 +162,12 @@ class _Pipe(io.BytesIO):
 
 def _odd_zip(spec: WheelSpec, path: Path) -> None:
     """Write everything a zip may have: descriptors, zip64 and other extra fields, comments."""
-    files = spec.files()
-    place = f"{spec.dist_info}/RECORD"
-    files[place] = make_record(files, place)
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w") as archive:
         archive.comment = b"a comment of the archive"
         archive.writestr(zipfile.ZipInfo("demo/"), b"")
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        for number, (name, content) in enumerate(files.items()):
+        for number, (name, content) in enumerate(spec.all_files().items()):
             info = zipfile.ZipInfo(name, (1999, 12, 31, 23, 59, 58))
             info.compress_type = methods[number % 2]
             info.create_system, info.external_attr = 3, (0o100755 - number) << 16
@@ -231,12 +228,10 @@ def test_signatures_are_dropped(spec: WheelSpec, inspector: Inspector) -> None:
 
 def test_record_keeps_its_other_lines(spec: WheelSpec, inspector: Inspector) -> None:
     spec.members['demo/with,comma "and" quote.txt'] = b"x"
-    files = spec.files()
-    place = f"{INFO}/RECORD"
-    record = make_record(files, place).replace(b"\n", b"\r\n")
+    record = make_record(spec.files(), f"{INFO}/RECORD").replace(b"\n", b"\r\n")
     record = record.replace(b"demo/__init__.py,", b'"demo/__init__.py",').removesuffix(b"\r\n")
-    files[place] = record
-    out = inspector.retag(inspector.path(spec, files), version=Version("2"))
+    spec.extra_info["RECORD"] = record
+    out = inspector.retag(spec, version=Version("2"))
     lines = contents(out)["demo-2.dist-info/RECORD"].split(b"\r\n")
     assert lines[:3] == record.split(b"\r\n")[:3]
     assert lines[-1] == b"demo-2.dist-info/RECORD,,"
@@ -297,8 +292,7 @@ def test_bad_tags(spec: WheelSpec, inspector: Inspector, what: str, bad: Any) ->
 
 @pytest.mark.parametrize("missing", ["WHEEL", "METADATA", "RECORD"])
 def test_missing_files(spec: WheelSpec, inspector: Inspector, missing: str) -> None:
-    files = spec.files()
-    files[f"{INFO}/RECORD"] = make_record(files, f"{INFO}/RECORD")
+    files = spec.all_files()
     del files[f"{INFO}/{missing}"]
     path = inspector.folder / spec.filename
     write_zip(path, files)
@@ -530,14 +524,12 @@ def test_a_second_name_in_the_extra_fields_goes_with_the_first(
     spec: WheelSpec, inspector: Inspector, name: str
 ) -> None:
     spec.members, spec.extra_info = {}, {"LICENSE": b"free"}
-    files = spec.files()
-    files[f"{INFO}/RECORD"] = make_record(files, f"{INFO}/RECORD")
     place = f"{INFO}/{name}".encode()
     second = struct.pack("<HHBI", 0x7075, 5 + len(place), 1, zlib.crc32(place)) + place
     time = struct.pack("<HHBI", 0x5455, 5, 1, 0)
     entries = [
         Entry(name=at.encode(), content=text, extra=time + second if at.encode() == place else b"")
-        for at, text in files.items()
+        for at, text in spec.all_files().items()
     ]
     path = inspector.folder / spec.filename
     path.write_bytes(write(entries))

@@ -29,25 +29,20 @@ def test_a_right_pure_wheel(inspector: Inspector) -> None:
 
 
 def test_a_wheel_of_a_stronger_hash(spec: WheelSpec, inspector: Inspector) -> None:
-    files = spec.files()
-    record = make_record(files, f"{INFO}/RECORD")
+    record = make_record(spec.files(), f"{INFO}/RECORD")
     sha256 = b"sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
     sha384 = b"sha384=OLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb"
     assert sha256 in record
-    files[f"{INFO}/RECORD"] = record.replace(sha256, sha384)
-    assert inspector.rules(spec, files) == []
+    spec.extra_info["RECORD"] = record.replace(sha256, sha384)
+    assert inspector.rules(spec) == []
 
 
-@pytest.mark.parametrize("missing", ["WHEEL", "METADATA"])
+@pytest.mark.parametrize("missing", ["WHEEL", "METADATA", "RECORD"])
 def test_missing_files(spec: WheelSpec, inspector: Inspector, missing: str) -> None:
     files = spec.files()
-    del files[f"{INFO}/{missing}"]
-    assert inspector.rules(spec, files) == ["dist-info-files"]
-
-
-def test_missing_record(spec: WheelSpec, inspector: Inspector) -> None:
+    files.pop(f"{INFO}/{missing}", None)
     path = inspector.folder / spec.filename
-    write_zip(path, spec.files())
+    write_zip(path, files if missing == "RECORD" else spec.all_files(files))
     assert inspector.rules(path) == ["dist-info-files"]
 
 
