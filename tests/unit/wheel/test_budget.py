@@ -203,20 +203,6 @@ def test_the_difference_of_two_texts_takes_time_that_grows_with_them(tmp_path: P
     assert growth(cost, 200) < 2.6
 
 
-def test_moved_lines_are_told_from_changed_ones(tmp_path: Path) -> None:
-    def difference(first: str, second: str) -> str:
-        wheels = [
-            WheelSpec(members={"t.txt": text.encode()}).write(tmp_path / name)
-            for name, text in (("a", first), ("b", second))
-        ]
-        return next(each.detail for each in compare(*wheels) if each.where == "t.txt")
-
-    assert difference("a\nb\n", "b\na\n") == "same lines, other order"
-    assert difference("a\na\nb\n", "a\nb\nc\n") == "-a\n+c"
-    assert difference("a\n", "a").startswith("2 / 1 bytes")
-    assert "more characters" in difference("a" * 9999, "b" * 9999)
-
-
 def test_a_plan_is_compared_with_many_tags_at_once(tmp_path: Path) -> None:
     """The tags that a Python accepts are listed once, not for each tag of the wheel."""
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
-from orchestrator.wheel import HARMLESS, DifferenceKind, compare, retag
+from orchestrator.wheel import HARMLESS, Difference, DifferenceKind, compare, retag
 from orchestrator.wheel.archive import CHUNK
 from tests.wheelmaker import WheelSpec
 
 INFO = "demo-1.0.dist-info"
+Members = Mapping[str, bytes]
 
 
 def repacked(path: Path, folder: Path, *, level: int = 9, **changes: object) -> Path:
@@ -75,35 +77,55 @@ def test_order_and_comment(spec: WheelSpec, tmp_path: Path) -> None:
     assert (DifferenceKind.PACKING, "zip comment") in said(path, other)
 
 
-def test_members_and_contents(spec: WheelSpec, tmp_path: Path) -> None:
-    spec.members |= {"demo/a.bin": b"\0" * 10, "demo/old.py": b"", "demo/t.txt": b"one\ntwo\n"}
-    one = spec.write(tmp_path / "a")
-    del spec.members["demo/old.py"]
-    spec.members |= {"demo/a.bin": b"\0" * 9 + b"\1", "demo/new.py": b"", "demo/t.txt": b"one\n2\n"}
-    two = spec.write(tmp_path / "b")
-    found = {each.where: each for each in compare(one, two)}
-    old = found["demo/old.py"]
-    assert (old.kind, old.detail) == (DifferenceKind.MEMBER, "only in the first")
-    assert found["demo/new.py"].detail == "only in the second"
-    assert found["demo/t.txt"].detail == "-two\n+2"
-    assert found["demo/a.bin"].detail == "10 / 10 bytes, different from byte 9 on"
+def compared(folder: Path, first: Members, second: Members) -> tuple[Difference, ...]:
+    """Compare two wheels with these members."""
+    one, two = (
+        WheelSpec(members=dict(members)).write(folder / name)
+        for name, members in (("first", first), ("second", second))
+    )
+    return compare(one, two)
+
+
+def test_members_and_contents(tmp_path: Path) -> None:
+    first = {"a.bin": b"\0" * 10, "old.py": b"", "t.txt": b"one\ntwo\n"}
+    second = {"a.bin": b"\0" * 9 + b"\1", "new.py": b"", "t.txt": b"one\n2\n"}
+    differences = compared(tmp_path, first, second)
+    found = {each.where: each for each in differences}
+    assert found["old.py"].kind is DifferenceKind.MEMBER
+    assert found["old.py"].detail == "only in the first"
+    assert found["new.py"].detail == "only in the second"
+    assert found["t.txt"].detail == "-two\n+2"
+    assert found["a.bin"].detail == "10 / 10 bytes, different from byte 9 on"
     assert found[f"{INFO}/RECORD"].kind is DifferenceKind.CONTENT
-    kinds = [each.kind for each in compare(one, two)]
+    kinds = [each.kind for each in differences]
     assert kinds == sorted(kinds, key=list(DifferenceKind).index), "the gravest first"
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
-def test_where_long_contents_part(spec: WheelSpec, tmp_path: Path, size: int) -> None:
-    spec.members["demo/a"] = b"\0" * size + b"x" + b"\0" * 5
-    one = spec.write(tmp_path / "a")
-    spec.members["demo/a"] = b"\0" * size + b"y" + b"\0" * 5
-    two = spec.write(tmp_path / "b")
-    (detail,) = (each.detail for each in compare(one, two) if each.where == "demo/a")
-    assert detail == f"{size + 6} / {size + 6} bytes, different from byte {size} on"
-    spec.members["demo/a"] = b"\0" * size
-    three = spec.write(tmp_path / "c")
-    (detail,) = (each.detail for each in compare(one, three) if each.where == "demo/a")
-    assert detail == f"{size + 6} / {size} bytes, different from byte {size} on"
+@pytest.mark.parametrize("rest", [b"", b"y" + bytes(5)])
+def test_where_long_contents_part(tmp_path: Path, size: int, rest: bytes) -> None:
+    first, second = bytes(size) + b"x" + bytes(5), bytes(size) + rest
+    found = {each.where: each for each in compared(tmp_path, {"a": first}, {"a": second})}
+    sizes = f"{len(first)} / {len(second)} bytes"
+    assert found["a"].detail == f"{sizes}, different from byte {size} on"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "detail"),
+    [
+        ("a\nb\n", "b\na\n", "same lines, other order"),
+        ("a\na\nb\n", "a\nb\nc\n", "-a\n+c"),
+        ("a\n", "a", "2 / 1 bytes"),
+        ("a" * 9999, "b" * 9999, "more characters"),
+        ("a\0", "b\0", "2 / 2 bytes"),
+        (str([*range(9)]), "".join(f"{i}\n" for i in range(50)), "\n... and 45 more lines"),
+    ],
+)
+def test_texts_are_compared_by_lines(tmp_path: Path, first: str, second: str, detail: str) -> None:
+    found = compared(tmp_path, {"t.txt": first.encode()}, {"t.txt": second.encode()})
+    (text,) = (each.detail for each in found if each.where == "t.txt")
+    assert detail in text
+    assert len(text.splitlines()) <= 7
 
 
 def test_another_version_changes_names_and_what_names_it(spec: WheelSpec, tmp_path: Path) -> None:
@@ -118,18 +140,6 @@ def test_another_version_changes_names_and_what_names_it(spec: WheelSpec, tmp_pa
     ]
 
 
-def test_many_changed_lines_are_cut(spec: WheelSpec, tmp_path: Path) -> None:
-    spec.members["demo/t.txt"] = b"".join(b"%d\n" % i for i in range(50))
-    one = spec.write(tmp_path / "a")
-    spec.members["demo/t.txt"] = b"".join(b"%d.\n" % i for i in range(50))
-    two = spec.write(tmp_path / "b")
-    (detail,) = (each.detail for each in compare(one, two) if each.where == "demo/t.txt")
-    assert detail.endswith("\n... and 94 more lines")
-    assert len(detail.splitlines()) == 7
-
-
-def test_members_of_one_wheel_only_are_listed_in_order(spec: WheelSpec, tmp_path: Path) -> None:
-    two = spec.write(tmp_path / "b")
-    spec.members |= {f"demo/{n}.py": b"" for n in range(9)}
-    found = [each.where for each in compare(spec.write(tmp_path / "a"), two)]
-    assert found[:9] == [f"demo/{n}.py" for n in range(9)]
+def test_members_of_one_wheel_only_are_listed_in_order(tmp_path: Path) -> None:
+    members = {f"{n}.py": b"" for n in range(9)}
+    assert [each.where for each in compared(tmp_path, members, {})][:9] == list(members)

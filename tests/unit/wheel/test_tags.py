@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,16 +82,6 @@ def test_the_newest_of_all_files_and_libraries_rules(inspector: Inspector) -> No
     )
 
 
-def test_reasons_below_linux_are_those_of_the_newest_policy(inspector: Inspector) -> None:
-    got = inspector.report(one_extension(versions=libc6("GLIBC_2.17", "GLIBC_2.99")))
-    assert (got.observed_tag, got.aliases) == ("linux_x86_64", ())
-    assert [reason.symbol_version for reason in got.reasons] == ["GLIBC_2.99"]
-
-
-def test_nothing_stands_in_the_way_of_less_than_the_lowest(inspector: Inspector) -> None:
-    assert inspector.report(one_extension(versions=libc6("GLIBC_2.2.5"))).reasons == ()
-
-
 def test_no_elf_and_elf_no_tag_names(inspector: Inspector) -> None:
     assert inspector.report(WheelSpec(platform="any")).observed_tag == "any"
     cubin = make_elf(ElfSpec(machine=(190, 64, "<", 0), needed=()))
@@ -155,37 +146,34 @@ def test_a_library_that_only_newer_policies_promise(inspector: Inspector) -> Non
     assert theirs.libraries == got.observed_tag
 
 
+LIBZ = ("libc.so.6", "libz.so.1")
+
+
 @pytest.mark.parametrize(
-    ("symbol", "tag"),
+    ("elf", "tag", "reasons"),
     [
-        ("inflate", "manylinux_2_5_x86_64"),
-        ("uncompress2", "manylinux_2_34_x86_64"),
-        ("zcfree", "linux_x86_64"),
+        ({"versions": libc6("GLIBC_2.2.5")}, "manylinux_2_5_x86_64", []),
+        # The newest policy's reasons are those below linux.
+        ({"versions": libc6("GLIBC_2.17", "GLIBC_2.99")}, "linux_x86_64", ["GLIBC_2.99"]),
+        # Symbols that a policy forbids of a library.
+        ({"needed": LIBZ, "undefined": ("inflate",)}, "manylinux_2_5_x86_64", []),
+        ({"needed": LIBZ, "undefined": ("uncompress2",)}, "manylinux_2_34_x86_64", ["uncompress2"]),
+        ({"needed": LIBZ, "undefined": ("zcfree",)}, "linux_x86_64", ["zcfree"]),
+        ({"needed": LIBZ, "weak": ("zcfree",)}, "manylinux_2_5_x86_64", []),
+        ({"undefined": ("PyFPE_jbuf",)}, "linux_x86_64", ["PyFPE_jbuf"]),
+        ({"isa": 1}, "manylinux_2_5_x86_64", []),
+        *(({"isa": bits}, "linux_x86_64", [level]) for level, bits in ISA.items()),
     ],
 )
-def test_forbidden_symbols(inspector: Inspector, symbol: str, tag: str) -> None:
-    needed = ("libc.so.6", "libz.so.1")
-    wheel = one_extension(needed=needed, undefined=(symbol,), weak=("crc32_neon",))
+def test_what_decides_the_tag_and_auditwheels(
+    inspector: Inspector, elf: dict[str, Any], tag: str, reasons: list[str]
+) -> None:
+    wheel = one_extension(**elf)
     got = inspector.report(wheel)
     assert got.observed_tag == tag == inspector.audited(wheel).overall
-    named = [reason for reason in got.reasons if reason.symbols]
-    assert [reason.symbols for reason in named] == ([] if symbol == "inflate" else [(symbol,)])
-
-
-def test_fpectl(inspector: Inspector) -> None:
-    wheel = one_extension(undefined=("PyFPE_jbuf",))
-    assert inspector.report(wheel).observed_tag == "linux_x86_64"
-    assert inspector.audited(wheel).overall == "linux_x86_64"
-
-
-@pytest.mark.parametrize("level", [*ISA, ""])
-def test_instruction_sets(inspector: Inspector, level: str) -> None:
-    wheel = one_extension(isa=ISA.get(level, 1))
-    got = inspector.report(wheel)
-    assert got.isa == level
-    assert got.observed_tag == ("linux_x86_64" if level else "manylinux_2_5_x86_64")
-    assert inspector.audited(wheel).overall == got.observed_tag
-    assert [reason.symbol_version for reason in got.reasons] == ([level] if level else [])
+    named = [each for each in got.reasons if each.symbols or each.symbol_version]
+    assert [each.symbol_version or "".join(each.symbols) for each in named] == reasons
+    assert got.isa == "".join(reason for reason in reasons if reason in ISA)
 
 
 def test_instruction_sets_of_loaded_libraries_do_not_count(inspector: Inspector) -> None:
