@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from packaging.utils import NormalizedName, parse_wheel_filename
 
-from orchestrator.errors import BadWheelError, Problem, clipped
+from orchestrator.errors import BadWheelError, clipped
 from orchestrator.fsutil import copy_range, open_regular
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import LONGEST_NAME, WheelFilename
@@ -236,9 +236,8 @@ class WheelArchive:
         """
         packed = self.packed(name)
         if packed.size > TEXT_LIMIT:
-            raise BadWheelError.of(
-                f"member {name!r} has {packed.size} bytes; at most {TEXT_LIMIT} are read",
-                where=self.path.name,
+            raise self.bad(
+                f"member {name!r} has {packed.size} bytes; at most {TEXT_LIMIT} are read"
             )
         return b"".join(self.chunks(name))
 
@@ -256,7 +255,7 @@ class WheelArchive:
         """
         member = self._by_name.get(name)
         if member is None:
-            raise BadWheelError.of(f"no member {name!r}", where=self.path.name)
+            raise self.bad(f"no member {name!r}")
         return CompressedMember(
             pread=self.raw,
             engine=self._engine,
@@ -280,10 +279,10 @@ class WheelArchive:
         try:
             text = self.read(f"{self.dist_info}/{name}").decode("utf-8")
         except UnicodeDecodeError as error:
-            raise BadWheelError.of(f"{name} is not UTF-8: {error}", where=self.path.name) from error
+            raise self.bad(f"{name} is not UTF-8: {error}") from error
         blank = _BLANK_LINE.search(text)
         if (size := blank.start() if blank else len(text)) > _MAX_HEADERS:
-            raise BadWheelError.of(f"{name} has {size} bytes of headers", where=self.path.name)
+            raise self.bad(f"{name} has {size} bytes of headers")
         # The parser makes a string of every line, also of the description.
         self.budget.text(size, name)
         return HeaderParser().parsestr(text[:size])
@@ -323,9 +322,7 @@ class WheelArchive:
         """Return bytes of the wheel file itself."""
         found = os.pread(self._file.fileno(), size, offset)
         if len(found) != size:
-            raise BadWheelError.of(
-                f"{size} bytes expected at {offset}, the file ends before", where=self.path.name
-            )
+            raise self.bad(f"{size} bytes expected at {offset}, the file ends before")
         return found
 
     def body(self, entry: zipfile.ZipInfo) -> int:
@@ -372,17 +369,15 @@ class WheelArchive:
             yield
         except (*_ZIP_ERRORS, DamagedError) as error:
             what = f"member {member!r} cannot be read" if member else "not a readable zip file"
-            message = clipped(f"{what}: {error}")
-            raise BadWheelError.of(message, where=self.path.name) from error
+            raise self.bad(f"{what}: {error}") from error
+
+    def bad(self, what: str, hint: str = "") -> BadWheelError:
+        """Return an error about this wheel."""
+        return BadWheelError.of(clipped(what), where=self.path.name, hint=hint)
 
     def _flawed(self, entry: zipfile.ZipInfo, flaw: str) -> BadWheelError:
-        return BadWheelError(
-            Problem(
-                what=clipped(f"member {entry.orig_filename!r} {flaw}"),
-                where=self.path.name,
-                hint="no installer can be trusted to handle it; build the wheel again",
-            )
-        )
+        hint = "no installer can be trusted to handle it; build the wheel again"
+        return self.bad(f"member {entry.orig_filename!r} {flaw}", hint)
 
     def _check_entries(self) -> None:
         for entry in self.entries:
@@ -418,9 +413,7 @@ class WheelArchive:
         self.budget.unpacked(unpacked)
         size = os.fstat(self._file.fileno()).st_size
         if unpacked > max(_BOMB_SIZE, _BOMB_RATIO * size):
-            raise BadWheelError.of(
-                f"a zip bomb: {size} bytes claim to hold {unpacked}", where=self.path.name
-            )
+            raise self.bad(f"a zip bomb: {size} bytes claim to hold {unpacked}")
 
     def _check_layout(self) -> None:
         """Compare every local header with the zip directory, and note where the bodies begin.
@@ -450,21 +443,15 @@ class WheelArchive:
             if entry.flag_bits & FLAG_DESCRIPTOR:
                 end += len(self.descriptor(entry))
         if end != self.directory:
-            raise BadWheelError.of(
-                f"bytes before the zip directory belong to no member, from {end} on",
-                where=self.path.name,
-            )
+            raise self.bad(f"bytes before the zip directory belong to no member, from {end} on")
 
     def _find_dist_info(self) -> str:
         tops = {entry.filename.split("/", 1)[0] for entry in self.entries if "/" in entry.filename}
         found = sorted(top for top in tops if top.endswith(".dist-info"))
         if len(found) != 1:
             count = f"{len(found)} .dist-info directories ({', '.join(found)})" if found else ""
-            raise BadWheelError.of(
-                clipped(count) or "no .dist-info directory",
-                where=self.path.name,
-                hint="a wheel has exactly one (PEP 427)",
-            )
+            hint = "a wheel has exactly one (PEP 427)"
+            raise self.bad(count or "no .dist-info directory", hint)
         return found[0]
 
 

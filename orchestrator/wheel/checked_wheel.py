@@ -57,16 +57,11 @@ class CheckedWheel:
     """A wheel as the rules see it.
 
     Attributes:
-        archive: the wheel.
-        found: its ELF files and hashes.
-        rows: RECORD; None if it cannot be read.
-        metadata: METADATA's headers; None if it cannot be read.
-        wheel: WHEEL's headers; None if it cannot be read.
-        damage: why the above cannot be read.
+        rows: RECORD; it, METADATA's and WHEEL's headers are None if they cannot be read.
+        damage: why they cannot be read.
         observation: what the ELF files need; None without ELF files.
         size: of the file, in bytes.
         expected: what was planned, if anything.
-        demands: the user's demands.
     """
 
     archive: WheelArchive

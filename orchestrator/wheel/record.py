@@ -7,7 +7,6 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.errors import BadWheelError
 from orchestrator.wheel.scan import record_hash
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def read(archive: WheelArchive) -> tuple[RecordRow, ...]:
     Raises:
         BadWheelError: it is missing, not UTF-8, not CSV, or far too long; see `content`.
     """
-    return parse(content(archive), where=archive.path.name)
+    return parse(archive, content(archive))
 
 
 def content(archive: WheelArchive) -> bytes:
@@ -81,21 +80,19 @@ def content(archive: WheelArchive) -> bytes:
     names = sum(len(member.filename.encode()) for member in archive.members)
     size = archive.packed(place).size
     if size > 4 * names + rows * _ROW_BYTES:
-        message = f"RECORD has {size} bytes for {members} members"
-        raise BadWheelError.of(message, where=archive.path.name)
+        raise archive.bad(f"RECORD has {size} bytes for {members} members")
     text = archive.read(place)
     # Lines may end in CR, LF or both, and names may contain line ends.
     lines = text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
     inside = sum(len(member.filename.splitlines()) for member in archive.members)
     if lines > rows + inside:
-        message = f"RECORD has {lines} lines for {members} members"
-        raise BadWheelError.of(message, where=archive.path.name)
+        raise archive.bad(f"RECORD has {lines} lines for {members} members")
     archive.budget.text(size, "RECORD")
     return text
 
 
-def parse(text: bytes, *, where: str) -> tuple[RecordRow, ...]:
-    """Parse RECORD's content; `where` is the wheel, for the message.
+def parse(archive: WheelArchive, text: bytes) -> tuple[RecordRow, ...]:
+    """Parse RECORD's content.
 
     Raises:
         BadWheelError: it is not UTF-8, or not CSV.
@@ -103,7 +100,7 @@ def parse(text: bytes, *, where: str) -> tuple[RecordRow, ...]:
     try:
         return tuple(_rows(text.decode("utf-8")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadWheelError.of(f"RECORD cannot be read: {error}", where=where) from error
+        raise archive.bad(f"RECORD cannot be read: {error}") from error
 
 
 def _rows(text: str) -> Iterator[RecordRow]:

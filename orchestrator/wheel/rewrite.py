@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import BadWheelError, ConfigError, clipped
+from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import WheelName, open_wheel
 from orchestrator.wheel.requires import pinned
@@ -172,7 +172,7 @@ def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdit
     """Return edits that also sort RECORD's lines."""
     place = record.path_of(archive)
     text = edits.contents.get(place) or record.content(archive)
-    rows = record.parse(text, where=archive.path.name)
+    rows = record.parse(archive, text)
     mine = edits.names.get(place, place)
     ordered = sorted(rows, key=lambda row: (row.path == mine, row.path))
     newline = "\r\n" if text.endswith(b"\r\n") else "\n"
@@ -200,11 +200,8 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
             renamed[entry.filename] = f"{directories[top]}/{rest}"
     names = Counter(renamed.get(entry.filename, entry.filename) for entry in archive.entries)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise BadWheelError.of(
-            clipped(
-                f"directories of several versions have a member that would become {twice[0]!r}"
-            ),
-            where=archive.path.name,
+        raise archive.bad(
+            f"directories of several versions have a member that would become {twice[0]!r}",
             hint="build the wheel again in an empty directory",
         )
     return renamed

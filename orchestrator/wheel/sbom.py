@@ -50,16 +50,16 @@ def read(archive: WheelArchive, name: str) -> dict[str, Any] | None:
         BadWheelError: it is not JSON, or its name promises CycloneDX and it is something else.
     """
     if (size := archive.packed(name).size) > LIMIT:
-        raise BadWheelError.of(f"{name} is larger than {LIMIT >> 20} MiB", where=archive.path.name)
+        raise archive.bad(f"{name} is larger than {LIMIT >> 20} MiB")
     archive.budget.text(size, name)
     try:
         bill = json.loads(archive.read(name))
     except (ValueError, RecursionError) as error:
-        raise BadWheelError.of(f"{name} is not JSON: {error}", where=archive.path.name) from error
+        raise archive.bad(f"{name} is not JSON: {error}") from error
     if isinstance(bill, dict) and bill.get("bomFormat") == "CycloneDX":
         return bill
     if name.endswith((".cdx.json", ".cyclonedx.json")):
-        raise BadWheelError.of(f"{name} is not a CycloneDX file", where=archive.path.name)
+        raise archive.bad(f"{name} is not a CycloneDX file")
     return None
 
 

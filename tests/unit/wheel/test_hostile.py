@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import sys
 import tracemalloc
-import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BadWheelError, ExitCode
-from orchestrator.models.platforms import Arch
 from orchestrator.models.wheel import WheelReport
 from orchestrator.wheel import (
     Policies,
     budget,
     compare,
-    elf,
     inflate,
     open_wheel,
     report,
@@ -29,7 +26,6 @@ from orchestrator.wheel import (
 )
 from orchestrator.wheel import archive as archives
 from orchestrator.wheel.inflate import STORED, DamagedError, fastest
-from orchestrator.wheel.scan import scan
 from tests.auditor import load_policies
 from tests.rawzip import MIB, Entry, compressed_member, deflated, deflated_zeros, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
@@ -400,36 +396,6 @@ def test_needs_that_go_in_a_circle_end(tmp_path: Path) -> None:
     assert report(spec.write(tmp_path), POLICIES).problems == ()
 
 
-@pytest.mark.parametrize("arch", [Arch.X86_64, Arch.S390X])
-def test_version_needs_in_a_circle_end(arch: Arch) -> None:
-    """A step that overflows 32 bits leads nowhere: offsets only grow."""
-    data = bytearray(make_elf(ElfSpec(arch=arch, versions={"libc.so.6": {"GLIBC_2.5": ()}})))
-    order = ">" if arch is Arch.S390X else "<"
-    need = struct.pack(order + "HHI", 1, 1, 0)[:4]
-    at = data.index(need, 64 + 56 * 2)
-    struct.pack_into(order + "I", data, at + 12, 0xFFFFFFFF)
-    elf.parse(bytes(data))
-    dynamic = data.index(struct.pack(order + "QQ", 0x6FFFFFFF, 1))
-    struct.pack_into(order + "Q", data, dynamic + 8, 1 << 40)
-    with pytest.raises(elf.MalformedElfError):
-        elf.parse(bytes(data))
-
-
-def test_python_reads_the_sound_ones_as_well(written: Written) -> None:
-    """The writer of these tests is a sound one."""
-    with zipfile.ZipFile(written(Entry(name="ä".encode()), Entry(name=b"x", method=STORED))) as a:
-        assert a.testzip() is None
-
-
-def test_hashing_and_parsing_is_one_pass(written: Written) -> None:
-    """Also of a file whose tables lie far behind its beginning and before its end."""
-    content = make_elf(ElfSpec(versions={"libc.so.6": {"GLIBC_2.5": ("x",)}}))
-    with open_wheel(written(Entry(name=b"x.so", content=content))) as archive:
-        found = scan(archive, {member.filename: "sha256" for member in archive.members})
-    assert not found.unreadable
-    assert set(found.hashes) == {"demo-1.0.dist-info/WHEEL", "x.so"}
-
-
 def test_without_isal_zlib_reads_the_same(
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -525,10 +491,3 @@ def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
     assert verified(path)[0] == set()
     made = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
     assert verified(made)[0] == {"sbom"}
-
-
-@pytest.mark.parametrize("size", [4, 20, 51])
-def test_what_is_left_of_a_header_is_no_sound_elf_file(tmp_path: Path, size: int) -> None:
-    module = make_elf(ElfSpec())[:size]
-    path = WheelSpec(members={"x.cpython-312-x86_64-linux-gnu.so": module}).write(tmp_path)
-    assert verified(path)[0] == {"elf-malformed"}

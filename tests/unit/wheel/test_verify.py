@@ -262,7 +262,10 @@ def test_isa_of_an_extension_module_is_an_error_of_its_own(inspector: Inspector)
     assert inspector.rules(spec, levels=off) == ["tag-too-low"]
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"#!/bin/sh\n"])
+HEADER = make_elf(ElfSpec())[:51]
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"#!/bin/sh\n", HEADER[:4], HEADER[:20], HEADER])
 def test_what_is_named_as_an_extension_module_is_one(inspector: Inspector, content: bytes) -> None:
     name = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
     members = {"x.so": extension(), name: content}
