@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -72,7 +73,11 @@ def retag(  # noqa: PLR0913 - keyword-only
         name = _new_name(archive.name, platform_tags, version, build_tag)
         target = dest_dir / str(name)
         edits = _edits(archive, name, version, pins, add_sbom=add_sbom)
-        write_copy(archive, edits if epoch is None else _normalised(archive, edits, epoch), target)
+        if epoch is not None:
+            edits = _normalised(archive, edits, epoch)
+        if record.path_of(archive) in edits.contents:
+            edits = replace(edits, dropped=record.signatures_of(archive))
+        write_copy(archive, edits, target)
     return target
 
 
@@ -135,15 +140,7 @@ def _edits(
     added = _new_bill(archive, name, names) if add_sbom else {}
     if contents or names or added:
         contents[record.path_of(archive)] = _record(archive, names, contents, added)
-    return CopyEdits(
-        names=names, contents=contents, dropped=_dropped(archive, contents), added=added
-    )
-
-
-def _dropped(archive: WheelArchive, contents: Mapping[str, bytes]) -> frozenset[str]:
-    """Return the signatures that a changed RECORD makes invalid."""
-    changed = record.path_of(archive) in contents
-    return frozenset(m for m in record.signatures_of(archive) if changed and m in archive)
+    return CopyEdits(names=names, contents=contents, added=added)
 
 
 def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
@@ -177,8 +174,8 @@ def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdit
     ordered = sorted(rows, key=lambda row: (row.path == mine, row.path))
     newline = "\r\n" if text.endswith(b"\r\n") else "\n"
     new = "".join(row.text.rstrip("\r\n") + newline for row in ordered).encode()
-    contents = dict(edits.contents) if new == text else {**edits.contents, place: new}
-    return replace(edits, contents=contents, dropped=_dropped(archive, contents), epoch=epoch)
+    contents = edits.contents if new == text else {**edits.contents, place: new}
+    return replace(edits, contents=contents, epoch=epoch)
 
 
 def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[str, str]:
@@ -210,12 +207,8 @@ def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[st
 def _wheel_file(archive: WheelArchive, name: WheelName) -> bytes:
     """Return WHEEL for the new name."""
     text, old = archive.read(f"{archive.dist_info}/WHEEL"), archive.headers("WHEEL")
-    tags = [
-        f"{python}-{abi}-{platform}"
-        for python in name.python.split(".")
-        for abi in name.abi.split(".")
-        for platform in name.platform.split(".")
-    ]
+    sets = (tags.split(".") for tags in (name.python, name.abi, name.platform))
+    tags = ["-".join(parts) for parts in product(*sets)]
     if set(old.get_all("Tag", ())) != set(tags):
         text = _set_header(text, "Tag", tags)
     if old.get_all("Build", []) != ([name.build] if name.build else []):

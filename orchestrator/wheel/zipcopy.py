@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -56,16 +56,16 @@ class CopyEdits:
     Attributes:
         names: entry -> its new name.
         contents: member -> its new content.
-        dropped: members left out.
         added: new members, by their final name.
+        dropped: names left out, if there are such members.
         epoch: if given, order, times (this one, in seconds since 1970), modes and other traces of
             packing are normalised.
     """
 
     names: Mapping[str, str]
     contents: Mapping[str, bytes]
-    dropped: frozenset[str]
-    added: Mapping[str, bytes] = field(default_factory=dict)
+    added: Mapping[str, bytes]
+    dropped: frozenset[str] = frozenset()
     epoch: int | None = None
 
 
