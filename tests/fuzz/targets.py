@@ -459,7 +459,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
 
 
 def seeds(kind: str) -> Iterator[bytes]:
-    from tests.property.test_wheel import SAMPLES, sample_wheel
+    from tests.property.test_wheel import SAMPLES, sample
 
     if kind in MORE_SEEDS:
         yield from MORE_SEEDS[kind]()
@@ -487,7 +487,7 @@ def seeds(kind: str) -> Iterator[bytes]:
         yield from SAMPLES
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield sample_wheel(Path(folder)).read_bytes()
+        yield sample(Path(folder)).read_bytes()
 
 
 def documents(kind: str) -> Iterator[bytes]:

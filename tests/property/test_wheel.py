@@ -18,9 +18,11 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import VerifyPolicy
 from orchestrator.wheel import (
     WheelArchive,
     budget,
+    compare,
     elf,
     inflate,
     open_wheel,
@@ -34,7 +36,7 @@ from tests.auditor import audited, load_policies
 from tests.conftest import examples
 from tests.hostile_wheels import raw_elf, work
 from tests.rawzip import Entry, compressed_member, write
-from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
+from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_bill, make_elf
 
 POLICIES = load_policies()
 VERSIONS = {
@@ -182,31 +184,67 @@ def _unpacks(names: list[str], folder: Path) -> bool:
     return len({name.removesuffix("/") for name in names}) == len(names)
 
 
-def sample_wheel(directory: Path) -> Path:
+DEMANDS = VerifyPolicy(size_budget=1, required=("*.so",), build_paths=("/project", "answer"))
+
+
+def sample(directory: Path) -> Path:
+    bill = make_bill(purl=f"pkg:pypi/demo@1.0?file_name={WheelSpec().filename}")
     members = {
         "demo/__init__.py": b"answer = 42\n" * 50,
         EXTENSION: SAMPLES[0],
+        "demo.libs/libx-0123abcd.so.1": SAMPLES[1],
         "demo-1.0.data/scripts/tool": b"#!python\n",
     }
-    spec = WheelSpec(members=members, extra_info={"licenses/LICENSE": b"free " * 100})
-    return spec.write(directory)
+    info = {"licenses/LICENSE": b"free ", "sboms/a.cdx.json": bill}
+    return WheelSpec(members=members, extra_info=info).write(directory)
 
 
 @examples(150)
-@given(changes_up_to(8000, 4, 6))
+@given(changes_up_to(12000, 4, 6))
 def test_spoilt_wheels_are_refused_in_one_way(changes: Changes) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        path = sample_wheel(Path(directory))
+        home = Path(directory)
+        good, path = sample(home / "good"), sample(home / "spoilt")
         path.write_bytes(spoilt(path.read_bytes(), changes))
-        for use in (report, verify):
-            try:
-                use(path, POLICIES)
-            except BadWheelError:
-                continue
+        with contextlib.suppress(BadWheelError):
+            report(path, POLICIES)
         try:
-            retag(path, dest_dir=Path(directory, "new"), build_tag="1", version=Version("2"))
+            verify(path, POLICIES, demands=DEMANDS)
+            assert (compare(good, path) == ()) == (good.read_bytes() == path.read_bytes())
+            retag(path, dest_dir=home / "new", epoch=0, add_sbom=True, version=Version("2"))
         except BadWheelError:
-            assert not list(Path(directory).glob("new/*"))
+            assert not list(home.glob("new/*"))
+        try:
+            retag(path, dest_dir=home / "kept", build_tag="1", version=Version("2"))
+        except BadWheelError:
+            assert not list(home.glob("kept/*"))
+
+
+@examples(60)
+@given(version=versions, build_tag=build_tags, epoch=st.integers(-(10**10), 10**12))
+def test_order_of_normalising_and_renaming_does_not_matter(
+    version: Version, build_tag: str, epoch: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        path = sample(home)
+
+        def changed(source: Path, name: str, *, normalise: bool, rename: bool) -> Path:
+            return retag(
+                source,
+                dest_dir=home / name,
+                version=version if rename else None,
+                build_tag=build_tag if rename else None,
+                epoch=epoch if normalise else None,
+            )
+
+        both = changed(path, "both", normalise=True, rename=True)
+        first = changed(path, "1", normalise=True, rename=False)
+        last = changed(path, "2", normalise=False, rename=True)
+        assert verify(both, POLICIES).problems == ()
+        for half, normalise in ((last, True), (first, True)):
+            other = changed(half, f"{half.parent.name}x", normalise=normalise, rename=half == first)
+            assert other.read_bytes() == both.read_bytes()
 
 
 @examples(60)
@@ -214,7 +252,7 @@ def test_spoilt_wheels_are_refused_in_one_way(changes: Changes) -> None:
 def test_there_and_back(version: Version, build_tag: str, *, many: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
-        path = sample_wheel(home)
+        path = sample(home)
         tags = ["manylinux_2_17_x86_64", "manylinux2014_x86_64"] if many else ["linux_x86_64"]
         there = retag(
             path, dest_dir=home / "there", version=version, build_tag=build_tag, platform_tags=tags
@@ -244,7 +282,7 @@ def raw(path: Path) -> dict[str, bytes]:
                 member.header_offset + len(archive.local_header(member)), member.compress_size
             )
             for member in archive.members
-            if not member.filename.endswith(("WHEEL", "METADATA", "RECORD"))
+            if not member.filename.endswith(("WHEEL", "METADATA", "RECORD", ".cdx.json"))
         }
 
 
