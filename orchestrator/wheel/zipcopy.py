@@ -248,7 +248,8 @@ def _directory_entry(one: _Written) -> bytes:
     )
     # APPNOTE 4.5.3: the field holds, in this order, the values that do not fit.
     values = (one.size, one.compressed, one.offset)
-    if large := [value for value in values if value >= MAX32]:
+    large = [value for value in values if value >= MAX32] if max(values) >= MAX32 else []
+    if large:
         extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
     version = max(entry.extract_version, _VERSION_ZIP64 if large else 0)
     made_by = entry.create_version, entry.create_system, version, entry.reserved
