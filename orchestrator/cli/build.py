@@ -13,6 +13,7 @@ from orchestrator.cli.options import FILE, build_options, plan_options
 from orchestrator.cli.output import WORK_DIR, stderr
 from orchestrator.cli.report import check_reports, write_reports
 from orchestrator.errors import ConfigError, ExitCode, Problem
+from orchestrator.models.result import FailureKind
 from orchestrator.models.target import BackendName, TargetId
 
 if TYPE_CHECKING:
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from orchestrator.builders.backend_choice import Choice
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
+    from orchestrator.models.result import BuildResult
     from orchestrator.models.target import Plan
+    from orchestrator.report.progress import LiveProgress, PlainProgress
     from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import Options
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
+
+RESULTS_WIDTH = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,35 +216,40 @@ def _run(
     quiet: bool,
     hooks: RunHooks,
 ) -> int:
-    from orchestrator.cli.build_output import BuildOutput
     from orchestrator.report import summary
-    from orchestrator.report.listener import TargetListener
     from orchestrator.report.results import ResultsWriter, describe_run
     from orchestrator.run.inputs import RunObservers, open_host
     from orchestrator.run.session import Session
 
-    output = BuildOutput(console=console, quiet=quiet)
-    host = open_host(os.environ, output.say)
+    def say(what: str) -> None:
+        if not quiet:
+            console.print(what, style="dim")
+
+    def announce(choices: Mapping[TargetId, Choice]) -> None:
+        for line in () if quiet else summary.choice_lines(choices):
+            console.print(line)
+
+    host = open_host(os.environ, say)
     recorder = ResultsWriter(
         plan.targets,
         describe_run(plan.channel, options.jobs),
         output=options.output,
         work=options.work,
     )
+    progress = _progress(console, plan, options.seconds, recorder, quiet=quiet, hooks=hooks)
     try:
-        with recorder, output.progress(plan, options.seconds, hooks.hushed) as progress:
-            listener = TargetListener(progress, recorder)
+        with recorder, progress:
             observers = RunObservers(
-                listener=listener,
-                say=output.say,
-                announce=output.announce,
-                restored=listener.restored,
+                listener=progress,
+                say=say,
+                announce=announce,
+                restored=progress.restored,
                 stopped=hooks.stopped,
                 compared=hooks.compared,
             )
             results = Session(workspace.inputs(plan), options, observers, host).run()
         wheels = sum(target.library is None for target in plan.targets)
-        output.conclude(results, options.output, wheels)
+        _print_end(console, results, wheels, options.output, quiet=quiet)
         hooks.conclude(recorder.document)
     finally:
         # Also of a run that ended with an exception: its results are worth a report.
@@ -247,6 +258,65 @@ def _run(
         results, fail_fast=options.fail_fast, allow_unavailable=options.allow_unavailable
     )
     return code if code or complete else ExitCode.ENVIRONMENT
+
+
+def _progress(
+    console: Console,
+    plan: Plan,
+    seconds: Mapping[TargetId, float],
+    recorder: ResultsWriter,
+    *,
+    quiet: bool,
+    hooks: RunHooks,
+) -> PlainProgress | LiveProgress:
+    """Return what shows the progress of targets: a live table, or lines."""
+    from orchestrator.ci.commands import in_actions
+    from orchestrator.report.progress import LiveProgress, PlainProgress
+    from orchestrator.run.dispatch import estimates
+
+    targets = {target.id: target for target in plan.targets}
+    known = any(target_id in seconds for target_id in targets)
+    what: dict[str, Any] = {
+        "console": console,
+        "total": len(targets),
+        "expected": estimates(targets, seconds) if known else {},
+        "record": recorder.ended,
+    }
+    if hooks.hushed is not None:  # a live table would write over what is typed
+        return PlainProgress(**what, quiet=quiet, hushed=hooks.hushed)
+    if console.is_terminal and not console.is_dumb_terminal and not quiet:
+        return LiveProgress(**what)
+    return PlainProgress(**what, grouped=in_actions(os.environ), quiet=quiet)
+
+
+def _print_end(
+    console: Console, results: Sequence[BuildResult], wheels: int, output: Path, *, quiet: bool
+) -> None:
+    """Show how a run of targets that make so many wheels ended."""
+    from orchestrator.report import summary
+    from orchestrator.report.progress import MANY_CACHED, from_the_store
+
+    cached = [result for result in results if result.cached and result.failure is None]
+    shown = results
+    if len(cached) > MANY_CACHED:
+        shown = [result for result in results if not result.cached or result.failure]
+        console.print(from_the_store(len(cached)))
+    if shown and not quiet:
+        console.print()
+        # Longer than the terminal is wide, not folded: names stay whole, to be copied.
+        table = summary.results_table(shown)
+        console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
+    console.print(summary.failure_blocks(shown))
+    late = [
+        result.target_id
+        for result in results
+        if result.failure is not None and result.failure.kind is FailureKind.OUT_OF_TIME
+    ]
+    if late:
+        again = "not finished before --stop-after; run it again: it continues from the store"
+        console.print(f"{summary.few(late)}: {again}")
+    good = sum(result.wheel is not None for result in results)
+    console.print(f"{good} of {wheels} targets have their wheel in {output}")
 
 
 def _write_reports(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -49,12 +49,13 @@ NAMED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTarget:
-    """A running target; all times are `time.monotonic`."""
+    """A running target; all times are `time.monotonic`, `expected` is in seconds."""
 
     target_id: TargetId
     since: float
     step: str
     step_since: float
+    expected: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,103 +72,20 @@ class RunView:
     stopping: bool
 
     @property
+    def ended(self) -> int:
+        """How many targets ended."""
+        return sum(self.counts.values())
+
+    @property
     def summary(self) -> str:
         """The state in one line, without the running targets."""
-        ended = sum(self.counts.values())
         parts = [f"{n} {status}" for status, n in self.counts.items() if n]
         parts += [f"{self.resting} waiting to be tried again"] if self.resting else []
-        line = f"{ended}/{self.total} targets"
+        line = f"{self.ended}/{self.total} targets"
         line += f" ({', '.join(parts)})" if parts else ""
         line += f", {duration(self.elapsed)}"
         line += f", about {duration(self.left)} left" if self.left is not None else ""
         return line + ("; stopping" if self.stopping else "")
-
-
-class ProgressTracker:
-    """Track the state of a run; safe in any thread."""
-
-    def __init__(self, total: int, expected: Mapping[TargetId, float]) -> None:
-        """Begin now; the seconds that each target is expected to take are empty if unknown."""
-        self._total = total
-        self.expected = expected
-        self._open = dict(expected)
-        self._began = time.monotonic()
-        self._running: dict[TargetId, RunningTarget] = {}
-        self._resting: set[TargetId] = set()
-        self._counts = dict.fromkeys(Status, 0)
-        self._stopping = False
-        self._most = 1
-        self._lock = threading.Lock()
-
-    def started(self, target_id: TargetId) -> None:
-        """See `Listener`."""
-        now = time.monotonic()
-        with self._lock:
-            self._resting.discard(target_id)
-            self._running[target_id] = RunningTarget(
-                target_id=target_id, since=now, step="start", step_since=now
-            )
-            self._most = max(self._most, len(self._running))
-
-    def step(self, target_id: TargetId, name: str) -> None:
-        """See `Listener`."""
-        with self._lock:
-            found = self._running.get(target_id)
-            if found is not None:
-                now = time.monotonic()
-                self._running[target_id] = replace(found, step=name, step_since=now)
-
-    def resting(self, target_id: TargetId) -> None:
-        """See `Listener`."""
-        with self._lock:
-            self._running.pop(target_id, None)
-            self._resting.add(target_id)
-
-    def ended(self, result: BuildResult) -> None:
-        """See `Listener`."""
-        with self._lock:
-            self._running.pop(result.target_id, None)
-            self._resting.discard(result.target_id)
-            self._open.pop(result.target_id, None)
-            self._counts[result.status] += 1
-
-    def recalled(self, results: Sequence[BuildResult]) -> str:
-        """Take many successful results of the store, and return one line about them."""
-        whole = [each for each in results if each.failure is None]
-        if len(whole) <= MANY_CACHED:
-            return ""
-        for each in whole:
-            self.ended(each)
-        return f"[{len(whole)}/{self._total}] {from_the_store(len(whole))}"
-
-    def stopping(self) -> None:
-        """See `Listener`."""
-        self._stopping = True
-
-    def view(self) -> RunView:
-        """Return the current state."""
-        now = time.monotonic()
-        with self._lock:
-            return RunView(
-                now=now,
-                running=tuple(self._running.values()),
-                total=self._total,
-                counts=dict(self._counts),
-                resting=len(self._resting),
-                left=self._left(now),
-                elapsed=now - self._began,
-                stopping=self._stopping,
-            )
-
-    def _left(self, now: float) -> float | None:
-        """Estimate the seconds left: at least the longest target, and all shared by the slots."""
-        if not self._open:
-            return None
-        rest = []
-        for target_id, seconds in self._open.items():
-            running = self._running.get(target_id)
-            rest.append(seconds if running is None else max(seconds - (now - running.since), 0.0))
-        return max(*rest, sum(rest) / self._most)
 
 
 def from_the_store(count: int) -> str:
@@ -223,74 +141,149 @@ def log_end(result: BuildResult, *, grouped: bool) -> str:
     return "\n".join(block)
 
 
-class _Progress:
-    """A `Listener` that updates a tracker; subclasses decide what is shown."""
+@dataclass(kw_only=True, eq=False)
+class Progress:
+    """A `Listener` that records each result and shows the state of a run; safe in any thread.
 
-    def __init__(self, console: Console, books: ProgressTracker) -> None:
-        self._console = console
-        self._books = books
+    Attributes:
+        console: where it is shown.
+        total: number of targets.
+        expected: seconds that targets are expected to take; empty if nobody knows.
+        record: gets results before they are shown, so that whatever happens next loses none.
+    """
+
+    console: Console
+    total: int
+    expected: Mapping[TargetId, float] = field(default_factory=dict)
+    record: Callable[..., object] = lambda *_results: None
+
+    def __post_init__(self) -> None:
+        """Begin now."""
+        self._open = dict(self.expected)
+        self._began = time.monotonic()
+        self._running: dict[TargetId, RunningTarget] = {}
+        self._resting: set[TargetId] = set()
+        self._counts = dict.fromkeys(Status, 0)
+        self._stopping = False
+        self._most = 1
+        self._lock = threading.Lock()
 
     def started(self, target_id: TargetId) -> None:
         """See `Listener`."""
-        self._books.started(target_id)
+        now = time.monotonic()
+        with self._lock:
+            self._resting.discard(target_id)
+            self._running[target_id] = RunningTarget(
+                target_id=target_id,
+                since=now,
+                step="start",
+                step_since=now,
+                expected=self.expected.get(target_id),
+            )
+            self._most = max(self._most, len(self._running))
 
     def step(self, target_id: TargetId, name: str) -> None:
         """See `Listener`."""
-        self._books.step(target_id, name)
+        with self._lock:
+            found = self._running.get(target_id)
+            if found is not None:
+                now = time.monotonic()
+                self._running[target_id] = replace(found, step=name, step_since=now)
 
     def resting(self, result: BuildResult, seconds: float) -> None:
         """See `Listener`."""
-        self._books.resting(result.target_id)
+        with self._lock:
+            self._running.pop(result.target_id, None)
+            self._resting.add(result.target_id)
         why = result.failure.message if result.failure is not None else result.status
         line = f"{result.target_id}: attempt {result.attempts} failed: {why}"
-        self._tell(Text(f"{line}; again in {duration(seconds)}", style="yellow"))
+        self._tell(f"{line}; again in {duration(seconds)}", style="yellow")
 
     def ended(self, result: BuildResult) -> None:
         """See `Listener`."""
-        self._books.ended(result)
+        self.record(result)
+        self._count(result)
+        self._show(result)
 
-    def recalled(self, results: Sequence[BuildResult]) -> None:
-        """Show all results from the store; many successful ones share one line."""
-        told = self._books.recalled(results)
-        if told:
-            self._tell(Text(told))
-            results = [each for each in results if each.failure is not None]
+    def restored(self, results: Sequence[BuildResult]) -> None:
+        """Take all results of the store at once; many successful ones share one line."""
+        self.record(*results)
+        whole = [each for each in results if each.failure is None]
+        together = whole if len(whole) > MANY_CACHED else []
+        for each in together:
+            self._count(each)
+        if together:
+            self._tell(f"[{len(together)}/{self.total}] {from_the_store(len(together))}")
         for each in results:
-            self.ended(each)
+            if not together or each.failure is not None:
+                self._count(each)
+                self._show(each)
 
     def stopping(self) -> None:
         """See `Listener`."""
-        self._books.stopping()
+        self._stopping = True
 
-    def _tell(self, text: Text) -> None:
-        self._console.print(text)
+    def view(self) -> RunView:
+        """Return the current state."""
+        now = time.monotonic()
+        with self._lock:
+            return RunView(
+                now=now,
+                running=tuple(self._running.values()),
+                total=self.total,
+                counts=dict(self._counts),
+                resting=len(self._resting),
+                left=self._left(now),
+                elapsed=now - self._began,
+                stopping=self._stopping,
+            )
+
+    def _count(self, result: BuildResult) -> None:
+        with self._lock:
+            self._running.pop(result.target_id, None)
+            self._resting.discard(result.target_id)
+            self._open.pop(result.target_id, None)
+            self._counts[result.status] += 1
+
+    def _left(self, now: float) -> float | None:
+        """Estimate the seconds left: at least the longest target, and all shared by the slots."""
+        if not self._open:
+            return None
+        rest = []
+        for target_id, seconds in self._open.items():
+            running = self._running.get(target_id)
+            rest.append(seconds if running is None else max(seconds - (now - running.since), 0.0))
+        return max(*rest, sum(rest) / self._most)
+
+    def _show(self, result: BuildResult) -> None:
+        raise NotImplementedError
+
+    def _tell(self, line: str, style: str = "") -> None:
+        self.console.print(Text(line, style=style))
 
 
-class PlainProgress(_Progress):
-    """Print a line when a target starts or ends, and a sign of life from time to time."""
+@dataclass(kw_only=True, eq=False)
+class PlainProgress(Progress):
+    """Print a line when a target starts or ends, and a sign of life from time to time.
 
-    def __init__(
-        self,
-        console: Console,
-        books: ProgressTracker,
-        *,
-        grouped: bool = False,
-        quiet: bool = False,
-        hushed: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Print to a console; signs of life are `hushed` while a shell has it.
+    Attributes:
+        grouped: whether GitHub Actions may fold logs.
+        quiet: whether only failures are shown.
+        hushed: whether a shell has the console, so that there must be no sign of life.
+    """
 
-        A quiet one shows failures only; a grouped one lets GitHub Actions fold logs.
-        """
-        super().__init__(console, books)
-        self._hushed = hushed
-        self._grouped = grouped
-        self._quiet = quiet
+    grouped: bool = False
+    quiet: bool = False
+    hushed: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        """Begin now."""
+        super().__post_init__()
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beats, name="signs of life", daemon=True)
 
     def __enter__(self) -> Self:
-        if not self._quiet:
+        if not self.quiet:
             self._heart.start()
         return self
 
@@ -302,101 +295,87 @@ class PlainProgress(_Progress):
     def started(self, target_id: TargetId) -> None:
         """See `Listener`."""
         super().started(target_id)
-        seconds = self._books.expected.get(target_id)
+        seconds = self.expected.get(target_id)
         about = "" if seconds is None else f" (about {duration(seconds)})"
-        self._tell(Text(f"{target_id}: started{about}"))
-
-    def ended(self, result: BuildResult) -> None:
-        """See `Listener`."""
-        super().ended(result)
-        if self._quiet and result.status is not Status.FAILED:
-            return
-        view = self._books.view()
-        count = f"[{sum(view.counts.values())}/{view.total}]"
-        line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
-        self._say("\n".join(filter(None, (line, log_end(result, grouped=self._grouped)))))
+        self._tell(f"{target_id}: started{about}")
 
     def stopping(self) -> None:
         """See `Listener`."""
         super().stopping()
-        self._console.print("stopping: waiting for programs and containers to end", style="magenta")
+        self.console.print("stopping: waiting for programs and containers to end", style="magenta")
 
     def beat(self) -> None:
         """Print a sign of life."""
-        view = self._books.view()
+        view = self.view()
         names = [
             f"{each.target_id} ({each.step} {duration(view.now - each.step_since)})"
             for each in view.running[:NAMED]
         ]
         more = len(view.running) - len(names)
         names += [f"{more} more"] if more else []
-        self._tell(Text(f"{view.summary}; running: {', '.join(names) or 'nothing'}"))
+        self._tell(f"{view.summary}; running: {', '.join(names) or 'nothing'}")
 
     def _beats(self) -> None:
         while not self._over.wait(HEARTBEAT):
-            if not self._hushed():
+            if not self.hushed():
                 self.beat()
 
-    def _tell(self, text: Text) -> None:
-        if not self._quiet:
-            self._say(text.plain)
+    def _show(self, result: BuildResult) -> None:
+        if self.quiet and result.status is not Status.FAILED:
+            return
+        count = f"[{self.view().ended}/{self.total}]"
+        line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
+        self._say("\n".join(filter(None, (line, log_end(result, grouped=self.grouped)))))
+
+    def _tell(self, line: str, style: str = "") -> None:
+        del style
+        if not self.quiet:
+            self._say(line)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class LiveProgress(_Progress):
+class LiveProgress(Progress):
     """Draw a table of the running targets in place; results scroll by above it."""
 
-    def __init__(self, console: Console, books: ProgressTracker) -> None:
-        """Draw the state of ``books`` on ``console``."""
-        super().__init__(console, books)
+    def __enter__(self) -> Self:
         # Transient: the table at the end of the run takes its place.
         self._live = Live(
-            console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
+            console=self.console, get_renderable=self._draw, refresh_per_second=4, transient=True
         )
-
-    def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._live.stop()
 
-    def ended(self, result: BuildResult) -> None:
-        """See `Listener`."""
-        super().ended(result)
+    def _show(self, result: BuildResult) -> None:
         text = f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})"
         line = Text(text, style=STYLES[result.status])
         block = log_end(result, grouped=False)
         # One call, so that nothing comes in between.
-        self._console.print(Group(line, Text(block, style="dim")) if block else line)
+        self.console.print(Group(line, Text(block, style="dim")) if block else line)
 
     def _draw(self) -> RenderableType:
-        console = self._console
-        view, expected = self._books.view(), self._books.expected
-        return drawing(view, expected, width=console.width, height=console.height)
+        return drawing(self.view(), width=self.console.width, height=self.console.height)
 
 
 _COLUMNS = (("step", 12, 30), ("total", 7, 40), ("left", 7, 50), ("in step", 7, 70))
 """Name, width, and the terminal width from which on a column is shown."""
 
 
-def drawing(
-    view: RunView, expected: Mapping[TargetId, float], *, width: int, height: int
-) -> RenderableType:
+def drawing(view: RunView, *, width: int, height: int) -> RenderableType:
     """Return the table, no larger than the terminal, which could not erase the rest."""
-    known = any(each.target_id in expected for each in view.running)
+    known = any(each.expected is not None for each in view.running)
     names = [name for name, _, least in _COLUMNS if width >= least and (known or name != "left")]
     lines = [Text(view.summary, style="bold")]
     # The summary, the table's head, the line for the rest, and the one the cursor is in.
     rows = view.running[: max(height - 4, 0)]
     if rows:
-        lines.append(
-            Text(_line("target", dict(zip(names, names, strict=True)), width), style="dim")
-        )
+        lines.append(Text(_line("target", {name: name for name in names}, width), style="dim"))
     for each in rows:
-        times = _times(each, view.now, expected)
+        times = _times(each, view.now)
         lines.append(Text(_line(each.target_id, {name: times[name] for name in names}, width)))
     more = len(view.running) - len(rows)
     if more and rows:
@@ -406,14 +385,13 @@ def drawing(
     return Group(*lines)
 
 
-def _times(each: RunningTarget, now: float, expected: Mapping[TargetId, float]) -> dict[str, str]:
+def _times(each: RunningTarget, now: float) -> dict[str, str]:
     total = now - each.since
-    seconds = expected.get(each.target_id)
     return {
         "step": each.step,
         "total": duration(total),
         "in step": duration(now - each.step_since),
-        "left": "" if seconds is None else duration(max(seconds - total, 0.0)),
+        "left": "" if each.expected is None else duration(max(each.expected - total, 0.0)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Tables for people: how a run ended, and its exit code."""
+"""What people read of a run: which backends it takes, how it ended, and its exit code."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from orchestrator.models.target import EmulationMode
 from orchestrator.report.progress import STYLES, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
 
+    from orchestrator.builders.backend_choice import Choice
+    from orchestrator.models.target import TargetId
+FEW = 4
+"""Targets that are named one by one in a line."""
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -29,6 +33,21 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
+
+
+def few(targets: Sequence[TargetId]) -> str:
+    """Name some targets, or count them if they are many."""
+    return ", ".join(targets) if len(targets) <= FEW else f"{len(targets)} targets"
+
+
+def choice_lines(choices: Mapping[TargetId, Choice]) -> Iterator[str]:
+    """Say which backend builds what, and why; targets with the same reason share a line."""
+    groups: dict[tuple[str, str], list[TargetId]] = {}
+    for target_id, choice in choices.items():
+        key = (choice.backend or "cannot be built here", choice.reason)
+        groups.setdefault(key, []).append(target_id)
+    for (backend, reason), targets in groups.items():
+        yield f"{backend}: {few(targets)}: {reason}"
 
 
 def results_table(results: Sequence[BuildResult]) -> RenderableType:

@@ -230,7 +230,7 @@ def speech(module: Module) -> Iterator[str]:
             case ast.Name(id="SystemExit"):
                 yield f"{module.name}:{node.lineno} uses SystemExit"
             case ast.Call(func=ast.Attribute(attr="print", value=value)) if (
-                module.name != "report.progress" or ast.unparse(value) != "self._console"
+                module.name != "report.progress" or ast.unparse(value) != "self.console"
             ):
                 # report/progress prints, but only to the console that cli/ gives it.
                 yield f"{module.name}:{node.lineno} calls {ast.unparse(value)}.print()"

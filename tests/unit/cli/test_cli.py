@@ -788,7 +788,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
         assert cli(name, "--help").code == 0
     modules = {path.stem for path in Path(orchestrator.cli.__file__).parent.glob("*.py")}
     commands = set(orchestrator.cli.COMMANDS) - {"inspect"} | {"inspect_wheels"}
-    others = {"__init__", "workspace", "options", "output", "build_output"}
+    others = {"__init__", "workspace", "options", "output"}
     assert modules - others == commands
 
 

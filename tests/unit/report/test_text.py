@@ -77,6 +77,9 @@ def test_every_string_of_a_document_is_cleaned() -> None:
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("naïve 中文 🎉", "naïve 中文 🎉"),
         ("\udc80", "\\udc80"),
+        ("\x1b]0;title\x07text", "text"),
+        ("a\rb\x08c\x9bd", r"b\x08c"),
+        ("\x1b[2J\x1b[Hgone", "gone"),
         ("x" * 5000, "x" * 4096),
     ],
 )
