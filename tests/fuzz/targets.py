@@ -493,28 +493,32 @@ def seeds(kind: str) -> Iterator[bytes]:
 def documents(kind: str) -> Iterator[bytes]:
     from datetime import UTC, datetime
 
+    from orchestrator.models.reading import parse
     from orchestrator.models.target import BackendName, Digest
     from orchestrator.models.untrusted import FileMode, RelativePath
     from orchestrator.models.wheel import Finding
     from orchestrator.publish.index_site import File, Site, SubIndex, dumps
-    from orchestrator.report import serialize
+    from orchestrator.report import schemas, serialize
     from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict, pack
-    from tests.unit.report import test_document_compat as made
+    from tests.unit.report.test_document_compat import recorded
 
+    results = parse(schemas.ResultsDocument, recorded("results")).results
+    built = next(each for each in results if each.compiled is not None)
+    (inspected,) = parse(schemas.InspectDocument, recorded("inspect")).wheels
     blob = Blob(sha256=Digest("1" * 64), size=7)
     findings = (Finding(rule="twine", message="no text"),)
     record = Record(
         address=Digest("0" * 64),
-        target_id=made.TARGET.id,
+        target_id=built.target_id,
         document={"request": {"env": [["A", "b"]]}, "place": {}},
         sources=blob,
         backend=BackendName.DIRECT,
         reason="it is there",
         duration=1.0,
         tested=("cp313",),
-        compiled=made.BUILT.compiled,
+        compiled=built.compiled,
         log=blob,
-        wheel=made.WHEEL,
+        wheel=inspected,
         verdicts=(VerifyVerdict(demands=Digest("2" * 64), findings=findings),),
         said=findings,
         outputs=(OutputFile(path=RelativePath("a/b.so"), mode=FileMode(0o755), blob=blob),),
@@ -532,10 +536,9 @@ def documents(kind: str) -> Iterator[bytes]:
     )
     variant = SubIndex(path="cu126/torch-2.8", values=(("cuda", "12.6"),))
     site = Site(files=(file,), variants=(variant,), aliases=(("a", "cuda"),), published=(("", ""),))
-    folder = _folder()
     yield {
         "record": lambda: pack(record).partition(b"\n")[2],
-        "plan": lambda: serialize.dumps(made.of_plan(folder)).encode(),
-        "results": lambda: serialize.dumps(made.of_results(folder)).encode(),
+        "plan": lambda: serialize.dumps(recorded("plan")).encode(),
+        "results": lambda: serialize.dumps(recorded("results")).encode(),
         "site": lambda: dumps(site),
     }[kind]()

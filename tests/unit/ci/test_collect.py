@@ -141,6 +141,13 @@ def kinds(place: Path) -> dict[str, str]:
     return {name: each.failure.kind.value for name, each in found if each.failure is not None}
 
 
+def check_lost(place: Path, code: ExitCode, lost: dict[str, str], *places: str | Path) -> None:
+    """Collect: these targets are lost, each for its reason, and the wheels of all others there."""
+    assert collect(*places) == code
+    assert kinds(place) == lost
+    assert wheels(place) == {name_of(each) for each in IDS if each not in lost}
+
+
 # What is there
 
 
@@ -228,9 +235,7 @@ def test_a_later_failure_counts_too(place: Path) -> None:
     job(place, "one/job-01", *map(good, IDS))
     job(place, "two/job-01", failed(A, started=reports.BEGAN + 900), run="r2")
 
-    assert collect() == ExitCode.TARGET_FAILED
-    assert kinds(place) == {A: "build"}
-    assert wheels(place) == {name_of(B), name_of(C)}
+    check_lost(place, ExitCode.TARGET_FAILED, {A: "build"})
 
 
 def test_of_a_target_that_was_built_twice_the_later_wheel_counts(place: Path) -> None:
@@ -255,9 +260,7 @@ def test_a_missing_target_is_named_with_its_job_and_keeps_nothing_back(
     save_plan(place, *map(planned, IDS), jobs=jobs)
     job(place, "1", good(A), failed(B))
 
-    assert collect("jobs", "gone") == ExitCode.TARGET_FAILED
-    assert wheels(place) == {name_of(A)}
-    assert kinds(place) == {B: "build", C: "missing"}
+    check_lost(place, ExitCode.TARGET_FAILED, {B: "build", C: "missing"}, "jobs", "gone")
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "note: gone: no results.json in it: its job ended before it had any result",
@@ -283,9 +286,7 @@ def test_no_artefacts_at_all_is_every_target_missing(place: Path) -> None:
 def test_a_result_of_another_plan_is_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job(place, "1", good(A, key="ef" * 32), good(B, key=""), good(C), good("of-another-matrix"))
 
-    assert collect() == ExitCode.TARGET_FAILED
-    assert kinds(place) == {A: "missing", B: "missing"}
-    assert wheels(place) == {name_of(C)}
+    check_lost(place, ExitCode.TARGET_FAILED, {A: "missing", B: "missing"})
     said = capsys.readouterr().err
     assert f"{A}: missing: no job has it as planned; jobs/1/dist has it with the key efef" in said
     assert "note: of-another-matrix in jobs/1/dist is not in the plan: left out" in said
@@ -345,9 +346,7 @@ def test_a_wheel_with_other_bytes_is_refused_and_no_other(
 ) -> None:
     job(place, "1", *map(good, IDS), wheels={name_of(B): b"tampered with"})
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(place) == {B: "bad-wheel"}
-    assert wheels(place) == {name_of(A), name_of(C)}
+    check_lost(place, ExitCode.BAD_WHEEL, {B: "bad-wheel"})
     assert f"{B}: bad-wheel: {name_of(B)}: its SHA-256 is " in capsys.readouterr().err
 
 
@@ -370,9 +369,7 @@ def test_two_wheels_of_one_name_are_both_refused(
     job(place, "job-01", good(A), good(C))
     job(place, "job-02", good(B, again(A), name_of(A)), wheels={name_of(A): again(A)})
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(place) == {A: "bad-wheel", B: "bad-wheel"}
-    assert wheels(place) == {name_of(C)}
+    check_lost(place, ExitCode.BAD_WHEEL, {A: "bad-wheel", B: "bad-wheel"})
     said = capsys.readouterr().err
     assert f"{A}: bad-wheel: {name_of(A)}: {B} has another wheel of this name" in said
     assert f"{B}: bad-wheel: {name_of(A)}: {A} has another wheel of this name" in said
@@ -387,9 +384,7 @@ def test_a_name_that_is_no_wheels_is_refused(place: Path, name: str) -> None:
     wheel = reports.wheel(name) | {"sha256": hashlib.sha256(data).hexdigest()}
     job(place, "1", good(A), good(B), good(C, wheel=wheel), wheels={})
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(place) == {C: "bad-wheel"}
-    assert wheels(place) == {name_of(A), name_of(B)}
+    check_lost(place, ExitCode.BAD_WHEEL, {C: "bad-wheel"})
 
 
 def test_wheels_that_nobody_collected_are_pointed_at(

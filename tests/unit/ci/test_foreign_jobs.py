@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.ci.test_collect import (
     B,
     C,
     again,
+    check_lost,
     collect,
     collected,
     contents,
@@ -40,24 +42,29 @@ from tests.unit.ci.test_collect import (
 place = files.place
 
 LATER = reports.BEGAN + 9_000_000
+OWN = [of_job("01", A), of_job("02", B), of_job("03", C)]
 EVIL = "evil-6.6+a-cp312-cp312-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture
 def jobs(place: Path) -> Path:
     """Three jobs, of a target each."""
-    own = [of_job("01", A), of_job("02", B), of_job("03", C)]
-    save_plan(place, *map(planned, IDS), jobs=own)
+    save_plan(place, *map(planned, IDS), jobs=OWN)
     return place
 
 
-def whole(place: Path) -> None:
-    """Check that everybody's wheel is there, as its job made it."""
-    assert wheels(place) == set(map(name_of, IDS))
+def whole_jobs(place: Path, *targets: str) -> None:
+    """Let jobs hand on their target as planned."""
+    for each in targets:
+        job(place, f"job-{IDS.index(each) + 1:02}", good(each))
+
+
+def check_whole(place: Path, *places: Path) -> None:
+    """Collect: everybody's wheel is there, as its job made it."""
+    check_lost(place, ExitCode.OK, {}, *places)
     for each in IDS:
         assert (place / "dist" / name_of(each)).read_bytes() == contents(each)
     assert set(collected(place)) == set(IDS)
-    assert not kinds(place)
 
 
 # A job that is not the one the plan gives a target to
@@ -90,8 +97,7 @@ def test_a_foreign_job_replaces_nothing_whatever_it_claims(
     job(jobs, names[1], good(B), foreign, wheels=its_wheels, began=LATER, run="r2")
     job(jobs, names[2], good(C))
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
     said = capsys.readouterr().err
     assert f"jobs/{names[1]}/dist" in said
     assert A in said
@@ -102,23 +108,20 @@ def test_what_its_job_does_not_have_comes_from_no_other_job(
     jobs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job(jobs, "job-02", good(B), good(A))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, C)
 
-    assert collect() == ExitCode.TARGET_FAILED
-    assert kinds(jobs) == {A: "missing"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+    check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
     said = capsys.readouterr().err
     assert f"jobs/job-02/dist is of job 02, and has results of other jobs: {A}: left out" in said
 
 
 def test_a_directory_inside_an_artefact_does_not_say_whose_it_is(jobs: Path) -> None:
-    job(jobs, "job-01", good(A))
+    whole_jobs(jobs, A)
     job(jobs, "job-02/more/job-01", good(A, again(A), started=LATER), wheels={name_of(A): again(A)})
     job(jobs, "job-02/dist", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, C)
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 def test_where_no_name_says_whose_a_wheel_is_different_ones_are_refused(
@@ -129,9 +132,7 @@ def test_where_no_name_says_whose_a_wheel_is_different_ones_are_refused(
     job(jobs, "two", good(A, again(A), started=LATER), wheels={name_of(A): again(A)})
     job(jobs, "three", good(B), good(C))
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(jobs) == {A: "bad-wheel"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
     said = capsys.readouterr().err
     assert "the directories do not say whose: jobs/one/dist, jobs/two/dist" in said
 
@@ -141,8 +142,7 @@ def test_where_no_name_says_it_the_same_wheel_and_a_failure_do_no_harm(jobs: Pat
     job(jobs, "two", good(A))
     job(jobs, "three", failed(A, started=LATER))
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 def test_a_directory_may_be_given_by_its_own_name(jobs: Path) -> None:
@@ -151,8 +151,7 @@ def test_a_directory_may_be_given_by_its_own_name(jobs: Path) -> None:
         job(jobs, "x-02", good(B), good(A, b"x", EVIL, started=LATER), wheels={EVIL: b"x"}),
         job(jobs, "03", good(C)),
     ]
-    assert collect(*places) == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs, *places)
 
 
 def test_libraries_are_of_every_job_that_builds_them(place: Path) -> None:
@@ -216,15 +215,13 @@ def test_one_bad_wheel_costs_itself_alone(
     jobs: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = reports.wheel(name_of(B)) | BAD[what]
-    job(jobs, "job-01", good(A))
+    whole_jobs(jobs, A)
     (jobs / "jobs/job-02/dist").mkdir(parents=True)
     text = json.dumps(reports.document(good(B, wheel=bad), runs=(reports.run(),)))
     (jobs / "jobs/job-02/dist/results.json").write_text(text)
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, C)
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert wheels(jobs) == {name_of(A), name_of(C)}
-    assert kinds(jobs) == {B: "bad-wheel"}
+    check_lost(jobs, ExitCode.BAD_WHEEL, {B: "bad-wheel"})
     said = capsys.readouterr().err
     assert f"{B}: bad-wheel: the result that a job has of it cannot be: " in said
     assert max(map(len, said.splitlines())) < 2000
@@ -251,9 +248,7 @@ def test_one_bad_field_costs_its_result_alone(jobs: Path, field: dict[str, Any])
     save_plan(jobs, *map(planned, IDS), jobs=[of_job("01", *IDS)])
     job(jobs, "job-01", good(A), good(B, **field), good(C))
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert wheels(jobs) == {name_of(A), name_of(C)}
-    assert kinds(jobs) == {B: "bad-wheel"}
+    check_lost(jobs, ExitCode.BAD_WHEEL, {B: "bad-wheel"})
 
 
 def test_a_number_of_5000_digits_costs_its_result_alone(jobs: Path) -> None:
@@ -270,14 +265,12 @@ def test_a_number_of_5000_digits_costs_its_result_alone(jobs: Path) -> None:
 @pytest.mark.parametrize("row", [None, 7, "x", [], {}, {"id": 7}, {"id": None}, {"id": "\ud800"}])
 def test_a_row_that_is_no_result_costs_nothing_else(jobs: Path, row: Any) -> None:
     file = job(jobs, "job-01", good(A)) / "results.json"
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, B, C)
     document = json.loads(file.read_text())
     document["results"].insert(0, row)
     file.write_text(json.dumps(document))
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 @pytest.mark.parametrize(
@@ -285,14 +278,12 @@ def test_a_row_that_is_no_result_costs_nothing_else(jobs: Path, row: Any) -> Non
 )
 def test_a_bad_run_costs_no_result(jobs: Path, change: dict[str, Any]) -> None:
     file = job(jobs, "job-01", good(A)) / "results.json"
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, B, C)
     document = json.loads(file.read_text())
     document["runs"] = [reports.run("r1") | change, 7, *document["runs"]]
     file.write_text(json.dumps(document))
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 def test_fields_of_a_later_version_stay_and_numbers_become_numbers(jobs: Path) -> None:
@@ -300,8 +291,7 @@ def test_fields_of_a_later_version_stay_and_numbers_become_numbers(jobs: Path) -
     later["wheel"]["novelty"] = "kept"
     later["target"] = reports.facts("cp39", "musllinux", "aarch64") | {"novelty": 1}
     job(jobs, "job-01", later)
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, B, C)
 
     assert collect() == ExitCode.OK
     document = json.loads((jobs / "dist/results.json").read_text())
@@ -317,10 +307,9 @@ def test_fields_of_a_later_version_stay_and_numbers_become_numbers(jobs: Path) -
 def test_of_results_of_one_target_in_one_file_one_counts(jobs: Path) -> None:
     job(jobs, "job-01", failed(A), good(A, started=LATER))
     job(jobs, "job-02", good(B, started=LATER), reports.result(B, "cancelled", run="r1"))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, C)
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "unavailable"])
@@ -329,11 +318,9 @@ def test_a_wheel_of_a_target_that_failed_is_none(jobs: Path, status: str) -> Non
     made = reports.result(A, status, wheel=wheel, key=files.KEY, failure=reports.failure())
     job(jobs, "job-01", made)
     job(jobs, "job-02", good(B, wheel=None))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, C)
 
-    assert collect() == ExitCode.TARGET_FAILED
-    assert kinds(jobs) == {A: "build", B: "missing"}
-    assert wheels(jobs) == {name_of(C)}
+    check_lost(jobs, ExitCode.TARGET_FAILED, {A: "build", B: "missing"})
 
 
 # A wheel is what the plan says
@@ -356,16 +343,12 @@ def test_a_wheel_that_is_not_the_planned_one_is_refused(
     jobs: Path, named: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = {"source": "s", "name": "demo", "epoch": 0, "toolchain": "t", "builder": "b"}
-    own = [of_job("01", A), of_job("02", B), of_job("03", C)]
-    save_plan(jobs, *map(planned, IDS), jobs=own, inputs=inputs)
+    save_plan(jobs, *map(planned, IDS), jobs=OWN, inputs=inputs)
     name, data = spec_of(A, **named).filename, contents(A, **named)
     job(jobs, "job-01", good(A, data, name), wheels={name: data})
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, B, C)
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(jobs) == {A: "bad-wheel"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
     assert message in capsys.readouterr().err
 
 
@@ -396,12 +379,9 @@ def test_a_wheel_that_says_something_else_than_its_name_is_refused(
 ) -> None:
     data = lying(**fields) if fields else b"any bytes"
     job(jobs, "job-01", good(A, data), wheels={name_of(A): data})
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, B, C)
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(jobs) == {A: "bad-wheel"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
     assert message in capsys.readouterr().err
 
 
@@ -413,12 +393,12 @@ def test_names_that_differ_only_in_spelling_are_one(place: Path, other: str) -> 
     specs = (spec_of(A, **first), spec_of(A, version=version, name=name))
     pair = [contents(A, **first), contents(A, version=version, name=name)]
     targets = (planned(A), planned(B, version=version), planned(C))
-    save_plan(place, *targets, jobs=[of_job("01", A), of_job("02", B), of_job("03", C)])
+    save_plan(place, *targets, jobs=OWN)
     for number, spec, each in zip(("01", "02"), specs, (A, B), strict=True):
         data = pair[int(number) - 1]
         made = good(each, data, spec.filename)
         job(place, f"job-{number}", made, wheels={spec.filename: data})
-    job(place, "job-03", good(C))
+    whole_jobs(place, C)
 
     assert collect() == ExitCode.BAD_WHEEL
     assert kinds(place) == {A: "bad-wheel", B: "bad-wheel"}
@@ -427,57 +407,42 @@ def test_names_that_differ_only_in_spelling_are_one(place: Path, other: str) -> 
 # What lies there
 
 
-def _link(path: Path) -> None:
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-def _outside(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/etc/passwd")
-
-
-def _nowhere(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("nowhere")
-
-
-def _pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def _folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def _huge(path: Path) -> None:
+    path.touch()
     os.truncate(path, 1 << 40)
 
 
-@pytest.mark.parametrize("make", [_link, _outside, _nowhere, _pipe, _folder, _huge])
-def test_a_wheel_that_is_no_plain_file_is_refused(jobs: Path, make: Any) -> None:
-    make(job(jobs, "job-01", good(A)) / name_of(A))
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+NO_PLAIN_FILE: dict[str, Callable[[Path], object]] = {
+    "a link to the file": lambda path: path.symlink_to("elsewhere"),
+    "a link that leads out": lambda path: path.symlink_to("/etc/passwd"),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a pipe": os.mkfifo,
+    "1 TiB of nothing": _huge,
+    "a directory": Path.mkdir,
+}
 
-    assert collect() == ExitCode.BAD_WHEEL
-    assert kinds(jobs) == {A: "bad-wheel"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+
+def replace_by(what: str, path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    NO_PLAIN_FILE[what](path)
 
 
-@pytest.mark.parametrize("make", [_link, _outside, _nowhere, _pipe, _huge])
+@pytest.mark.parametrize("what", NO_PLAIN_FILE)
+def test_a_wheel_that_is_no_plain_file_is_refused(jobs: Path, what: str) -> None:
+    replace_by(what, job(jobs, "job-01", good(A)) / name_of(A))
+    whole_jobs(jobs, B, C)
+
+    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
+
+
+@pytest.mark.parametrize("what", list(NO_PLAIN_FILE)[:-1])  # a directory is no artefact
 def test_a_results_file_that_is_no_plain_file_is_left_out(
-    jobs: Path, make: Any, capsys: pytest.CaptureFixture[str]
+    jobs: Path, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make(job(jobs, "job-01", good(A)) / "results.json")
-    job(jobs, "job-02", good(B))
-    job(jobs, "job-03", good(C))
+    replace_by(what, job(jobs, "job-01", good(A)) / "results.json")
+    whole_jobs(jobs, B, C)
 
-    assert collect() == ExitCode.TARGET_FAILED
-    assert kinds(jobs) == {A: "missing"}
-    assert wheels(jobs) == {name_of(B), name_of(C)}
+    check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
     assert "note: left out: jobs/job-01/dist/results.json" in capsys.readouterr().err
 
 
@@ -487,11 +452,9 @@ def test_what_is_at_the_wheel_s_place_already_is_replaced_and_not_followed(jobs:
     (jobs / "dist" / name_of(A)).symlink_to("../victim")
     (jobs / "dist" / name_of(B)).write_bytes(b"half")
     (jobs / "dist" / f".{name_of(C)}.0011.999999999.partial").write_bytes(b"killed")
-    for number, each in zip(("01", "02", "03"), IDS, strict=True):
-        job(jobs, f"job-{number}", good(each))
+    whole_jobs(jobs, *IDS)
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
     assert (jobs / "victim").read_bytes() == b"precious"
     assert not list((jobs / "dist").glob("*.partial"))
 
@@ -500,8 +463,7 @@ def test_what_is_at_the_wheel_s_place_already_is_replaced_and_not_followed(jobs:
 def test_a_disk_that_fails_for_one_wheel_keeps_no_other_back(
     jobs: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, each in zip(("01", "02", "03"), IDS, strict=True):
-        job(jobs, f"job-{name}", good(each))
+    whole_jobs(jobs, *IDS)
     copy = fsutil.copy_beneath
 
     def fail(root: Path, name: str, place: Path) -> None:
@@ -511,13 +473,10 @@ def test_a_disk_that_fails_for_one_wheel_keeps_no_other_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(collect_module, "copy_beneath", fail)
-        assert collect() == ExitCode.ENVIRONMENT
-    assert kinds(jobs) == {B: "disk"}
-    assert wheels(jobs) == {name_of(A), name_of(C)}
+        check_lost(jobs, ExitCode.ENVIRONMENT, {B: "disk"})
     assert f"error: dist/{name_of(B)}: {os.strerror(number)}" in capsys.readouterr().err
 
-    assert collect() == ExitCode.OK
-    whole(jobs)
+    check_whole(jobs)
 
 
 def test_names_that_no_terminal_should_see_are_spelled_out(
@@ -526,8 +485,7 @@ def test_names_that_no_terminal_should_see_are_spelled_out(
     evil = os.fsdecode(b"job-02\n::error::x\x1b[2J\xff")
     folder = job(jobs, evil, good(B), good("unknown"))
     (folder / name_of(B)).unlink()
-    job(jobs, "job-01", good(A))
-    job(jobs, "job-03", good(C))
+    whole_jobs(jobs, A, C)
 
     assert run("collect", "jobs", "--plan", "plan.json") == ExitCode.TARGET_FAILED
     said = capsys.readouterr().err
