@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from orchestrator.ci.artefacts import listed
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import to_json_value
@@ -21,9 +22,6 @@ PRESENTATION = frozenset(
     | {"key", "host_key", "env"}  # which other facts explain, or which are told one by one
 )
 """Facts of a target that do not change what is built."""
-
-FEW = 3
-"""Targets that are named one by one in a line."""
 
 _INPUTS = {
     "name": ("the project's name", "build the project that the plan was made for"),
@@ -72,7 +70,7 @@ def differences(
         groups[line] = [request.target.id for request in differing]
     own = (
         Problem(
-            what=f"{_named(ids)}: {line}",
+            what=f"{listed(ids)}: {line}",
             where=where,
             hint="use the same matrix.toml, and set the same variables for the job as for the plan",
         )
@@ -94,22 +92,16 @@ def _shared(document: PlanDocument, request: BuildRequest, where: str) -> Iterat
 
 def _own(planned: PlannedTarget, wanted: PlannedTarget) -> Iterator[str]:
     there, here = to_json_value(planned), to_json_value(wanted)
-    for variable in sorted({*here["env"], *there["env"]}):
-        yield from _pair(variable, here["env"].get(variable), there["env"].get(variable))
-    for name in sorted({*here} - PRESENTATION):
-        yield from _pair(name, here[name], there[name])
-
-
-def _pair(name: str, here: object, there: object) -> Iterator[str]:
-    if here != there:
-        yield f"{name} differs: {_value(there)} in the plan, {_value(here)} here"
+    facts = {*here} - PRESENTATION
+    for old, new, names in (
+        (there["env"], here["env"], {*here["env"], *there["env"]}),
+        (there, here, facts),
+    ):
+        for name in sorted(names):
+            then, now = old.get(name), new.get(name)
+            if then != now:
+                yield f"{name} differs: {_value(then)} in the plan, {_value(now)} here"
 
 
 def _value(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=True)
-
-
-def _named(ids: Sequence[str]) -> str:
-    if len(ids) <= FEW:
-        return ", ".join(ids)
-    return f"{', '.join(ids[:FEW])} and {len(ids) - FEW} more"

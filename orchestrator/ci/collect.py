@@ -18,8 +18,8 @@ from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
+from orchestrator.run.finish import expected
 from orchestrator.wheel.archive import WheelName
-from orchestrator.wheel.checked_wheel import Expected
 from orchestrator.wheel.verify import check_contents, check_name
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class _Table:
         try:
             name = WheelName.parse(filename)
             if target is not None:
-                check_name(name, _expected(target, project))
+                check_name(name, expected(target, project))
         except BadWheelError as error:
             return error.what
         return ""
@@ -328,18 +328,6 @@ def _same_name(filename: WheelFilename) -> _Name:
     """Return a key that is equal for names that installers, or file systems, take for one."""
     name = WheelName.parse(filename)
     return (name.name, name.version, name.build.casefold(), name.tags)
-
-
-def _expected(target: PlannedTarget, project: str) -> Expected:
-    return Expected(
-        name=project,
-        version=target.version,
-        build_tag=target.build_tag,
-        python=target.python,
-        libc=target.libc,
-        arch=target.arch,
-        abi3=target.abi3,
-    )
 
 
 def _failed(failure: Failure) -> _Raw:

@@ -1,14 +1,17 @@
-"""Jobs as the dynamic pipelines of GitLab and Buildkite, in JSON, which both read as YAML.
+"""Jobs as GitHub Actions takes them, and as the dynamic pipelines of GitLab and Buildkite.
 
-No text of a user stands in a command but the matrix file's name, quoted: targets stay in the plan.
+All of it is JSON, which these systems read as YAML. No text of a user stands in a command but the
+matrix file's name, quoted: targets stay in the plan.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ci.yaml import flow
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +23,48 @@ PLAN = "plan.json"
 
 TEMPLATE = "/.gitlab/orchestrator.yml"
 """The file of the project that says how a job of GitLab gets orchestrator."""
+
+MOST_BYTES = 1 << 20
+"""Bytes that one output of a job of GitHub may have, which counts them as UTF-16."""
+
+_NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+"""What YAML 1.2 (5.1) has only escaped, and JSON as it is."""
+
+
+def flow(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that is YAML too: pairs of surrogates, JSON's own escape, are not."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _NOT_PRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def github(jobs: Sequence[Job]) -> str:
+    """Return a job matrix on one line of ASCII, as ``GITHUB_OUTPUT`` takes it.
+
+    The targets of a job are not in it but in the plan: 1 MB would not hold them.
+
+    Raises:
+        ConfigError: it is longer than an output may be.
+    """
+    include = [
+        {
+            "job": each.id,
+            "name": each.name,
+            "runner": list(each.runner),
+            "qemu": ",".join(arch.facts.oci for arch in each.emulated),
+            "targets": len(each.targets),
+            "cost": each.cost,
+        }
+        for each in jobs
+    ]
+    text = json.dumps({"include": include}, separators=(",", ":"))
+    if 2 * len(text) > MOST_BYTES:
+        raise ConfigError.of(
+            f"the job matrix has {len(text)} characters, and an output of GitHub "
+            f"holds {MOST_BYTES // 2}",
+            where="--format github",
+            hint="give the runners shorter labels, or plan fewer jobs with --max-jobs",
+        )
+    return text
 
 
 def gitlab(jobs: Sequence[Job], *, matrix: str) -> str:

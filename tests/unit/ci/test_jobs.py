@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.ci import github
+from orchestrator.ci import pipelines
 from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
@@ -68,8 +68,8 @@ def test_two_thousand_targets_are_256_jobs_of_about_equal_cost() -> None:
     assert [job.id for job in jobs[:2]] == ["001", "002"]
     costs = sorted(job.cost for job in jobs)
     assert costs[-1] - costs[0] <= 8, "they differ by one target"
-    text = github.matrix(jobs)
-    assert 2 * len(text) < github.MOST_BYTES
+    text = pipelines.github(jobs)
+    assert 2 * len(text) < pipelines.MOST_BYTES
     assert "\n" not in text
     assert len(json.loads(text)["include"]) == 256
 

@@ -91,7 +91,7 @@ def test_a_new_architecture_is_planned(module: Callable[[str], Any]) -> None:
     assert target.compiling.alone == "", "no cross build without a proof of its Python's settings"
     assert "w manylinux_sw_64" in module("report.coverage").coverage(plan).legend
     jobs = module("ci.jobs").plan_jobs(plan, module("ci.jobs").Sizes())
-    assert '"qemu":"linux/sw64"' in module("ci.github").matrix(jobs)
+    assert '"qemu":"linux/sw64"' in module("ci.pipelines").github(jobs)
 
 
 def test_the_matrix_takes_its_names_only(module: Callable[[str], Any]) -> None:

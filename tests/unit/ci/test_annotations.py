@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ci.provenance import target_lines
+from orchestrator.ci.annotations import target_lines
 from orchestrator.cli.workspace import open_workspace
 
 MATRIX = """\
