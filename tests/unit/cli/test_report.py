@@ -10,25 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 import orchestrator.cli
-from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import ExitCode
 from orchestrator.models.result import BuildResult, Status
 from orchestrator.models.target import TargetId
-from orchestrator.report import serialize as builders
-from orchestrator.report.schemas import (
-    DoctorDocument,
-    json_schema,
-    read_results,
-    to_json_value,
-)
+from orchestrator.report.schemas import DOCUMENTS, json_schema, read_results
 from orchestrator.run.inputs import RunObservers
 from tests import reports
-from tests.unit.cli.test_cli import REPORT
-from tests.unit.report.test_reports import BUILT, strict
+from tests.unit.report.test_reports import BUILT
 
 
 def run(*arguments: str | Path) -> int:
@@ -116,9 +107,7 @@ def test_a_report_is_there_whole_or_as_before(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["dist", "r.html"]
 
 
-@pytest.mark.parametrize(
-    "name", ["plan", "inspect", "verify", "results", "doctor", "explain", "coverage", "publish"]
-)
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_schema_prints_each_document_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", name) == ExitCode.OK
     assert json.loads(capsys.readouterr().out) == json_schema(name)
@@ -228,20 +217,3 @@ def test_results_that_cannot_be_written_are_said_in_the_end(
 
 def test_what_cannot_be_written_is_known_before_anything_is_built(played: type[Played]) -> None:
     assert run("build", "--junit=gone/r.xml") == ExitCode.ENVIRONMENT
-
-
-def test_reports_on_wheels_follow_their_schemas() -> None:
-    path = Path("demo.whl")
-    inspected = builders.inspect_document([(path, REPORT)])
-    verified = builders.verify_document([(path, REPORT.problems, REPORT)])
-    unreadable = builders.verify_document([(path, REPORT.problems, None)])
-
-    for name, document in (("inspect", inspected), ("verify", verified), ("verify", unreadable)):
-        jsonschema.validate(json.loads(builders.dumps(document)), strict(json_schema(name)))
-
-
-def test_what_doctor_finds_follows_its_schema() -> None:
-    check = Check(name="disk", status=CheckLevel.OK, detail="9 GiB", fix="")
-
-    found = json.loads(json.dumps(to_json_value(DoctorDocument(checks=(check,)))))
-    jsonschema.validate(found, strict(json_schema("doctor")))

@@ -325,17 +325,3 @@ def test_errors_of_the_machine_are_one_line_that_names_the_files(
     monkeypatch.setattr(orchestrator.cli.cli, "main", fail)
     assert orchestrator.cli.run([]) == ExitCode.ENVIRONMENT
     assert capsys.readouterr().err == f"error: from\\n::error::x -> to: {os.strerror(code)}\n"
-
-
-def test_a_bug_keeps_its_traceback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(**_: object) -> None:
-        raise RuntimeError("\x1b[31m\n::error::x")
-
-    monkeypatch.setattr(orchestrator.cli.cli, "main", fail)
-    assert orchestrator.cli.run([]) == ExitCode.BUG
-    err = capsys.readouterr().err
-    assert harmless(err)
-    assert "in fail" in err
-    assert "this is a bug in orchestrator" in err

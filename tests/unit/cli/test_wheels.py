@@ -103,13 +103,14 @@ def test_demands_on_the_command_line(cli: Cli) -> None:
         ("--size-budget=lots", "for instance 400MB"),
         ("--size-budget=0", "not a size"),
         ("--same", "two wheels, not 1"),
-        ("--external=cud", "--external: 'cud' is neither"),
+        ("--external=cudda", "did you mean 'cuda'?"),
     ],
 )
 def test_bad_options(cli: Cli, option: str, message: str) -> None:
-    code, lines, err = cli("verify", option, wheel())
-    assert (code, lines) == (ExitCode.CONFIG, [])
-    assert message in err
+    for command in ("verify", "inspect") if option.startswith("--external") else ("verify",):
+        code, lines, err = cli(command, option, wheel())
+        assert (code, lines) == (ExitCode.CONFIG, [])
+        assert message in err
 
 
 def test_json(cli: Cli) -> None:

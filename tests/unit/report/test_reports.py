@@ -118,8 +118,9 @@ def test_what_is_written_has_exactly_the_fields_of_the_schema(tmp_path: Path) ->
 
 
 def test_results_hold_what_a_rebuild_needs(tmp_path: Path) -> None:
-    made = builders.result(BUILT, root=tmp_path)
+    made = builders.result(replace(BUILT, log=tmp_path / "logs" / "t.log"), root=tmp_path)
 
+    assert made["log"] == "logs/t.log"
     assert made["target"]["image"] == "manylinux_2_28"
     assert made["target"]["version"] == "1.0+cu130"
     assert made["request"]["source"]["digest"] == "0" * 64
@@ -257,15 +258,18 @@ def test_a_full_disk_loses_no_result_once_there_is_room_again(
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(reports.document(reports.result("earlier"))))
+    before = file.read_bytes()
     with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
             recorder.ended(BUILT)
             problem = recorder.problem
         assert problem is not None
-        assert not list(tmp_path.glob("*.json*"))
+        assert [each.read_bytes() for each in tmp_path.glob("*.json*")] == [before]
     assert recorder.problem is None
-    assert len(json.loads((tmp_path / "results.json").read_text("utf-8"))["results"]) == 1
+    assert len(json.loads(file.read_text("utf-8"))["results"]) == 2
 
 
 def test_what_never_ran_has_its_target_from_the_plan(tmp_path: Path) -> None:
