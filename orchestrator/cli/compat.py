@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import FILE
+from orchestrator.cli.options import FILE, repeatable
 from orchestrator.cli.output import emit, say, write_file
 from orchestrator.cli.workspace import read
 
@@ -22,14 +22,7 @@ def command() -> None:
 
 
 @command.command("refresh")
-@click.option(
-    "--index",
-    "indexes",
-    multiple=True,
-    required=True,
-    metavar="URL",
-    help="Simple index (PEP 503/691) that has torch. Repeatable.",
-)
+@repeatable("--index indexes", "URL", "Simple index (PEP 503/691) that has torch.", required=True)
 @click.option("--output", type=FILE, help="File for [compat] file.  [default: stdout]")
 def refresh(indexes: Sequence[str], output: Path | None) -> None:
     """Rebuild the table from the files of an index, and show what changed."""

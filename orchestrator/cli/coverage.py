@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import plan_options
+from orchestrator.cli.options import plan_options, repeatable
 from orchestrator.cli.output import emit, say, show
 from orchestrator.errors import ConfigError
 
@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 
 @click.command("coverage")
 @plan_options
-@click.option(
-    "--index",
-    "indexes",
-    multiple=True,
+@repeatable(
+    "--index indexes",
+    "URL",
+    "Simple index (PEP 503/691); {variant} and {axis} in it stand for those of the plan.",
     required=True,
-    metavar="URL",
-    help="Simple index (PEP 503/691); {variant} and {axis} in it stand for those of the plan. "
-    "Repeatable.",
 )
 @click.option(
     "--format",

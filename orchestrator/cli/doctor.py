@@ -70,17 +70,11 @@ def _look(
     from orchestrator.provision.cache_dir import default_cache_dir
 
     cache = default_cache_dir(os.environ)
-    containers = examine.Containers()
-    if workspace is not None:
-        engine = workspace.settings.engine
-        containers = examine.Containers(
-            preference=engine.name, create_args=engine.create_args, pull=engine.pull
-        )
     return examine.examine(
         targets=() if plan is None else tuple(_target_needs(plan, toolchain.existing(cache))),
         places=examine.RunPaths(work=root / WORK_DIR, output=root / "dist", cache=cache),
         environ=os.environ,
-        containers=containers,
+        settings=None if workspace is None else workspace.settings.engine,
         jobs=jobs,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import ARCH, FILE, for_each
+from orchestrator.cli.options import ARCH, FILE, repeatable
 from orchestrator.cli.output import say, show
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
@@ -40,29 +40,20 @@ def _python(tag: str) -> str:
 
 
 @command.command("build")
-@click.argument("suite", callback=lambda _context, _parameter, text: _word(text))
+@click.argument("suite", type=_word)
 @click.argument("arch", type=ARCH)
 @click.option(
     "--tag",
     metavar="NAME",
     help="Name of the image.  [default: localhost/orchestrator-baseline:SUITE-ARCH]",
 )
-@click.option(
-    "--python",
-    "pythons",
-    multiple=True,
-    metavar="TAG",
-    callback=for_each(_python),
-    help="Python that the suite has, such as cp314. Repeatable.  [default: the suite's default]",
+@repeatable(
+    "--python pythons",
+    "TAG",
+    "Python that the suite has, such as cp314; by default that of the suite.",
+    type=_python,
 )
-@click.option(
-    "--package",
-    "packages",
-    multiple=True,
-    metavar="NAME",
-    callback=for_each(_word),
-    help="Further package of the suite. Repeatable.",
-)
+@repeatable("--package packages", "NAME", "Further package of the suite.", type=_word)
 @click.option("--mirror", metavar="URL", help="Debian mirror.  [default: that of apt here]")
 @click.option(
     "--engine",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import DIRECTORY, channel_option, for_each, optional_matrix_option
+from orchestrator.cli.options import DIRECTORY, channel_option, optional_matrix_option, repeatable
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import ConfigError
 
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 def _alias(text: str) -> tuple[str, str]:
     name, equals, expression = text.partition("=")
     if not equals or not name:
-        raise ConfigError.of(
-            f"not NAME=EXPR: {text!r}",
-            where="--alias",
-            hint="for instance latest-cuda='cuda>=13'",
-        )
+        hint = "for instance latest-cuda='cuda>=13'"
+        raise ConfigError.of(f"not NAME=EXPR: {text!r}", where="--alias", hint=hint)
     return name.strip("/"), expression
 
 
@@ -49,22 +46,14 @@ def _yank(text: str) -> tuple[str, str]:
     "--base-url", default="", metavar="URL", help="Address of the wheels, if it is another one."
 )
 @click.option("--default", metavar="EXPR", help="Variant that the root lists.")
-@click.option(
-    "--alias",
-    "aliases",
-    multiple=True,
-    metavar="NAME=EXPR",
-    callback=for_each(_alias),
-    help="Another name for the highest variant that matches EXPR; NAME= removes it. Repeatable.",
+@repeatable(
+    "--alias aliases",
+    "NAME=EXPR",
+    "Another name for the highest variant that matches EXPR; NAME= removes it.",
+    type=_alias,
 )
-@click.option(
-    "--yank",
-    multiple=True,
-    metavar="FILE[=REASON]",
-    callback=for_each(_yank),
-    help="Yank a file, or all that match a glob. Repeatable.",
-)
-@click.option("--unyank", multiple=True, metavar="FILE", help="Undo a yank. Repeatable.")
+@repeatable("--yank", "FILE[=REASON]", "Yank a file, or all that match a glob.", type=_yank)
+@repeatable("--unyank", "FILE", "Undo a yank.")
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
@@ -77,12 +66,7 @@ def _yank(text: str) -> tuple[str, str]:
     metavar="DAYS",
     help="Keep development versions that are no older than DAYS, in addition to --keep.",
 )
-@click.option(
-    "--remove",
-    multiple=True,
-    metavar="PATH",
-    help="Remove the page at PATH and the wheels that no other index lists. Repeatable.",
-)
+@repeatable("--remove", "PATH", "Remove the page at PATH and the wheels that no other index lists.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 def command(
     folders: Sequence[Path],

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +23,6 @@ FILE_OR_STDOUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 ARCH = click.Choice([arch.value for arch in Arch])
 
-T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -61,23 +59,11 @@ _target_ids = _completion(lambda workspace: workspace.plan.ids)
 _channels = _completion(lambda workspace: sorted(workspace.settings.channel))
 
 
-def _external(
-    context: click.Context, parameter: click.Parameter, names: Sequence[str]
-) -> tuple[str, ...]:
+def _external(names: Sequence[str]) -> tuple[str, ...]:
     """Return the soname globs of presets and names."""
-    del context, parameter
-    if not names:
-        return ()
     from orchestrator.wheel.external import resolve
 
-    return resolve(names, where="--external")
-
-
-def for_each(
-    read: Callable[[str], T],
-) -> Callable[[click.Context, click.Parameter, Sequence[str]], tuple[T, ...]]:
-    """Return the callback of a repeatable option whose values are read one by one."""
-    return lambda _context, _parameter, texts: tuple(map(read, texts))
+    return resolve(names, where="--external") if names else ()
 
 
 def _rule(text: str) -> tuple[str, RuleLevel]:
@@ -88,33 +74,30 @@ def _rule(text: str) -> tuple[str, RuleLevel]:
     if rule not in RULES:
         raise ConfigError.of(f"unknown rule {rule!r}", where="--rule", hint=closest(rule, RULES))
     if level not in set(RuleLevel):
-        raise ConfigError.of(
-            f"{text!r}: unknown level {level!r}",
-            where="--rule",
-            hint=f"one of {', '.join(RuleLevel)}",
-        )
+        what, levels = f"{text!r}: unknown level {level!r}", ", ".join(RuleLevel)
+        raise ConfigError.of(what, where="--rule", hint=f"one of {levels}")
     return rule, RuleLevel(level)
-
-
-def _size(
-    context: click.Context, parameter: click.Parameter, text: str | None, least: int
-) -> int | None:
-    del context
-    if text is None:
-        return None
-    from orchestrator.config.verify_rules import parse_size
-
-    size = parse_size(text)
-    if size is None or size < least:
-        raise ConfigError.of(
-            f"not a size: {text!r}", where=parameter.opts[0], hint="for instance 400MB or 1.5GiB"
-        )
-    return size
 
 
 def size_option(name: str, text: str, *, least: int = 1) -> Decorator:
     """Return an option whose value is a size in bytes."""
-    return click.option(name, metavar="SIZE", callback=partial(_size, least=least), help=text)
+
+    def size(value: str) -> int:
+        from orchestrator.config.verify_rules import parse_size
+
+        found = parse_size(value)
+        if found is None or found < least:
+            hint = "for instance 400MB or 1.5GiB"
+            raise ConfigError.of(f"not a size: {value!r}", where=name, hint=hint)
+        return found
+
+    return click.option(name, metavar="SIZE", type=size, help=text)
+
+
+def repeatable(names: str, metavar: str, text: str, **more: Any) -> Decorator:
+    """Return an option that may be given several times; blanks separate its names."""
+    options = {"multiple": True, "metavar": metavar, "help": f"{text} Repeatable.", **more}
+    return click.option(*names.split(), **options)
 
 
 matrix_option = click.option(
@@ -134,13 +117,12 @@ channel_option = click.option(
 )
 
 select_options = _group(
-    click.option(
+    repeatable(
         "--select",
-        multiple=True,
-        metavar="EXPR",
+        "EXPR",
+        "Glob that matches target IDs, or an expression with axes such as "
+        "'cuda>=13 & arch=aarch64 & !python=cp314t'.",
         shell_complete=_target_ids,
-        help="Glob that matches target IDs, or an expression with axes such as "
-        "'cuda>=13 & arch=aarch64 & !python=cp314t'. Repeatable.",
     ),
     click.option("--shard", "part", metavar="I/N", help="Part I of N parts of about equal cost."),
 )
@@ -200,19 +182,16 @@ wheels_argument = click.argument(
     metavar="WHEEL...",
 )
 
-external_option = click.option(
+external_option = repeatable(
     "--external",
-    multiple=True,
-    metavar="NAME",
-    callback=_external,
-    help="Library that may stay outside the wheel: cuda, torch, rocm or a soname glob. Repeatable.",
+    "NAME",
+    "Library that may stay outside the wheel: cuda, torch, rocm or a soname glob.",
+    callback=lambda _context, _parameter, names: _external(names),
 )
 
-rules_option = click.option(
-    "--rule",
-    "rules",
-    multiple=True,
-    metavar="NAME=LEVEL",
-    callback=for_each(_rule),
-    help="Set the level of a `verify` rule: error, warn or off. Repeatable.",
+rules_option = repeatable(
+    "--rule rules",
+    "NAME=LEVEL",
+    "Set the level of a `verify` rule: error, warn or off.",
+    type=_rule,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import FILE, plan_options
+from orchestrator.cli.options import FILE, plan_options, repeatable
 from orchestrator.cli.output import emit, say, show, write_file
 from orchestrator.errors import ConfigError
 
@@ -53,12 +53,11 @@ MOST_JOBS = 256
     show_default=True,
     help="Maximum cost of targets that share a job; an ordinary target costs 1.",
 )
-@click.option(
+@repeatable(
     "--results",
-    multiple=True,
+    "FILE",
+    "results.json of an earlier run: a target costs the time it took.",
     type=FILE,
-    metavar="FILE",
-    help="results.json of an earlier run: a target costs the time it took. Repeatable.",
 )
 def command(
     matrix: Path,

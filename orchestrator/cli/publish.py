@@ -13,6 +13,7 @@ from orchestrator.cli.options import (
     external_option,
     json_option,
     optional_matrix_option,
+    repeatable,
     rules_option,
     size_option,
 )
@@ -37,13 +38,11 @@ JOBS = 4
     metavar="DIR_OR_WHEEL...",
     type=click.Path(path_type=Path, exists=True),
 )
-@click.option(
-    "--to",
-    "names",
-    multiple=True,
-    metavar="PLACE",
-    help="pypi, testpypi, the upload URL of an index, s3://bucket/prefix or github-release. "
-    "Repeatable.  [default: publish.to of the matrix]",
+@repeatable(
+    "--to names",
+    "PLACE",
+    "pypi, testpypi, the upload URL of an index, s3://bucket/prefix or github-release; by default "
+    "publish.to of the matrix.",
 )
 @optional_matrix_option
 @channel_option

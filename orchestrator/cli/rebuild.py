@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Plan, TargetId
+    from orchestrator.report.from_results import Recorded
     from orchestrator.report.schemas import Request, Result
-    from orchestrator.run.reproduce import RebuildReport, RebuildRequest, RecordedWheel
+    from orchestrator.run.reproduce import RebuildReport, RebuildRequest
 
 
 @click.command("rebuild")
@@ -60,12 +61,12 @@ def command(
     Prints at the end whether the wheel is identical to the previous one, or what differs.
     """
     from orchestrator.cli.workspace import find_target, open_workspace
-    from orchestrator.report import from_results
+    from orchestrator.report.from_results import Recorded, backend_of
 
     if shell:
         _check_terminal()
     # First, so that a wrong file is an error before an image is pulled for the plan.
-    recorded = None if origin is None else _Recorded.read(origin)
+    recorded = None if origin is None else Recorded.read(origin)
     workspace, plan = find_target(open_workspace(matrix, channel), target, pull=True)
     output = output_dir or workspace.root / "dist"
     target_id, before = plan.targets[-1].id, None
@@ -74,7 +75,7 @@ def command(
     else:
         plan, again = _as_recorded(plan, recorded, trusted=trust_commands)
         before = recorded.results[target_id]
-        built_by = from_results.backend_of(before)
+        built_by = backend_of(before)
         if backend == "auto" and built_by is BackendName.CIBUILDWHEEL:
             backend = built_by
         elif backend == "auto" and built_by is BackendName.DIRECT:
@@ -124,52 +125,27 @@ def _check_terminal() -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    """The results.json of another run."""
-
-    file: Path
-    results: Mapping[TargetId, Result]
-
-    @classmethod
-    def read(cls, place: Path) -> _Recorded:
-        from orchestrator.report import from_results
-        from orchestrator.report.results import NAME
-
-        file = place / NAME if place.is_dir() else place
-        return cls(file=file, results=from_results.read(file))
-
-    def wheel(self, target_id: TargetId) -> RecordedWheel | None:
-        from orchestrator.run.reproduce import RecordedWheel
-
-        result = self.results.get(target_id)
-        if result is None or result.wheel is None:
-            return None
-        folder = self.file.absolute().parent
-        return RecordedWheel(facts=result.wheel, origin=str(self.file), folder=folder)
-
-
 def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
     """Compare with the wheel in the output directory, or else with that in the store."""
+    from orchestrator.report.from_results import Recorded
     from orchestrator.report.results import NAME
     from orchestrator.run.reproduce import RebuildRequest
 
     try:
-        claim = _Recorded.read(output / NAME).wheel(target_id)
+        claim = Recorded.read(output / NAME).wheel(target_id)
     except ConfigError:  # there is none yet, or not one of ours: it is only compared with
         claim = None
     return RebuildRequest(target_id=target_id, claim=claim)
 
 
-def _as_recorded(plan: Plan, recorded: _Recorded, *, trusted: bool) -> tuple[Plan, RebuildRequest]:
+def _as_recorded(plan: Plan, recorded: Recorded, *, trusted: bool) -> tuple[Plan, RebuildRequest]:
     """Return the plan as a results.json has it; print what is taken from it and what is not."""
     from orchestrator.cli.output import stderr
-    from orchestrator.report import from_results
     from orchestrator.run.reproduce import RebuildRequest
 
-    target_id, where = plan.targets[-1].id, str(recorded.file)
-    request = from_results.request_of(recorded.results, target_id, where=where)
-    found = from_results.as_recorded(plan.targets, recorded.results, where=where)
+    target_id, where = plan.targets[-1].id, recorded.file
+    request = recorded.request(target_id)
+    found = recorded.take(plan.targets)
     console = stderr()
     for line in found.taken:
         console.print(f"from {where}: {line}", style="dim")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option
+from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option, repeatable
 from orchestrator.cli.output import emit, print_json, printable, say, show
 from orchestrator.models.platforms import Arch
 
@@ -77,13 +77,8 @@ def path(tool: str | None) -> None:
 
 @command.command("download")
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
-@click.option(
-    "--arch",
-    "arches",
-    multiple=True,
-    metavar="ARCH",
-    type=ARCH,
-    help="Architecture of the machines. Repeatable.  [default: that of this machine]",
+@repeatable(
+    "--arch arches", "ARCH", "Architecture of the machines; by default that of this one.", type=ARCH
 )
 def download(folder: Path, arches: Sequence[str]) -> None:
     """Download the wheels of the tools, and of zig, to DIR, for machines without network."""

@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     external_option,
     json_option,
     matrix_option,
+    repeatable,
     rules_option,
     size_option,
     wheels_argument,
@@ -42,19 +43,8 @@ PAIR = 2
 @external_option
 @rules_option
 @size_option("--size-budget", "Maximum size of a wheel: 400MB, 1.5GiB.")
-@click.option(
-    "--required",
-    multiple=True,
-    metavar="GLOB",
-    help="Glob that some member must match. Repeatable.",
-)
-@click.option(
-    "--build-path",
-    "build_paths",
-    multiple=True,
-    metavar="TEXT",
-    help="Text that no member may contain. Repeatable.",
-)
+@repeatable("--required", "GLOB", "Glob that some member must match.")
+@repeatable("--build-path build_paths", "TEXT", "Text that no member may contain.")
 @click.option(
     "--target",
     "target_id",

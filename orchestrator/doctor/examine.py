@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.settings import EngineSettings
 from orchestrator.containers import engine
 from orchestrator.containers.images import Image, check_image, check_pullable, reaches
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
-from orchestrator.doctor.cuda_check import check_cuda
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
@@ -70,27 +70,12 @@ class RunPaths:
     cache: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Containers:
-    """The matrix's settings for containers.
-
-    Attributes:
-        preference: auto, docker or podman.
-        create_args: its own arguments for the engine.
-        pull: when images are pulled.
-    """
-
-    preference: engine.Preference = "auto"
-    create_args: tuple[str, ...] = ()
-    pull: engine.Pull = "missing"
-
-
 def examine(
     *,
     targets: Sequence[TargetNeeds],
     places: RunPaths,
     environ: Mapping[str, str],
-    containers: Containers = Containers(),
+    settings: EngineSettings | None = None,
     jobs: int = 1,
 ) -> tuple[Check, ...]:
     """Check everything that builds need; takes seconds and changes nothing.
@@ -102,7 +87,7 @@ def examine(
         targets=targets,
         places=places,
         environ=environ,
-        containers=containers,
+        settings=settings or EngineSettings(),
         jobs=jobs,
         network=network,
         env=base_env(environ) | network.child_env(),
@@ -139,15 +124,14 @@ class _Examination:
     targets: Sequence[TargetNeeds]
     places: RunPaths
     environ: Mapping[str, str]
-    containers: Containers
+    settings: EngineSettings
     jobs: int
     network: HostNetwork
     env: Mapping[str, str]
     tools: toolchain.Toolchain | None
 
     def checks(self) -> tuple[Check, ...]:
-        preference = self.containers.preference
-        names = [name for name in engine.EngineName if preference in {"auto", name}]
+        names = [name for name in engine.EngineName if self.settings.name in {"auto", name}]
         arches = dict.fromkeys(each.arch for each in self.targets) or (emulation.host_arch(),)
         pythons = dict.fromkeys(each.python for each in self.targets if each.python)
         with ThreadPoolExecutor(LOOKS) as pool:
@@ -155,7 +139,7 @@ class _Examination:
             emulated = pool.map(_emulation, arches)
             interpreters = pool.map(self._interpreter, pythons)
             wanted = dict.fromkeys(each.cuda for each in self.targets if each.cuda[0])
-            toolkits = pool.map(lambda each: check_cuda(each[0], each[1], self.environ), wanted)
+            toolkits = pool.map(lambda each: machine.cuda(each[0], each[1], self.environ), wanted)
             network = pool.submit(self._reach)
             builders = pool.submit(lambda: tuple(machine.compilers(self.env)))
             statuses = dict(zip(names, probes, strict=True))
@@ -223,14 +207,14 @@ class _Examination:
             return failure(name, "no engine", "install podman")
         wanted = Image(chosen.name, image, arch, self.env)
         network = self.network.container_args()
-        args = (*network, *chosen.mount_args(), *self.containers.create_args)
+        args = (*network, *chosen.mount_args(), *self.settings.create_args)
         try:
             image_id = check_image(
                 wanted, args, timeout=RUN_TIMEOUT, log=lambda _: None, pull="never"
             ).id
         except EnvironmentProblemError as error:
             absent = error.kind is ErrorKind.NOT_FOUND and not image.startswith("localhost/")
-            if not absent or self.containers.pull == "never":
+            if not absent or self.settings.pull == "never":
                 return problem(name, CheckLevel.FAIL, error)
         else:
             detail = f"runs, ID {image_id.removeprefix('sha256:')[:12]}"

@@ -1,4 +1,4 @@
-"""Check this machine itself: room, memory, clock, a place to write."""
+"""Check this machine itself: room, memory, clock, a place to write, compilers, CUDA."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 from orchestrator.doctor.check import Check, failure, passed, warning
 from orchestrator.host import capacity
 from orchestrator.host.process import capture
+from orchestrator.models.target import CudaSource
+from orchestrator.plan.devices import index_fault
+from orchestrator.provision.cuda import host_toolkits, is_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,6 +135,25 @@ def compilers(env: Mapping[str, str]) -> Iterator[Check]:
             yield warning(name, detail, "`apt-get install g++`, or build in containers")
         else:
             yield passed(name, found.stdout.strip().partition("\n")[0])
+
+
+def cuda(wanted: str, source: CudaSource | None, environ: Mapping[str, str]) -> Check:
+    """Check where a version of CUDA can come from; an image is asked when its target is built."""
+    name = f"CUDA {wanted}"
+    if source is CudaSource.IMAGE:
+        return passed(name, "comes from the image (build.cuda)")
+    own = host_toolkits(environ, wanted) if source is not CudaSource.INDEX else ()
+    found = next((each for each in own if is_version(each.version, wanted)), None)
+    fault = index_fault(wanted)
+    if found is not None:
+        return passed(name, f"nvcc {found.version} of this host, {found.root}")
+    if source is CudaSource.HOST:
+        fix = "install it, and name its directory by CUDA_HOME"
+        return failure(name, f"this host has no nvcc {wanted}", fix)
+    if not fault:
+        return passed(name, "the package index has it: wheels, fetched when they are needed")
+    fix = "name an image that has it, or install it here and name its directory by CUDA_HOME"
+    return warning(name, f"this host has no nvcc {wanted}, and {fault}", fix)
 
 
 def _gib(size: int) -> str:

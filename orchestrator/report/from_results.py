@@ -20,6 +20,7 @@ from orchestrator.report import results
 from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
 from orchestrator.run.cache_diff import ABSENT, InputChange, flat
+from orchestrator.run.reproduce import RecordedWheel
 from orchestrator.wheel.requires import parsed
 
 if TYPE_CHECKING:
@@ -49,32 +50,81 @@ class RecordedRun:
     exposed: Mapping[TargetId, tuple[str, ...]]
 
 
-def read(place: Path) -> dict[TargetId, Result]:
-    """Return target ID -> result of a ``results.json``; see `orchestrator.report.results.read`."""
-    return {each.target_id: each for each in results.read(place).results}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The ``results.json`` of another run."""
 
+    file: Path
+    results: Mapping[TargetId, Result]
 
-def request_of(recorded: Mapping[TargetId, Result], target_id: TargetId, *, where: str) -> Request:
-    """Return what was built.
+    @classmethod
+    def read(cls, place: Path) -> Recorded:
+        """Read a file, or the one in a directory; see `orchestrator.report.results.read`."""
+        file = place / results.NAME if place.is_dir() else place
+        return cls(file=file, results={each.target_id: each for each in results.read(file).results})
 
-    Raises:
-        ConfigError: the file, ``where``, does not say it.
-    """
-    result = recorded.get(target_id)
-    if result is None:
-        raise ConfigError.of(
-            f"it has no target {target_id!r}",
-            where=where,
-            hint="`orchestrator report` makes one file of the results of many jobs",
+    def wheel(self, target_id: TargetId) -> RecordedWheel | None:
+        """Return what the file says of a target's wheel; None if it has none."""
+        result = self.results.get(target_id)
+        if result is None or result.wheel is None:
+            return None
+        folder = self.file.absolute().parent
+        return RecordedWheel(facts=result.wheel, origin=str(self.file), folder=folder)
+
+    def request(self, target_id: TargetId) -> Request:
+        """Return what was built.
+
+        Raises:
+            ConfigError: the file does not say it.
+        """
+        result = self.results.get(target_id)
+        if result is None:
+            raise ConfigError.of(
+                f"it has no target {target_id!r}",
+                where=str(self.file),
+                hint="`orchestrator report` makes one file of the results of many jobs",
+            )
+        if result.request is None:
+            why = f": {result.failure.message}" if result.failure is not None else ""
+            raise ConfigError.of(
+                f"it does not say how {target_id} was to be built ({result.status}{why})",
+                where=str(self.file),
+                hint="leave --from out to build it as matrix.toml says",
+            )
+        return result.request
+
+    def take(self, targets: Iterable[Target]) -> RecordedRun:
+        """Return targets, the libraries first, as the file has them.
+
+        Raises:
+            ConfigError: an ID stands for something else there.
+        """
+        made: list[Target] = []
+        taken: list[str] = []
+        notes: list[str] = []
+        foreign: dict[TargetId, tuple[str, ...]] = {}
+        exposed: dict[TargetId, tuple[str, ...]] = {}
+        for target in targets:
+            result = self.results.get(target.id)
+            if result is None or result.request is None:
+                notes.append(f"{target.id}: not in {self.file}, built as planned here")
+                made.append(target)
+                continue
+            found, kept = _as_recorded(target, result, result.request, where=str(self.file))
+            made.append(found)
+            notes += [f"{target.id}: {each}" for each in kept]
+            taken += [f"{target.id}: {each}" for each in _changed(target, found)]
+            if whats := tuple(_foreign(target, found)):
+                foreign[target.id] = whats
+            if whats := tuple(_exposed(target, found, whats)):
+                exposed[target.id] = whats
+        return RecordedRun(
+            targets=tuple(made),
+            taken=tuple(taken),
+            notes=tuple(notes),
+            foreign=foreign,
+            exposed=exposed,
         )
-    if result.request is None:
-        why = f": {result.failure.message}" if result.failure is not None else ""
-        raise ConfigError.of(
-            f"it does not say how {target_id} was to be built ({result.status}{why})",
-            where=where,
-            hint="leave --from out to build it as matrix.toml says",
-        )
-    return result.request
 
 
 def backend_of(result: Result) -> BackendName | None:
@@ -87,42 +137,6 @@ def backend_of(result: Result) -> BackendName | None:
     # One from the store does not say whether it was built in a container.
     here = result.backend == BackendName.DIRECT and result.container is None and not result.cached
     return BackendName.DIRECT if here else None
-
-
-def as_recorded(
-    targets: Iterable[Target], recorded: Mapping[TargetId, Result], *, where: str
-) -> RecordedRun:
-    """Return targets, the libraries first, as the ``results.json`` at `where` recorded them.
-
-    The last target's request must be there (`request_of`).
-
-    Raises:
-        ConfigError: an ID stands for something else there.
-    """
-    made: list[Target] = []
-    taken: list[str] = []
-    notes: list[str] = []
-    foreign: dict[TargetId, tuple[str, ...]] = {}
-    exposed: dict[TargetId, tuple[str, ...]] = {}
-    for target in targets:
-        result = recorded.get(target.id)
-        if result is None or result.request is None:
-            notes.append(f"{target.id}: not in {where}, built as planned here")
-            made.append(target)
-            continue
-        found, kept = _as_recorded(target, result, result.request, where=where)
-        notes += [f"{target.id}: {each}" for each in kept]
-        taken += [f"{target.id}: {each}" for each in _changed(target, found)]
-        foreign[target.id] = tuple(_foreign(target, found))
-        exposed[target.id] = tuple(_exposed(target, found, foreign[target.id]))
-        made.append(found)
-    return RecordedRun(
-        targets=tuple(made),
-        taken=tuple(taken),
-        notes=tuple(notes),
-        foreign={target_id: what for target_id, what in foreign.items() if what},
-        exposed={target_id: what for target_id, what in exposed.items() if what},
-    )
 
 
 def differing(before: Result, now: Mapping[str, Any]) -> tuple[InputChange, ...]:

