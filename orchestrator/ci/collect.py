@@ -42,7 +42,6 @@ class Collected:
 
     Attributes:
         document: the ``results.json`` of all; a planned wheel that no job has is a failure in it.
-        wheels: names of the good wheels.
         lacking: the missing wheels.
         spoiled: those of them whose file or result is not what it has to be.
         notes: what else was found, and left out.
@@ -50,7 +49,6 @@ class Collected:
     """
 
     document: _Raw
-    wheels: tuple[str, ...]
     lacking: tuple[TargetId, ...]
     spoiled: tuple[TargetId, ...]
     notes: tuple[str, ...]
@@ -86,7 +84,6 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     without = (each["id"] for each in made if each["wheel"] is None)
     return Collected(
         document=documents.results_document(made, table.runs, earlier={}),
-        wheels=tuple(sorted(good)),
         lacking=tuple(target_id for target_id in without if target_id not in libraries),
         spoiled=tuple(dict.fromkeys(table.spoiled)),
         notes=(*table.notes, *_others(output, good)),

@@ -10,7 +10,6 @@ from orchestrator.cli.options import json_option, target_options
 from orchestrator.cli.output import print_json, print_table, say, show, stdout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
@@ -28,7 +27,9 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.workspace import find_target, open_workspace
     from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.host.redaction import masked
     from orchestrator.report.explanation import explain, explain_shares
+    from orchestrator.report.schemas import ExplainDocument, Explained
 
     if why and as_json:
         raise click.UsageError("--why-rebuild has no JSON document: leave --json out")
@@ -39,39 +40,27 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     request = workspace.requests(plan)[-1]
     settings, count = workspace.settings.run, len(workspace.plan.everything)
     lines = line_numbers(workspace.text)
-    rows = [
-        (*row, line_of(row[2], lines) if row[2] else None)
-        for row in (*explain(request), *explain_shares(request.target, settings, count))
-    ]
-    if as_json:
-        _print_json(target, rows)
-    else:
-        _print_table(matrix, rows)
-
-
-def _print_json(target: str, rows: Iterable[tuple[str, str, str, int | None]]) -> None:
-    from orchestrator.host.redaction import masked
-    from orchestrator.report.schemas import ExplainDocument, Explained
-
+    rows = (*explain(request), *explain_shares(request.target, settings, count))
     explained = tuple(
         Explained(
             what=what.strip(),
             level=(len(what) - len(what.lstrip())) // 2,
             value=masked(value),
             origin=origin,
-            line=line,
+            line=line_of(origin, lines) if origin else None,
         )
-        for what, value, origin, line in rows
+        for what, value, origin in rows
     )
-    print_json(ExplainDocument(id=target, rows=explained))
-
-
-def _print_table(matrix: Path, rows: Iterable[tuple[str, str, str, int | None]]) -> None:
-    from orchestrator.host.redaction import masked
-
+    if as_json:
+        print_json(ExplainDocument(id=target, rows=explained))
+        return
     cells = (
-        (what, masked(value), f"{matrix}:{line}: {origin}" if line else origin)
-        for what, value, origin, line in rows
+        (
+            "  " * row.level + row.what,
+            row.value,
+            f"{matrix}:{row.line}: {row.origin}" if row.line else row.origin,
+        )
+        for row in explained
     )
     print_table(stdout(), cells, "what", "value", "origin", head=False)
 

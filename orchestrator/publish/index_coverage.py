@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
 from orchestrator.report import schemas
-from orchestrator.report.coverage import coverage
+from orchestrator.report.plans import coverage
 from orchestrator.report.text import aligned, code, markdown_table, one_line
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
@@ -175,8 +175,8 @@ def _grids(held: IndexCoverage, plan: Plan) -> Iterator[tuple[str, list[tuple[st
     has = tuple(each for each, _ in held.has)
     for title, targets in (("has", has), ("lacks", held.lacks)):
         if targets:
-            grid = coverage(replace(plan, targets=targets, undetermined=()))
-            yield f"{title} ({grid.legend})", grid.table
+            rows, legend = coverage(replace(plan, targets=targets, undetermined=()))
+            yield f"{title} ({legend})", rows
 
 
 def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:

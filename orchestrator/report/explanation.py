@@ -18,14 +18,14 @@ from orchestrator.plan.compilers import cuda
 from orchestrator.plan.expected_environment import cuda_of, questions
 from orchestrator.plan.torch_table import RULE
 from orchestrator.provision.cross_gcc import MOUNTED
-from orchestrator.report.environment_rows import environment_rows
+from orchestrator.report.text import environment_rows
 from orchestrator.run.dispatch import Pace, describe_budget, parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchestrator.config.settings import RunSettings
-    from orchestrator.models.target import BuildRequest, EnvironmentSpec, Target
+    from orchestrator.models.target import BuildRequest, LibraryStep, Target
 
 Row = tuple[str, str, str]
 """What, its value, and the dotted path or the words that say where it comes from."""
@@ -53,7 +53,7 @@ def explain(request: BuildRequest) -> Iterator[Row]:
     yield "runner", ", ".join(target.runner), origins["runner"] or native
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
     yield from _compiling(target, origins)
-    yield from _steps(target, origins) if target.library is None else _library(target)
+    yield from _steps(target, origins) if target.library is None else _library(target.library)
     for name in ("cpus", "memory", "memory-per-job"):
         amount = getattr(target.resources, name.replace("-", "_"))
         if amount is not None:
@@ -166,16 +166,15 @@ def _cross(build: toolchain_files.CrossBuild, origin: str) -> Iterator[Row]:
         yield f"  {name}", value, "only for the hook that builds"
 
 
-def _library(target: Target) -> Iterator[Row]:
-    if target.library is not None:
-        where = f"library.{target.library.name}"
-        yield "library command", target.library.command, f"{where}.command"
-        yield "outputs", ", ".join(target.library.outputs), f"{where}.outputs"
+def _library(library: LibraryStep) -> Iterator[Row]:
+    yield "library command", library.command, f"library.{library.name}.command"
+    yield "outputs", ", ".join(library.outputs), f"library.{library.name}.outputs"
 
 
 def _steps(target: Target, origins: Origins) -> Iterator[Row]:
     steps = target.steps
-    yield from _environment(steps.environment, origins)
+    for what, value, key in environment_rows(steps.environment):
+        yield what, value, origins[key]
     yield from _cuda(target, origins)
     checked = ", ".join(f"{each.axis} {each.value}: {each.what}" for each in questions(target))
     yield "checked", checked, "in the environment that compiles, before it does"
@@ -209,11 +208,6 @@ def _steps(target: Target, origins: Origins) -> Iterator[Row]:
         ("repair refused", refused, "build.repair-refused"),
         ("normalise", normalise, "build.normalise"),
     )
-
-
-def _environment(environment: EnvironmentSpec, origins: Origins) -> Iterator[Row]:
-    for what, value, key in environment_rows(environment):
-        yield what, value, origins[key]
 
 
 def _cuda(target: Target, origins: Origins) -> Iterator[Row]:

@@ -14,10 +14,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import clipped
-from orchestrator.report.environment_rows import environment_rows
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
-from orchestrator.report.text import visible
+from orchestrator.report.text import environment_rows, visible
 from orchestrator.report.view import SYMBOLS, ResultsView
 
 if TYPE_CHECKING:

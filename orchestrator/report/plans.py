@@ -1,21 +1,31 @@
-"""A plan for people and for CI systems: tables, Markdown, job matrices."""
+"""A plan for people: tables, Markdown, and the coverage grid, variants by Python."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from orchestrator.report.coverage import coverage
-from orchestrator.report.environment_rows import environment_rows
-from orchestrator.report.text import aligned, escape, markdown_table, no_command, one_line, redacted
+from orchestrator.models.platforms import Arch, Libc
+from orchestrator.report.text import (
+    aligned,
+    environment_rows,
+    escape,
+    markdown_table,
+    no_command,
+    one_line,
+    redacted,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.models.target import Exclusion, Plan, Target
 
 LISTED = 2000
 """Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB."""
+
+NONE = "·"
+"""No wheel here."""
 
 FEW = 12
 """Values of an axis that are listed for excluded cells."""
@@ -63,11 +73,48 @@ def _environment(target: Target) -> str:
 
 
 def _grid(plan: Plan) -> Iterator[str]:
-    grid = coverage(plan)
-    if len(grid.rows) * len(grid.pythons) > 1:
-        yield from aligned(grid.table)
-        yield grid.legend
-        yield ""
+    rows, legend = coverage(plan)
+    if (len(rows) - 1) * (len(rows[0]) - 1) > 1:
+        yield from (*aligned(rows), legend, "")
+
+
+def coverage(plan: Plan) -> tuple[list[tuple[str, ...]], str]:
+    """Return which variants a plan has for which Pythons; every cell that a wheel covers counts.
+
+    The first row has the Pythons, all others begin with their variant. Each letter stands for a
+    platform; the text that comes with the rows says for which.
+    """
+    wheels = (each for each in plan.everything if each.python)
+    cells = [cell for each in wheels for cell in each.covers]
+    pythons = dict.fromkeys(cell[0][1] for cell in cells)
+    letters = _letters(list(dict.fromkeys((cell[1][1], cell[2][1]) for cell in cells)))
+    marks: dict[str, dict[str, set[str]]] = {}
+    for cell in cells:
+        variant = " ".join(value for _, value in cell[3:]) or "all"
+        there = marks.setdefault(variant, {}).setdefault(cell[0][1], set())
+        there.add(letters[cell[1][1], cell[2][1]])
+    rows = [
+        (variant, *(_entry(letters, found.get(each, ())) for each in pythons))
+        for variant, found in marks.items()
+    ]
+    legend = "  ".join(f"{letter} {libc}_{arch}" for (libc, arch), letter in letters.items())
+    return [("variant", *pythons), *rows], legend
+
+
+def _letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return a letter for each platform, with numbers if several have the same letter."""
+    plain = {
+        each: letter.upper() if each[0].startswith(Libc.MUSLLINUX) else letter
+        for each in platforms
+        for letter in [Arch(each[1]).facts.letter]
+    }
+    if len(set(plain.values())) == len(plain):
+        return plain
+    return {each: f"{letter}{number}" for number, (each, letter) in enumerate(plain.items(), 1)}
+
+
+def _entry(letters: Mapping[tuple[str, str], str], there: Collection[str]) -> str:
+    return "".join(letter for letter in letters.values() if letter in there) or NONE
 
 
 def summary(plan: Plan) -> Iterator[str]:
@@ -113,10 +160,10 @@ def _few(values: Sequence[str]) -> str:
 
 def markdown(plan: Plan) -> str:
     """Return the plan for a job summary or a pull request: the grid, then every target."""
-    grid = coverage(plan)
+    rows, legend = coverage(plan)
     shown = plan.targets[:LISTED]
     more = len(plan.targets) - len(shown)
-    lines = ["### Coverage", "", *markdown_table(grid.table), "", grid.legend, ""]
+    lines = ["### Coverage", "", *markdown_table(rows), "", legend, ""]
     lines += [f"{'- ' * line.startswith(' ')}{escape(line.strip())}" for line in summary(plan)]
     lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
     lines += markdown_table(_table(shown))

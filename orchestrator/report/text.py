@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.redaction import masked
@@ -11,6 +12,8 @@ from orchestrator.models.secret_names import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from orchestrator.models.target import EnvironmentSpec
 
 _QUERY = re.compile(
     r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
@@ -154,3 +157,19 @@ _PLAIN_CELL = re.compile(r"(?!.*www\.)[A-Za-z0-9.,() ·-]*", re.IGNORECASE)
 def _cell(text: str) -> str:
     """Return a name as code, if anything in it could be markup."""
     return text if _PLAIN_CELL.fullmatch(text) else code(text)
+
+
+def environment_rows(environment: EnvironmentSpec) -> Iterator[tuple[str, str, str]]:
+    """Yield what the matrix sets of a build's environment: what, its value, and the key of it."""
+    frontend = environment.frontend
+    words = () if frontend is None else (frontend.name, *frontend.args)
+    for what, value in (
+        ("requires", ", ".join(environment.requires)),
+        ("constraints", ", ".join(environment.constraints)),
+        ("isolation", "" if environment.isolation else "none"),
+        ("frontend", shlex.join(words)),
+    ):
+        if value:
+            yield what, value, f"build.{what}"
+    for name, url in environment.indexes:
+        yield f"index {name}", url, f"indexes.{name}"

@@ -89,7 +89,7 @@ def test_a_new_architecture_is_planned(module: Callable[[str], Any]) -> None:
     assert target.runner == ("ubuntu-24.04",)
     assert target.emulated
     assert target.compiling.alone == "", "no cross build without a proof of its Python's settings"
-    assert "w manylinux_sw_64" in module("report.coverage").coverage(plan).legend
+    assert "w manylinux_sw_64" in module("report.plans").coverage(plan)[1]
     jobs = module("ci.jobs").plan_jobs(plan, module("ci.jobs").Sizes())
     assert '"qemu":"linux/sw64"' in module("ci.pipelines").github(jobs)
 
