@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 import orchestrator.cli
 from orchestrator.doctor.check import Check, CheckLevel
@@ -23,7 +23,7 @@ from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorE
 from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
 from orchestrator.models.target import Digest, EmulationMode, TargetId
 from orchestrator.models.untrusted import WheelFilename
-from orchestrator.models.wheel import Finding, Reason, Severity
+from orchestrator.models.wheel import WheelReport
 from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
 from orchestrator.report import summary
@@ -590,76 +590,57 @@ def test_the_exit_code_of_a_run(
     assert summary.exit_code(results, fail_fast=fail_fast) is code
 
 
+Places = tuple[Path, Path]
+
+
 @pytest.fixture
-def places(tmp_path: Path) -> tuple[Path, Path]:
-    output, work = tmp_path / "dist", tmp_path / "work"
-    output.mkdir()
-    work.mkdir()
-    return output, work
+def places(tmp_path: Path) -> Places:
+    """The output and the work directory."""
+    for name in ("dist", "work"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "dist", tmp_path / "work"
 
 
-def record(results: list[BuildResult], output: Path, work: Path) -> None:
+def record(places: Places, *results: BuildResult) -> dict[str, Any]:
+    """Write results, and return what results.json has then."""
+    output, work = places
     made = [documents.result(each, root=output.parent) for each in results]
     results_file.write(made, output=output, work=work)
-
-
-def written(output: Path) -> dict[str, Any]:
     document = json.loads((output / "results.json").read_text("utf-8"))
     assert document["schema"] == 1
     return {each["id"]: each for each in document["results"]}
 
 
-REPORT = replace(
-    WHEEL,
-    filename=WheelFilename("demo-1-py3-none-any.whl"),
-    declared_tags=("a",),
-    observed_tag="b",
-    aliases=("c",),
-    reasons=(Reason(file="f", library="l", symbol_version="v", symbols=("s",)),),
-    external_libs=(("lib", ("f",)),),
-    problems=(Finding(rule="r", message="m", severity=Severity.WARNING),),
-)
+def wheel_named(name: str, data: bytes = b"") -> WheelReport:
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    return replace(WHEEL, filename=WheelFilename(f"{name}-1-py3-none-any.whl"), sha256=digest)
 
 
-def test_results_of_earlier_runs_stay_unless_the_target_ran_again(
-    places: tuple[Path, Path],
-) -> None:
-    output, work = places
+def test_results_of_earlier_runs_stay_unless_the_target_ran_again(places: Places) -> None:
     one, two = (replace(FAILED, target_id=TargetId(each)) for each in "ba")
-    record([one, two], output, work)
-    record([replace(one, status=Status.OK, failure=None)], output, work)
+    record(places, one, two)
+    found = record(places, replace(one, status=Status.OK, failure=None))
 
-    found = written(output)
-    assert list(found) == ["a", "b"]
-    assert (found["a"]["status"], found["b"]["status"]) == ("failed", "ok")
-
-
-def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(
-    places: tuple[Path, Path],
-) -> None:
-    output, work = places
-    good = replace(OK, wheel=REPORT)
-    record([good], output, work)
-    record([replace(CANCELLED, target_id=good.target_id)], output, work)
-
-    assert written(output)[good.target_id]["status"] == "ok"
+    assert [(name, each["status"]) for name, each in found.items()] == [
+        ("a", "failed"),
+        ("b", "ok"),
+    ]
 
 
-def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Path]) -> None:
+def test_a_run_that_was_stopped_says_nothing_about_earlier_wheels(places: Places) -> None:
+    record(places, replace(OK, wheel=WHEEL))
+
+    assert record(places, CANCELLED)["t"]["status"] == "ok"
+
+
+def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: Places) -> None:
     output, work = places
     for name in ("old", "changed", "foreign"):
         (output / f"{name}-1-py3-none-any.whl").write_text(name)
-    digest = Digest(hashlib.sha256(b"old").hexdigest())
-    old = replace(
-        OK, wheel=replace(REPORT, filename=WheelFilename("old-1-py3-none-any.whl"), sha256=digest)
-    )
-    changed = replace(REPORT, filename=WheelFilename("changed-1-py3-none-any.whl"), sha256=digest)
-    other = replace(OK, target_id=TargetId("u"), wheel=changed)
-    record([old, other], output, work)
-
-    new = replace(OK, wheel=replace(REPORT, filename=WheelFilename("new-1-py3-none-any.whl")))
+    other = replace(OK, target_id=TargetId("u"), wheel=wheel_named("changed", b"old"))
+    record(places, replace(OK, wheel=wheel_named("old", b"old")), other)
     failed = replace(FAILED, target_id=TargetId("u"))
-    record([new, failed], output, work)
+    record(places, replace(OK, wheel=wheel_named("new")), failed)
 
     left = sorted(each.name.partition("-")[0] for each in output.glob("*.whl"))
     assert left == ["changed", "foreign"]
@@ -669,15 +650,10 @@ def test_a_superseded_wheel_goes_aside_and_nobody_else_s(places: tuple[Path, Pat
 @pytest.mark.parametrize(
     "earlier", ["", "[]", "null", "{", '{"schema": 99, "results": 3}', '{"a": 1}', "\xff"]
 )
-def test_a_results_file_of_somebody_else_is_no_crash(
-    places: tuple[Path, Path], earlier: str
-) -> None:
-    output, work = places
-    (output / "results.json").write_text(earlier, encoding="latin-1")
+def test_a_results_file_of_somebody_else_is_no_crash(places: Places, earlier: str) -> None:
+    (places[0] / "results.json").write_text(earlier, encoding="latin-1")
 
-    record([OK], output, work)
-
-    assert set(written(output)) == {"t"}
+    assert set(record(places, OK)) == {"t"}
 
 
 # In a process of its own
@@ -714,39 +690,34 @@ def test_no_arguments_is_help_and_an_error(cli: Cli) -> None:
     assert "Usage: orchestrator" in said.err + said.out
 
 
+def printed(what: RenderableType) -> str:
+    out = io.StringIO()
+    Console(width=80, file=out).print(what)
+    return out.getvalue()
+
+
 def test_targets_with_one_reason_share_a_block() -> None:
     why = Failure(kind=FailureKind.UNAVAILABLE, message="no engine", hint="install one")
     lost = replace(FAILED, status=Status.UNAVAILABLE, log=None, failure=why)
     both = [replace(lost, target_id=TargetId(each)) for each in ("one", "two")]
-    out = io.StringIO()
+    said = printed(summary.failure_blocks([*both, OK]))
 
-    Console(width=80, file=out).print(summary.failure_blocks([*both, OK]))
-
-    said = out.getvalue()
     assert said.count("no engine") == 1
     assert "one, two: no engine" in said
 
 
 @pytest.mark.parametrize(
-    ("not_run", "not_tested", "said"),
+    ("missing", "said"),
     [
-        ("no engine", "", "NOT IMPORTED, nor tested: one, two: no engine"),
-        ("", "no engine", "imported, NOT TESTED: one, two: no engine"),
+        ({"not_run": "no engine"}, "NOT IMPORTED, nor tested: one, two: no engine"),
+        ({"not_tested": "no engine"}, "imported, NOT TESTED: one, two: no engine"),
     ],
-    ids=["not imported", "only imported"],
 )
-def test_wheels_that_were_not_tested_are_said_to_be_such(
-    not_run: str, not_tested: str, said: str
-) -> None:
-    compiled = CompileReport(
-        emulation=EmulationMode.CROSS, compiler="zig", not_run=not_run, not_tested=not_tested
-    )
+def test_wheels_that_were_not_tested_are_said_to_be_such(missing: Any, said: str) -> None:
+    compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", **missing)
     made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
-    out = io.StringIO()
 
-    Console(width=80, file=out).print(summary.results_table([*made, OK]))
-
-    assert said in out.getvalue()
+    assert said in printed(summary.results_table([*made, OK]))
 
 
 # Versions and their sources

@@ -51,6 +51,10 @@ def seen(document: dict[str, Any]) -> ResultsDocument:
     return parse(ResultsDocument, document)
 
 
+def view(*results: dict[str, Any]) -> ResultsView:
+    return ResultsView(document=seen(reports.document(*results)))
+
+
 TARGET = factories.target(
     "cp312-manylinux_x86_64-cu130",
     variant=(("cuda", "cu130"),),
@@ -176,6 +180,10 @@ def test_a_later_version_may_have_more() -> None:
         ('{"schema": 2, "results": []}', "not a results.json of schema 1 but of schema 2"),
         ('{"schema": 1}', "x: results: Field required"),
         ('{"schema": 1, "results": [{"id": 1}]}', "x: results.0.id: Input should be"),
+        *(
+            (json.dumps(reports.document(reports.result("a", started=never))), "started")
+            for never in (float("inf"), float("nan"), -1.0, 1e300)
+        ),
     ],
 )
 def test_what_is_no_results_file_is_refused(text: str, message: str) -> None:
@@ -183,73 +191,70 @@ def test_what_is_no_results_file_is_refused(text: str, message: str) -> None:
         read_results(text, where="x")
 
 
-@pytest.mark.parametrize("started", [float("inf"), float("nan"), -1.0, 1e300])
-def test_times_that_no_clock_shows_are_refused(started: float) -> None:
-    document = reports.document(reports.result("a", started=started))
-
-    with pytest.raises(ConfigError, match="started"):
-        read_results(json.dumps(document), where="x")
-
-
 # Merging
 
 
-def test_jobs_merge_as_if_one_machine_had_built_everything() -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_jobs_merge_as_if_one_machine_had_built_everything(order: int) -> None:
     one = reports.document(
         reports.result("a", run="r1", started=1.0),
         reports.result("b", "cancelled", run="r1"),
+        reports.result("c", run="r1", started=1.0),
         runs=(reports.run("r1"), reports.run("r0")),
     )
-    two = reports.document(reports.result("b", run="r2", started=2.0), runs=(reports.run("r2"),))
+    two = reports.document(
+        reports.result("b", run="r2", started=2.0),
+        reports.result("c", "failed", run="r2", started=2.0),
+        runs=(reports.run("r2"),),
+    )
+    found = builders.merged((one, two)[::order])
 
-    for order in ((one, two), (two, one)):
-        found = builders.merged(order)
-        assert [(e["id"], e["status"]) for e in found["results"]] == [("a", "ok"), ("b", "ok")]
-        assert [each["id"] for each in found["runs"]] == ["r1", "r2"], "r0 has no result"
-
-
-def test_what_was_started_last_counts() -> None:
-    early = reports.document(reports.result("a", started=1.0))
-    late = reports.document(reports.result("a", "failed", started=2.0))
-
-    for order in ((early, late), (late, early)):
-        (found,) = builders.merged(order)["results"]
-        assert found["status"] == "failed"
+    statuses = {each["id"]: each["status"] for each in found["results"]}
+    assert statuses == {"a": "ok", "b": "ok", "c": "failed"}, "what was started last counts"
+    assert [each["id"] for each in found["runs"]] == ["r1", "r2"], "r0 has no result"
 
 
 # The recorder
 
 
-def test_a_result_is_written_when_its_target_ends(tmp_path: Path) -> None:
-    with ResultsWriter([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
-        recorder.ended(BUILT)
-        document = json.loads((tmp_path / "results.json").read_text("utf-8"))
+def recorder(folder: Path) -> ResultsWriter:
+    return ResultsWriter([TARGET], reports.run(), output=folder, work=folder)
 
-    assert [each["id"] for each in document["results"]] == [TARGET.id]
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    document = json.loads((folder / "results.json").read_text("utf-8"))
     assert [each["id"] for each in document["runs"]] == ["r1"]
+    found: list[dict[str, Any]] = document["results"]
+    return found
+
+
+MANY = [replace(BUILT, target_id=TargetId(f"t{number}")) for number in range(1000)]
+
+
+def test_a_result_is_written_when_its_target_ends(tmp_path: Path) -> None:
+    with recorder(tmp_path) as own:
+        own.ended(BUILT)
+        assert [each["id"] for each in written(tmp_path)] == [TARGET.id]
 
 
 def test_thousands_that_end_at_once_are_all_written_in_the_end(tmp_path: Path) -> None:
-    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
-        for number in range(1000):
-            recorder.ended(replace(BUILT, target_id=TargetId(f"t{number}")))
-    document = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    with recorder(tmp_path) as own:
+        for each in MANY:
+            own.ended(each)
 
-    assert len(document["results"]) == len(recorder.document["results"]) == 1000
+    assert len(written(tmp_path)) == len(own.document["results"]) == 1000
 
 
 def test_results_that_came_from_the_store_are_written_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[object] = []
-    monkeypatch.setattr(os, "fsync", written.append)
-    found = [replace(BUILT, target_id=TargetId(f"t{number}")) for number in range(1000)]
-    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
-        recorder.ended(*found)
-        document = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    synced: list[object] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with recorder(tmp_path) as own:
+        own.ended(*MANY)
+        assert len(written(tmp_path)) == 1000
 
-    assert len(document["results"]) == 1000
-    assert len(written) == 2, "the file and its directory"
+    assert len(synced) == 2, "the file and its directory"
 
 
 def test_a_full_disk_loses_no_result_once_there_is_room_again(
@@ -261,23 +266,23 @@ def test_a_full_disk_loses_no_result_once_there_is_room_again(
     file = tmp_path / "results.json"
     file.write_text(json.dumps(reports.document(reports.result("earlier"))))
     before = file.read_bytes()
-    with ResultsWriter([], reports.run(), output=tmp_path, work=tmp_path) as recorder:
+    with recorder(tmp_path) as own:
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
-            recorder.ended(BUILT)
-            problem = recorder.problem
+            own.ended(BUILT)
+            problem = own.problem
         assert problem is not None
         assert [each.read_bytes() for each in tmp_path.glob("*.json*")] == [before]
-    assert recorder.problem is None
-    assert len(json.loads(file.read_text("utf-8"))["results"]) == 2
+    assert own.problem is None
+    assert len(written(tmp_path)) == 2
 
 
 def test_what_never_ran_has_its_target_from_the_plan(tmp_path: Path) -> None:
     lost = replace(BUILT, request=None, status=Status.UNAVAILABLE, started=None)
-    with ResultsWriter([TARGET], reports.run(), output=tmp_path, work=tmp_path) as recorder:
-        recorder.ended(lost)
+    with recorder(tmp_path) as own:
+        own.ended(lost)
 
-    (found,) = recorder.document["results"]
+    (found,) = own.document["results"]
     assert found["target"]["covers"] == [dict(TARGET.covers[0])]
     assert found["request"] is None
 
@@ -286,34 +291,29 @@ def test_what_never_ran_has_its_target_from_the_plan(tmp_path: Path) -> None:
 
 
 def test_every_covered_cell_is_in_the_grid_once() -> None:
-    view = ResultsView(document=seen(reports.large()))
-    cells = [each for row in view.grid.rows for cell in row.cells for each in cell]
+    results = reports.large()["results"]
+    grid = view(*results).grid
 
-    assert len(cells) == len(view.document.results)
-    assert len(view.grid.rows) == 12
-    assert len(view.grid.columns) == 72
-    assert all(
-        sum(span for _, span in heads) == len(view.grid.columns) for heads in view.grid.heads
-    )
+    assert sum(len(cell) for row in grid.rows for cell in row.cells) == len(results)
+    assert len(grid.rows) == 12
+    assert len(grid.columns) == 72
+    assert all(sum(span for _, span in heads) == 72 for heads in grid.heads)
 
 
 def test_a_stable_abi_wheel_stands_in_each_cell_that_it_covers() -> None:
     facts = reports.facts("cp312", "manylinux", "x86_64")
     cells = [{**facts["covers"][0], "python": each} for each in ("cp312", "cp313")]
-    document = reports.document(reports.result("a", target=facts | {"covers": cells}))
-
-    grid = ResultsView(document=seen(document)).grid
+    grid = view(reports.result("a", target=facts | {"covers": cells})).grid
 
     assert [(row.python, len(row.cells[0])) for row in grid.rows] == [("cp312", 1), ("cp313", 1)]
     assert grid.columns == ("all",)
 
 
 def test_axes_that_only_some_cells_have_get_a_column_without() -> None:
-    document = reports.document(
+    grid = view(
         reports.result("a", target=reports.facts("cp312", "manylinux", "x86_64", cuda="cu130")),
         reports.result("b", target=reports.facts("cp312", "manylinux", "x86_64", rocm="6.4")),
-    )
-    grid = ResultsView(document=seen(document)).grid
+    ).grid
 
     assert grid.axes == ("cuda", "rocm")
     assert grid.columns == ("6.4", "cu130")
@@ -330,12 +330,11 @@ def timed(name: str, started: float, seconds: float, **changes: Any) -> dict[str
 
 
 def test_bars_lie_in_their_slots() -> None:
-    document = reports.document(
+    (chart,) = view(
         timed("a", 0, 60, slot=1, run="r1"),
         timed("b", 30, 30, slot=0, run="r1"),
         timed("c", 0, 30, slot=0, run="r2"),
-    )
-    (chart,) = ResultsView(document=seen(document)).charts
+    ).charts
 
     assert chart.seconds == 60
     assert chart.lanes == ("run 1, slot 1", "run 1, slot 2", "run 2, slot 1")
@@ -344,8 +343,7 @@ def test_bars_lie_in_their_slots() -> None:
 
 
 def test_without_slots_no_two_bars_lie_on_each_other() -> None:
-    document = reports.document(*(timed(f"t{n}", n * 10, 25) for n in range(10)))
-    (chart,) = ResultsView(document=seen(document)).charts
+    (chart,) = view(*(timed(f"t{n}", n * 10, 25) for n in range(10))).charts
 
     assert chart.lanes == ("slot 1", "slot 2", "slot 3")
     for lane in range(3):
@@ -356,18 +354,16 @@ def test_without_slots_no_two_bars_lie_on_each_other() -> None:
 
 
 def test_runs_of_different_days_have_charts_of_their_own() -> None:
-    document = reports.document(timed("a", 0, 60), timed("b", 650, 60), timed("c", 90_000, 60))
-    latest, first = ResultsView(document=seen(document)).charts
+    latest, first = view(timed("a", 0, 60), timed("b", 650, 60), timed("c", 90_000, 60)).charts
 
     assert [each.result.target_id for each in latest.bars] == ["c"]
     assert [each.result.target_id for each in first.bars] == ["a", "b"]
 
 
 def test_the_load_is_the_sum_of_what_runs() -> None:
-    document = reports.document(
+    (chart,) = view(
         timed("a", 0, 100, cpu_seconds=200.0), timed("b", 50, 50, cpu_seconds=50.0)
-    )
-    (chart,) = ResultsView(document=seen(document)).charts
+    ).charts
 
     assert chart.load == ((0.0, 2.0), (50.0, 3.0), (100.0, 0.0))
     assert chart.most == 3.0
