@@ -15,8 +15,6 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init_
 SHARED = {
     # A command beside the room or module that it opens.
     "collect": "`orchestrator collect`, and the collecting",
-    "coverage": "`orchestrator coverage`, and the grid that it and `plan` show",
-    "github": "`orchestrator github`, and the workflows that it writes",
     "index": "`orchestrator index`, and the index",
     "plan": "`orchestrator plan`, and the plan",
     "schema": "`orchestrator schema`, and the schema of matrix.toml",

@@ -59,12 +59,13 @@ def whole_jobs(place: Path, *targets: str) -> None:
         job(place, f"job-{IDS.index(each) + 1:02}", good(each))
 
 
-def check_whole(place: Path, *places: Path) -> None:
-    """Collect: everybody's wheel is there, as its job made it."""
-    check_lost(place, ExitCode.OK, {}, *places)
+def check_whole(place: Path, *places: Path) -> str:
+    """Collect: everybody's wheel is there, as its job made it. Return what was said."""
+    said = check_lost(place, ExitCode.OK, {}, *places)
     for each in IDS:
         assert (place / "dist" / name_of(each)).read_bytes() == contents(each)
     assert set(collected(place)) == set(IDS)
+    return said
 
 
 # A job that is not the one the plan gives a target to
@@ -90,28 +91,24 @@ CLAIMS = {
     ],
 )
 def test_a_foreign_job_replaces_nothing_whatever_it_claims(
-    jobs: Path, claim: str, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    jobs: Path, claim: str, names: tuple[str, ...]
 ) -> None:
     foreign, its_wheels = CLAIMS[claim]
     job(jobs, names[0], good(A))
     job(jobs, names[1], good(B), foreign, wheels=its_wheels, began=LATER, run="r2")
     job(jobs, names[2], good(C))
 
-    check_whole(jobs)
-    said = capsys.readouterr().err
+    said = check_whole(jobs)
     assert f"jobs/{names[1]}/dist" in said
     assert A in said
     assert "left out" in said
 
 
-def test_what_its_job_does_not_have_comes_from_no_other_job(
-    jobs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_its_job_does_not_have_comes_from_no_other_job(jobs: Path) -> None:
     job(jobs, "job-02", good(B), good(A))
     whole_jobs(jobs, C)
 
-    check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
-    said = capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
     assert f"jobs/job-02/dist is of job 02, and has results of other jobs: {A}: left out" in said
 
 
@@ -124,16 +121,13 @@ def test_a_directory_inside_an_artefact_does_not_say_whose_it_is(jobs: Path) -> 
     check_whole(jobs)
 
 
-def test_where_no_name_says_whose_a_wheel_is_different_ones_are_refused(
-    jobs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_where_no_name_says_whose_a_wheel_is_different_ones_are_refused(jobs: Path) -> None:
     """Each holds what one job builds; a time is no reason to believe one of them."""
     job(jobs, "one", good(A))
     job(jobs, "two", good(A, again(A), started=LATER), wheels={name_of(A): again(A)})
     job(jobs, "three", good(B), good(C))
 
-    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
-    said = capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
     assert "the directories do not say whose: jobs/one/dist, jobs/two/dist" in said
 
 
@@ -214,9 +208,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_one_bad_wheel_costs_itself_alone(
-    jobs: Path, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_bad_wheel_costs_itself_alone(jobs: Path, what: str) -> None:
     bad = reports.wheel(name_of(B)) | BAD[what]
     whole_jobs(jobs, A)
     (jobs / "jobs/job-02/dist").mkdir(parents=True)
@@ -224,8 +216,7 @@ def test_one_bad_wheel_costs_itself_alone(
     (jobs / "jobs/job-02/dist/results.json").write_text(text)
     whole_jobs(jobs, C)
 
-    check_lost(jobs, ExitCode.BAD_WHEEL, {B: "bad-wheel"})
-    said = capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.BAD_WHEEL, {B: "bad-wheel"})
     assert f"{B}: bad-wheel: the result that a job has of it cannot be: " in said
     assert max(map(len, said.splitlines())) < 2000
 
@@ -343,7 +334,7 @@ def test_a_wheel_of_a_target_that_failed_is_none(jobs: Path, status: str) -> Non
     ],
 )
 def test_a_wheel_that_is_not_the_planned_one_is_refused(
-    jobs: Path, named: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+    jobs: Path, named: dict[str, str], message: str
 ) -> None:
     inputs = {"source": "s", "name": "demo", "epoch": 0, "toolchain": "t", "builder": "b"}
     save_plan(jobs, *map(planned, IDS), jobs=OWN, inputs=inputs)
@@ -351,8 +342,8 @@ def test_a_wheel_that_is_not_the_planned_one_is_refused(
     job(jobs, "job-01", good(A, data, name), wheels={name: data})
     whole_jobs(jobs, B, C)
 
-    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
-    assert message in capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
+    assert message in said
 
 
 def lying(**fields: str) -> bytes:
@@ -378,14 +369,14 @@ def lying(**fields: str) -> bytes:
     ],
 )
 def test_a_wheel_that_says_something_else_than_its_name_is_refused(
-    jobs: Path, fields: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+    jobs: Path, fields: dict[str, str], message: str
 ) -> None:
     data = lying(**fields) if fields else b"any bytes"
     job(jobs, "job-01", good(A, data), wheels={name_of(A): data})
     whole_jobs(jobs, B, C)
 
-    check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
-    assert message in capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.BAD_WHEEL, {A: "bad-wheel"})
+    assert message in said
 
 
 @pytest.mark.parametrize("other", ["DEMO-1.0+A", "Demo-1.0+a", "de.mo-1.0+a"])
@@ -439,14 +430,12 @@ def test_a_wheel_that_is_no_plain_file_is_refused(jobs: Path, what: str) -> None
 
 
 @pytest.mark.parametrize("what", list(NO_PLAIN_FILE)[:-1])  # a directory is no artefact
-def test_a_results_file_that_is_no_plain_file_is_left_out(
-    jobs: Path, what: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_results_file_that_is_no_plain_file_is_left_out(jobs: Path, what: str) -> None:
     replace_by(what, job(jobs, "job-01", good(A)) / "results.json")
     whole_jobs(jobs, B, C)
 
-    check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
-    assert "note: left out: jobs/job-01/dist/results.json" in capsys.readouterr().err
+    said = check_lost(jobs, ExitCode.TARGET_FAILED, {A: "missing"})
+    assert "note: left out: jobs/job-01/dist/results.json" in said
 
 
 def test_what_is_at_the_wheel_s_place_already_is_replaced_and_not_followed(jobs: Path) -> None:
@@ -464,7 +453,7 @@ def test_what_is_at_the_wheel_s_place_already_is_replaced_and_not_followed(jobs:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_a_disk_that_fails_for_one_wheel_keeps_no_other_back(
-    jobs: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    jobs: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole_jobs(jobs, *IDS)
     copy = fsutil.copy_beneath
@@ -476,8 +465,8 @@ def test_a_disk_that_fails_for_one_wheel_keeps_no_other_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(collect_module, "copy_beneath", fail)
-        check_lost(jobs, ExitCode.ENVIRONMENT, {B: "disk"})
-    assert f"error: dist/{name_of(B)}: {os.strerror(number)}" in capsys.readouterr().err
+        said = check_lost(jobs, ExitCode.ENVIRONMENT, {B: "disk"})
+    assert f"error: dist/{name_of(B)}: {os.strerror(number)}" in said
 
     check_whole(jobs)
 
