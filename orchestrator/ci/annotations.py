@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 def failure_annotations(
     plan: PlanDocument, results: ResultsDocument, environ: Mapping[str, str]
 ) -> Iterator[Annotation]:
-    """Yield an annotation for each failure.
-
-    Args:
-        plan: says at which line of the matrix file each target is.
-        results: how the targets ended.
-        environ: usually `os.environ`; says where the repository is.
-    """
+    """Yield an annotation at its line for each failure; `environ` names the repository."""
     lines = {target.id: target.line for target in plan.targets}
     file = _in_repository(plan.matrix, environ)
     for failed in ResultsView(document=results).failures:

@@ -62,12 +62,7 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     key is the plan's, or which have none because their run never got to the target. If the names of
     the directories say whose they are, the one that started last counts: so a re-run replaces a
     failure. Otherwise nobody knows who says the truth: a wheel counts more than a failure, and
-    different wheels are refused.
-
-    Args:
-        plan: what was planned.
-        found: what jobs handed on.
-        output: where the wheels go; each is there whole or not at all.
+    different wheels are refused. Each wheel is there whole or not at all.
 
     Raises:
         OSError: ``output`` cannot be made.

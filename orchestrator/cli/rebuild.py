@@ -205,13 +205,7 @@ class _Shell:
 
 
 def _print_comparison(report: RebuildReport, before: Result | None, now: Mapping[str, Any]) -> None:
-    """Say how the wheel compares with the previous one.
-
-    Args:
-        report: how they compare.
-        before: what results.json says of the other run; None without ``--from``.
-        now: what results.json says of this run.
-    """
+    """Say how the wheel compares with the previous one; `before` is None without ``--from``."""
     from orchestrator.cli.verify import difference_lines
     from orchestrator.report import from_results
 

@@ -56,8 +56,7 @@ def command(results: Sequence[Path], **reports: Path | None) -> None:
 def check_reports(reports: Mapping[str, Path | None]) -> None:
     """Refuse, before hours of building, what cannot be written in the end.
 
-    Args:
-        reports: option -> file, `STDOUT`, or None for a report that nobody wants.
+    The reports are option -> file, `STDOUT`, or None for one that nobody wants.
 
     Raises:
         ConfigError: two reports have one file.
@@ -80,11 +79,9 @@ def check_reports(reports: Mapping[str, Path | None]) -> None:
 def write_reports(
     reports: Mapping[str, Path | None], document: Mapping[str, Any]
 ) -> tuple[Problem, ...]:
-    """Write all reports, each whole or not at all, and return what went wrong.
+    """Write the reports of a valid ``results.json``, each whole or not at all.
 
-    Args:
-        reports: as for `check_reports`.
-        document: a valid ``results.json``.
+    Return what went wrong.
     """
     from orchestrator.fsutil import write_whole
     from orchestrator.models.reading import parse

@@ -260,12 +260,8 @@ def resolve_versions(
 ) -> Workspace:
     """Ask setuptools-scm, and images, for the versions that only they know, and plan again.
 
-    Targets that still have no version stay undetermined, with the reason.
-
-    Args:
-        workspace: from `open_workspace`.
-        wanted: the targets that matter; the images of others are not asked.
-        pull: whether a missing image may be pulled.
+    Only the images of wanted targets are asked, and pulled where that is allowed. Targets that
+    still have no version stay undetermined, with the reason.
     """
     if not workspace.plan.undetermined:
         return workspace
@@ -364,11 +360,7 @@ def select_with_versions(
 ) -> tuple[Workspace, Plan]:
     """Keep the targets that ``--select`` and ``--shard`` mean, with what their images know.
 
-    Args:
-        workspace: from `open_workspace`.
-        expressions: of ``--select``.
-        part: of ``--shard``.
-        pull: whether images may be pulled; then every version must become known.
+    If images may be pulled, every version must become known.
 
     Raises:
         NothingSelectedError: none is left.
@@ -387,11 +379,6 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
     """Return a plan whose last target has this ID, or covers a cell of this ID.
 
     The targets that it needs come first, and the workspace has all that its image knows.
-
-    Args:
-        workspace: from `open_workspace`.
-        target_id: the exact ID.
-        pull: whether an image that knows its version may be pulled.
 
     Raises:
         ConfigError: it does not exist; the error names the closest one.

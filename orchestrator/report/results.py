@@ -65,7 +65,7 @@ def read_raw(place: Path) -> dict[str, Any]:
     for _, error in found.refused:
         raise error
     results = [each.raw for each in found.results]
-    return found.rest | {"runs": [*found.runs.values()], "results": results}
+    return {"runs": [*found.runs.values()], "results": results}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +84,11 @@ class RecordedResults:
         results: those that can be.
         refused: (target or place in the file, why) of the others.
         runs: ID of a run -> what it says of it, as JSON data.
-        rest: everything else in it, as JSON data.
     """
 
     results: tuple[RecordedResult, ...]
     refused: tuple[tuple[str, ConfigError], ...]
     runs: dict[str, dict[str, Any]]
-    rest: dict[str, Any]
 
     def began(self, each: RecordedResult) -> float:
         """Return when a result was started; for one from the store, when its run was."""
@@ -120,7 +118,6 @@ def read_each(data: bytes, *, where: str) -> RecordedResults:
             for result, raw in _readable(Result, "results", results, where, refused)
         ),
         refused=tuple(refused),
-        rest=cleaned({name: each for name, each in lists.items() if name not in _TABLES}),
     )
 
 
