@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _USERINFO = re.compile(r"(?<=://)([^\s/@:'\"]*):([^\s/@'\"]+)@")
 _TOKEN = re.compile(r"(?<=://)([^\s/@:'\"]+)@")
 
+_QUERY = re.compile(
+    r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
+    r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
+)
+
 _SHORTEST = 4
 """Characters of a password that is hidden wherever it stands: a shorter one is in many words."""
 
@@ -28,8 +33,11 @@ _SHORTEST_TOKEN = 16
 
 
 def masked(text: str) -> str:
-    """Return a text that is about to be shown, with the password of every URL in it hidden."""
-    if "://" not in text or "@" not in text:
+    """Return a text that is about to be shown, with the credentials of every URL in it hidden."""
+    if "://" not in text:
+        return text
+    text = _QUERY.sub(rf"\1{HIDDEN}", text)
+    if "@" not in text:
         return text
     text = _USERINFO.sub(rf"\1:{HIDDEN}@", text)
     return _TOKEN.sub(
@@ -37,8 +45,11 @@ def masked(text: str) -> str:
     )
 
 
-def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that hides the credentials of a program's environment in its output."""
+def redactor(env: Mapping[str, str], shortest: int = _SHORTEST) -> Callable[[str], str]:
+    """Return a function that hides the credentials of an environment in texts, and those of URLs.
+
+    Credentials with fewer characters than the shortest stay.
+    """
     secrets: set[str] = set()
     for name, value in env.items():
         if is_secret(name):
@@ -50,7 +61,7 @@ def redactor(env: Mapping[str, str]) -> Callable[[str], str]:
             # RFC 7617: what `curl -v` prints of the header
             secrets |= {password, unquote(password), base64.b64encode(plain.encode()).decode()}
         secrets |= {each for each in _TOKEN.findall(value) if len(each) >= _SHORTEST_TOKEN}
-    known = sorted((each for each in secrets if len(each) >= _SHORTEST), key=len, reverse=True)
+    known = sorted((each for each in secrets if len(each) >= shortest), key=len, reverse=True)
 
     def redact(text: str) -> str:
         for secret in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from orchestrator.host.redaction import masked
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.report.text import (
     aligned,
@@ -13,7 +14,6 @@ from orchestrator.report.text import (
     markdown_table,
     no_command,
     one_line,
-    redacted,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _table(targets: Sequence[Target]) -> list[tuple[str, ...]]:
 
 def _environment(target: Target) -> str:
     rows = environment_rows(target.steps.environment)
-    return redacted("; ".join(f"{what} {value}" for what, value, _ in rows))
+    return masked("; ".join(f"{what} {value}" for what, value, _ in rows))
 
 
 def _grid(plan: Plan) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from orchestrator.host.redaction import masked
+from orchestrator.host.redaction import masked, redactor
 from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.result import Status
 from orchestrator.models.secret_names import is_secret
@@ -17,7 +17,7 @@ from orchestrator.plan.plan import on_host
 from orchestrator.report import schemas
 from orchestrator.report.logs import log_end
 from orchestrator.report.schemas import SCHEMA, to_json_value
-from orchestrator.report.text import cleaned, secrets_of
+from orchestrator.report.text import cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         TargetId,
     )
     from orchestrator.models.wheel import Finding, WheelReport
+
+SHORTEST = 6
+"""Shorter secrets are not searched for in results: they would match ordinary words."""
 
 T = TypeVar("T")
 
@@ -200,8 +203,8 @@ def result(
         request=None if outcome.request is None else _request(outcome.request),
     )
     env = () if planned is None else planned.env
-    secrets = secrets_of((each.name, each.value) for each in env)
-    document: dict[str, Any] = cleaned(to_json_value(recorded), secrets)
+    redact = redactor({each.name: each.value for each in env}, SHORTEST)
+    document: dict[str, Any] = cleaned(to_json_value(recorded), redact)
     return document
 
 

@@ -7,20 +7,11 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.redaction import masked
-from orchestrator.models.json_form import HIDDEN
-from orchestrator.models.secret_names import is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from orchestrator.models.target import EnvironmentSpec
-
-_QUERY = re.compile(
-    r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
-    r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
-)
-_SHORTEST = 6
-"""Shorter secrets are not searched for: they would match ordinary words."""
 
 _LONGEST = 4096
 """Longer lines of a log are cut."""
@@ -33,34 +24,21 @@ _ESCAPES = re.compile(
 )
 
 
-def secrets_of(variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the values to hide everywhere of (name, value) variables, the longest first."""
-    found = {value for name, value in variables if is_secret(name) and len(value) >= _SHORTEST}
-    return tuple(sorted(found, key=lambda each: (-len(each), each)))
-
-
-def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Hide the given secrets and the credentials of URLs in a text."""
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return _QUERY.sub(rf"\1{HIDDEN}", masked(text)) if "://" in text else text
-
-
-def cleaned(value: Any, secrets: Sequence[str] = ()) -> Any:
+def cleaned(value: Any, redact: Callable[[str], str] = masked) -> Any:
     """Return a JSON value with every string redacted and encodable as UTF-8."""
     if isinstance(value, str):
-        text = redacted(value, secrets) if secrets or "://" in value else value
+        text = redact(value)
         return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     # A large results.json has a hundred thousand values; of most there is nothing to clean.
     if isinstance(value, dict):
         return {
             key if key.isascii() and "://" not in key else cleaned(key): each
             if each.__class__ in _PLAIN
-            else cleaned(each, secrets)
+            else cleaned(each, redact)
             for key, each in value.items()
         }
     if isinstance(value, list | tuple):
-        return [each if each.__class__ in _PLAIN else cleaned(each, secrets) for each in value]
+        return [each if each.__class__ in _PLAIN else cleaned(each, redact) for each in value]
     return value
 
 

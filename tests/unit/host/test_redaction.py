@@ -21,6 +21,10 @@ TOKEN = "glpat-0123456789abcdefghij"  # noqa: S105 - nobody's
         ("ssh://git@host/x and me@example.org", "ssh://git@host/x and me@example.org"),
         ("https://host/path:1@2", "https://host/path:1@2"),
         ("https://user:****@host", "https://user:****@host"),
+        ("git+https://x:abc@host/a.git@v1", "git+https://x:****@host/a.git@v1"),
+        ("https://host/a?token=abc&b=1", "https://host/a?token=****&b=1"),
+        ("https://b.host/k?X-Amz-Signature=0f&x=1", "https://b.host/k?X-Amz-Signature=****&x=1"),
+        ("https://host/pkg@1.0", "https://host/pkg@1.0"),
         ("nothing", "nothing"),
     ],
 )
@@ -46,3 +50,8 @@ def test_what_an_environment_holds_is_hidden_wherever_it_stands() -> None:
 def test_a_password_of_three_letters_is_hidden_in_urls_only() -> None:
     redact = redactor({"HTTPS_PROXY": "http://user:abc@proxy:1"})
     assert redact("abc http://user:abc@proxy:1") == "abc http://user:****@proxy:1"
+
+
+def test_credentials_that_are_shorter_than_asked_for_stay() -> None:
+    redact = redactor({"A_TOKEN": "1", "B_TOKEN": "longer", "C_TOKEN": "longer-still"}, 6)
+    assert redact("1 longer longer-still") == "1 **** ****"
