@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.options import plan_options, repeatable
 from orchestrator.cli.output import emit, say, show
+from orchestrator.config import template
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def command(
 
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:
     """Fill in the variants of the plan; a variant without an axis of the URL has no address."""
-    from orchestrator.config import template
     from orchestrator.publish.variants import variant_paths
 
     urls: dict[str, None] = {}

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import json_option, target_options
 from orchestrator.cli.output import print_json, print_table, say, show, stdout
+from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,6 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.workspace import find_target, open_workspace
     from orchestrator.config.lines import line_numbers, line_of
-    from orchestrator.host.redaction import masked
     from orchestrator.report.explanation import explain, explain_shares
     from orchestrator.report.schemas import ExplainDocument, Explained
 

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import external_option, json_option, wheels_argument
 from orchestrator.cli.output import emit, printable, show
+from orchestrator.errors import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +40,6 @@ def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool)
 
 
 def _text(path: Path, report: WheelReport) -> str:
-    from orchestrator.errors import clipped
-
     names = ", ".join((report.observed_tag, *report.aliases))
     lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
     for step in report.steps:

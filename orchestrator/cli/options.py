@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.output import MATRIX, WORK_DIR
-from orchestrator.errors import ConfigError
+from orchestrator.config.verify_rules import RULES, parse_size
+from orchestrator.errors import ConfigError, OrchestratorError, closest
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, RuleLevel
 
@@ -43,7 +44,6 @@ def _completion(names: Callable[[Workspace], Iterable[str]]) -> Callable[..., li
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
         from orchestrator.cli.workspace import open_workspace
-        from orchestrator.errors import OrchestratorError
 
         given = context.params
         try:
@@ -67,9 +67,6 @@ def _external(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _rule(text: str) -> tuple[str, RuleLevel]:
-    from orchestrator.config.verify_rules import RULES
-    from orchestrator.errors import closest
-
     rule, _, level = text.partition("=")
     if rule not in RULES:
         raise ConfigError.of(f"unknown rule {rule!r}", where="--rule", hint=closest(rule, RULES))
@@ -83,8 +80,6 @@ def size_option(name: str, text: str, *, least: int = 1) -> Decorator:
     """Return an option whose value is a size in bytes."""
 
     def size(value: str) -> int:
-        from orchestrator.config.verify_rules import parse_size
-
         found = parse_size(value)
         if found is None or found < least:
             hint = "for instance 400MB or 1.5GiB"

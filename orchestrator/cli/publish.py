@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import print_json, print_table, printable, say, stderr
 from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
+from orchestrator.host.redaction import redactor
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 
 if TYPE_CHECKING:
@@ -159,8 +160,6 @@ def _targets(files: Iterable[Path], matrix: Path | None, channel: str) -> dict[P
 
 
 def _clean(line: str) -> str:
-    from orchestrator.host.redaction import redactor
-
     return printable(redactor(os.environ)(line))
 
 

@@ -13,6 +13,7 @@ from orchestrator.cli.build import RunHooks, run_build
 from orchestrator.cli.options import build_options, target_options
 from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.host.redaction import masked
 from orchestrator.models.target import BackendName
 
 if TYPE_CHECKING:
@@ -188,7 +189,6 @@ class _Shell:
 
     def open(self, stop: StoppedBuild, cancel: Cancel) -> None:
         from orchestrator.host import process
-        from orchestrator.host.redaction import masked
 
         self.was_open = True
         self.is_open.set()

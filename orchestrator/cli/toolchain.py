@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option, repeatable
 from orchestrator.cli.output import emit, print_json, printable, say, show
+from orchestrator.errors import ConfigError, closest
 from orchestrator.models.platforms import Arch
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def sync(wheels: Path | None, *, as_json: bool) -> None:
 @click.argument("tool", required=False)
 def path(tool: str | None) -> None:
     """Print where the tools are, or one of them; create them first if they are missing."""
-    from orchestrator.errors import ConfigError, closest
     from orchestrator.provision.toolchain_env import TOOLS
 
     if tool is not None and tool not in TOOLS:
