@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.builders.build_requirements import BuildRequirements
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
+from orchestrator.host.process import PLAIN_UMASK
 from orchestrator.models.result import Failure, FailureKind, StepTime
 from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
 
@@ -106,10 +107,6 @@ class StepTimer:
         return deadlines
 
 
-_UMASK = 0o022
-"""Builds record the modes of files that they make in the wheel."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
     """One request on its way through a backend.
@@ -168,7 +165,7 @@ class BuildContext:
             on_line=on_line,
             until=self.timer.deadline,
             cancel=self.cancel,
-            umask=_UMASK,
+            umask=PLAIN_UMASK,
         )
         if not is_client:
             self.timer.spend(end.cpu_seconds)

@@ -47,6 +47,9 @@ INTERRUPT_GRACE = 15.0
 TERMINATE_GRACE = 5.0
 """Seconds that it has after SIGTERM, before SIGKILL."""
 
+PLAIN_UMASK = 0o022
+"""Builds record the modes of files that they make in the wheel, and caches are for all builds."""
+
 NOT_FOUND = 127
 TIMED_OUT = 124
 

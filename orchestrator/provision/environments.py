@@ -26,7 +26,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.index_router import IndexRoutes, original, routed
 from orchestrator.host.network import UV_AS_PIP
-from orchestrator.host.process import run
+from orchestrator.host.process import PLAIN_UMASK, run
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.reading import load_json
@@ -249,10 +249,10 @@ class EnvironmentMaker:
     def _compile(
         self, question: EnvironmentQuestion, options: Sequence[str], downloads: Path
     ) -> tuple[LockedPackage, ...]:
-        env = self._env(downloads)
-        routes = IndexRoutes.of(question.indexes, env)
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder, ExitStack() as stack:
             scratch = Path(folder)
+            env = self._env(downloads, scratch)
+            routes = IndexRoutes.of(question.indexes, env)
             if question.indexes:
                 for name in ("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX"):
                     env.pop(name, None)
@@ -286,9 +286,10 @@ class EnvironmentMaker:
         (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
         options = question.options(self.host.toolchain.python)
         arguments = ["--requirements=pyproject.toml", "--no-deps", f"--target={made / SITE}"]
-        env = {**self._env(downloads), "UV_LINK_MODE": "hardlink"}
+        env = {**self._env(downloads, scratch), "UV_LINK_MODE": "hardlink"}
         env.pop("UV_NO_SOURCES")
         (made / SITE).mkdir()
+        (made / SITE).chmod(0o755)
         self._uv("install what the build requires", "install", [*options, *arguments], env, scratch)
         self._compile_modules(question, made / SITE)
         (made / _LOCK).write_text(json.dumps([asdict(each) for each in lock], indent=1), "utf-8")
@@ -300,9 +301,11 @@ class EnvironmentMaker:
             return
         # A package may have files that this Python does not compile.
         argv = [str(question.interpreter.path), "-I", "-S", "-m", "compileall", "-qq", "-j0", "."]
-        run(argv, env=self.host.env, cwd=site, log=silent, cancel=self.cancel)
+        env = self.host.env
+        run(argv, env=env, cwd=site, log=silent, cancel=self.cancel, umask=PLAIN_UMASK)
 
-    def _env(self, downloads: Path) -> dict[str, str]:
+    def _env(self, downloads: Path, scratch: Path) -> dict[str, str]:
+        """Return the environment of a build: sdists are built, and all targets share that."""
         network = self.host.network
         if network.only_pip_here:
             what = f"uv does not know {', '.join(network.only_pip_here)}"
@@ -310,7 +313,14 @@ class EnvironmentMaker:
         public, private = network.uv_like_pip_here()
         own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1"}
         where = {} if self.host.wheels is None else {"UV_FIND_LINKS": str(self.host.wheels)}
-        return {**self.host.net_env, **UV_AS_PIP, **dict(public), **dict(private), **where, **own}
+        return {
+            **self.host.build_env(scratch),
+            **UV_AS_PIP,
+            **dict(public),
+            **dict(private),
+            **where,
+            **own,
+        }
 
     def _uv(
         self, what: str, command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: Path

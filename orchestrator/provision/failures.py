@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
-from orchestrator.host.process import Tail, run
+from orchestrator.host.process import PLAIN_UMASK, Tail, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.provision import wheelhouse
 
@@ -68,7 +68,16 @@ def run_step(  # noqa: PLR0913 - mostly keywords
         EnvironmentProblemError: it failed.
     """
     tail, timeout = Tail(), STEP_TIMEOUT
-    done = run(argv, env=env, cwd=cwd, log=tail, timeout=timeout, cancel=cancel, pass_fds=pass_fds)
+    done = run(
+        argv,
+        env=env,
+        cwd=cwd,
+        log=tail,
+        timeout=timeout,
+        cancel=cancel,
+        pass_fds=pass_fds,
+        umask=PLAIN_UMASK,
+    )
     if done.cancelled:
         raise step_error(f"could not {what}: cancelled", tail.text, ErrorKind.CANCELLED)
     if done.timed_out:

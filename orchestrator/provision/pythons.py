@@ -7,6 +7,7 @@ virtual environment, and Debian splits venv and the headers off into packages of
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -70,6 +71,9 @@ _VARIABLES = (
     *("LDLIBRARY", "LDVERSION", "Py_DEBUG", "Py_ENABLE_SHARED"),
 )
 """Variables of sysconfig that builds compile and link by."""
+
+_QUESTION = hashlib.sha256(repr((_PROBE, _VARIABLES)).encode()).hexdigest()
+"""What this version asks: results are filed under the answer, and another version asks more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +211,7 @@ def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
     """
     try:
         read = load_json(dict[str, Any], memory)
-        if read["candidates"] != _signs(candidates):
+        if read["question"] != _QUESTION or read["candidates"] != _signs(candidates):
             return None
         said = read["interpreter"]
         if said.keys() != {each.name for each in fields(Interpreter)}:
@@ -229,7 +233,7 @@ def _remember(memory: Path, candidates: tuple[Path, ...], found: Interpreter) ->
     signs = _signs(candidates)
     if signs is None:
         return
-    document = {"candidates": signs, "interpreter": asdict(found)}
+    document = {"question": _QUESTION, "candidates": signs, "interpreter": asdict(found)}
     with contextlib.suppress(OSError):
         write_whole(memory, json.dumps(document, default=str), durable=False)
 

@@ -15,11 +15,12 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.fsutil import write_whole
+from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.models.reading import load_json
 from orchestrator.models.target import Source
 from orchestrator.source import git
@@ -89,7 +90,7 @@ def identify(
     """
     ours = tuple(path.resolve() for path in skip)
     root = origin.path or fetch(origin.text)
-    decides = [str(root), origin.kind.value, *sorted(map(str, ours))]
+    decides = [_program(), str(root), origin.kind.value, *sorted(map(str, ours))]
     decides += [f"{name}={value}" for name, value in sorted(git.environment().items())]
     file = cache_dir / "sources" / f"{_digest(decides)}.json"
     earlier = _Snapshot.read(file)
@@ -104,6 +105,12 @@ def identify(
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
         snapshot.write(file)
     return snapshot.identity
+
+
+@cache
+def _program() -> str:
+    """Return a digest of what makes fingerprints: another version's may say something else."""
+    return _digest(file_sha256(each) for each in sorted(Path(__file__).parent.glob("*.py")))
 
 
 def sign(path: Path | str) -> Sign:

@@ -385,7 +385,7 @@ def summarise(folder: Path, *, verbose: bool) -> bool:
         print(f"{each['scenario']}: {each['kind']} at {each['at']}: exit {each['code']}")
         for line in each["wrong"]:
             print(f"  {line[:1500]}")
-        print("  | " + each["said"].strip()[-600:].replace("\n", "\n  | "))
+        print("  | " + each["said"].strip()[-1500:].replace("\n", "\n  | "))
     if verbose:
         for each in entries:
             if each.get("swallowed"):

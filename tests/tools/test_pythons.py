@@ -134,6 +134,9 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
     again = known(OWN, environ=environ, cache_dir=tmp_path)
     assert again == dataclasses.replace(first, variables=(("CC", "x"),))
 
+    memory.write_text(json.dumps(noted | {"question": "another version's"}))
+    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
+
     del noted["interpreter"]["variables"]
     memory.write_text(json.dumps(noted))
     assert known(OWN, environ=environ, cache_dir=tmp_path) is None
