@@ -180,6 +180,12 @@ def names(root: Path) -> set[str]:
     return {name for name in found if "/blobs/" not in name}
 
 
+def empty_folders(root: Path) -> set[str]:
+    """Return the directories in which nothing is."""
+    folders = (path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
+    return {str(path.relative_to(root)) for path in folders if not any(path.iterdir())}
+
+
 def is_stray(name: str) -> bool:
     """Whether a name is one that a file has only while it is written."""
     base = name.rpartition("/")[2]

@@ -248,3 +248,15 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tree: Tree) -> None
     tree.cache.write_text("a file is in the way")
 
     same(tree.identify(), tree.stage())
+
+
+def test_what_another_version_has_found_is_not_taken(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions share a cache, and may have other ideas of what belongs to a source."""
+    tree.identify()
+    (first,) = (tree.cache / "sources").iterdir()
+    monkeypatch.setattr(fingerprint, "_program", lambda: "another version")
+    monkeypatch.setattr(fingerprint, "members", lambda *_: iter(()))
+    assert tree.identify().files == ()
+    assert len(list(first.parent.iterdir())) == 2
