@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -267,3 +269,43 @@ def test_a_killed_run_leaves_nothing_that_the_next_one_takes(project: Project) -
     assert said.code == 0, said.all
     assert len(project.environments()) == 1
     assert not list((project.cache / "environments").glob(".new-*"))
+
+
+BACKEND = """\
+import os, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    umask = os.umask(0)
+    os.umask(umask)
+    home = set(os.listdir(os.path.expanduser("~"))) - {".local"}  # uv's own
+    found = "".join(home) + oct(umask)
+    name, info = "torchy-2.13.0-py3-none-any.whl", "torchy-2.13.0.dist-info"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as archive:
+        archive.writestr("torchy.py", f"came_from = {found!r}; version = '2.13.0'")
+        text = "Metadata-Version: 2.1\\nName: torchy\\nVersion: 2.13.0"
+        archive.writestr(f"{info}/METADATA", text)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+
+def test_an_sdist_is_built_without_the_users_home_and_umask(project: Project) -> None:
+    place = project.stock.root / "own/torchy"
+    place.mkdir()
+    own = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    info = "Metadata-Version: 2.2\nName: torchy\nVersion: 2.13.0\n"
+    with tarfile.open(place / "torchy-2.13.0.tar.gz", "w:gz") as bundle:
+        for name, text in {"pyproject.toml": own, "backend.py": BACKEND, "PKG-INFO": info}.items():
+            member = tarfile.TarInfo(f"torchy-2.13.0/{name}")
+            member.size = len(text)
+            bundle.addfile(member, io.BytesIO(text.encode()))
+    before = os.umask(0o077)
+    try:
+        said = project.build("torchy", ONE)
+    finally:
+        os.umask(before)
+    assert said.code == 0, said.all
+    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"torchy": ["2.13.0", "0o22"]}
+    (made,) = project.environments()
+    site = [made / "site", *(made / "site").rglob("*")]
+    assert {path for path in site if path.stat().st_mode & 0o044 != 0o044} == set()
