@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import ConfigError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _BODY = r"[A-Za-z_][A-Za-z0-9_-]*(?:\|[A-Za-z_]+)*"
 _TOKEN = re.compile(
@@ -37,24 +37,48 @@ FILTERS: Mapping[str, Callable[[str], str]] = {
 """``12.4`` -> ``124``; ``2.4.1`` -> ``2.4``; ``12.4`` -> ``12``; the first digits of a hash."""
 
 
-@lru_cache(maxsize=1024)  # every cell asks about the same few
+class _Field(NamedTuple):
+    """A placeholder: its text in the template, its name, and its filters."""
+
+    text: str
+    name: str
+    filters: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)  # every cell asks about the same few
+def _pieces(template: str) -> tuple[str | _Field, ...]:
+    """Take a template apart into literal texts and placeholders."""
+    found: list[str | _Field] = []
+    end = 0
+    for match in _TOKEN.finditer(template):
+        found.append(template[end : match.start()])
+        end = match.end()
+        if match["field"]:
+            name, *filters = match["field"].split("|")
+            found.append(_Field(match[0], name, tuple(filters)))
+        else:
+            found.append(match["shell"] or f"{{{match['literal']}}}")
+    return (*found, template[end:])
+
+
+def _fields(template: str) -> Iterator[_Field]:
+    return (piece for piece in _pieces(template) if isinstance(piece, _Field))
+
+
+@lru_cache(maxsize=4096)
 def names_in(template: str) -> tuple[str, ...]:
     """Return the names a template fills in, in order."""
-    fields = (match["field"] for match in _TOKEN.finditer(template))
-    return tuple(field.split("|", 1)[0] for field in fields if field)
+    return tuple(field.name for field in _fields(template))
 
 
 def check(template: str, *, known: Collection[str], where: str) -> None:
     """Raise a `ConfigError` if a template uses a name that is not known, or an unknown filter."""
-    for match in _TOKEN.finditer(template):
-        if not match["field"]:
-            continue
-        name, *filters = match["field"].split("|")
+    for text, name, filters in _fields(template):
         if name not in known:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which is not an axis",
                 where=where,
-                hint=closest(name, known) + f"; write {{{{{match['field']}}}}} for literal braces",
+                hint=f"{closest(name, known)}; write {{{text}}} for literal braces",
             )
         for unknown in (f for f in filters if f not in FILTERS):
             raise ConfigError.of(
@@ -62,16 +86,6 @@ def check(template: str, *, known: Collection[str], where: str) -> None:
                 where=where,
                 hint=closest(unknown, FILTERS),
             )
-
-
-def _say_it(values: Mapping[str, str]) -> str:
-    """Return what to do where the torch table does not know the GPUs of a cell."""
-    cell = ", ".join(
-        f'{axis} = "{values[axis]}"' for axis in ("torch", "cuda", "arch") if axis in values
-    )
-    return (
-        f"the torch table has no list for it: write one in an [[override]] with when = {{ {cell} }}"
-    )
 
 
 def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
@@ -82,27 +96,35 @@ def render(template: str, values: Mapping[str, str], *, where: str = "") -> str:
     Raises:
         ConfigError: it names an axis that this cell does not have.
     """
-
-    def fill(match: re.Match[str]) -> str:
-        if match["shell"]:
-            return match["shell"]
-        if match["literal"]:
-            return f"{{{match['literal']}}}"
-        name, *filters = match["field"].split("|")
-        if name not in values and name in PASS_THROUGH:
-            return match[0]
+    texts = []
+    for piece in _pieces(template):
+        if isinstance(piece, str):
+            texts.append(piece)
+            continue
+        text, name, filters = piece
+        if name in PASS_THROUGH and name not in values:
+            texts.append(text)
+            continue
         try:
             value = values[name]  # a mapping of the version's parts may know more than it holds
         except KeyError:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which not every cell has",
                 where=where,
-                hint=f"say it in an [[override]] with when = {{ {name} = true }}"
-                if name != "gpu_archs"
-                else _say_it(values),
+                hint=_missing_hint(name, values),
             ) from None
-        for name in filters:
-            value = FILTERS[name](value)
-        return value
+        for each in filters:
+            value = FILTERS[each](value)
+        texts.append(value)
+    return "".join(texts)
 
-    return _TOKEN.sub(fill, template)
+
+def _missing_hint(name: str, values: Mapping[str, str]) -> str:
+    if name != "gpu_archs":
+        return f"say it in an [[override]] with when = {{ {name} = true }}"
+    cell = ", ".join(
+        f'{axis} = "{values[axis]}"' for axis in ("torch", "cuda", "arch") if axis in values
+    )
+    return (
+        f"the torch table has no list for it: write one in an [[override]] with when = {{ {cell} }}"
+    )

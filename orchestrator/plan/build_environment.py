@@ -84,9 +84,8 @@ def check_cuda(source: CudaSource | None, axes: Mapping[str, str], where: str) -
     Raises:
         ConfigError: the package index never has it.
     """
-    version = cuda(axes)
-    fault = cuda_fault(version) if source is CudaSource.INDEX and version else ""
-    if fault:
+    version = cuda(axes) if source is CudaSource.INDEX else ""
+    if version and (fault := cuda_fault(version)):
         hint = 'build.cuda = "image" or "host" for these cells (an [[override]])'
         raise ConfigError.of(fault, where=where, hint=hint)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 WITHOUT = frozenset({"cpu", "none"})
 """Values of an axis ``cuda`` or ``rocm`` that mean: without."""
@@ -17,6 +18,7 @@ _ROCM = re.compile(r"(rocm|)-?(?:(\d)(\d{1,2})|(\d+)(?:\.(\d+))?(?:\.\d+)*)")
 """``6.4``, ``6.2.4``, ``rocm7.14``, ``rocm64``; ``rocm6`` for any minor."""
 
 
+@lru_cache(maxsize=1024)  # every cell asks about the same few
 def cuda_version(value: str, *, plain: bool = False) -> str:
     """Return the version of CUDA that a value names (``13.0``, ``13``); empty for none.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import condition
@@ -142,7 +143,9 @@ def _check_renames(
     resolver: Resolver,
 ) -> None:
     """Refuse wheels that would differ in nothing but their names."""
-    found = rename_problems(targets, libraries, grid=file.grid, inputs=resolver.inputs)
+    found = rename_problems(
+        targets, libraries, grid=file.grid, fixed=resolver.fixed, inputs=resolver.inputs
+    )
     problems = tuple(found)
     if problems:
         raise ConfigError(*problems[:MANY])
@@ -266,6 +269,7 @@ def request_content(request: BuildRequest) -> dict[str, Any]:
     return content
 
 
+@lru_cache(maxsize=4096)  # many cells have the same
 def _what_is_run(steps: TargetSteps) -> dict[str, Any]:
     """Return the commands, without the limits of their time."""
     names = (each.name for each in fields(steps) if "timeout" not in each.name)

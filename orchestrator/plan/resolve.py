@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.config import template
+from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VERSION_NAMES, EnvValue, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
@@ -41,7 +43,7 @@ from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from orchestrator.config.settings import (
         Build,
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from orchestrator.plan.layers import ChannelMatrix
     from orchestrator.plan.torch_table import TorchSupport
     from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
+
+T = TypeVar("T")
 
 _HOSTED = re.compile(r"ubuntu-(?:latest|\d\d\.\d\d)(|-arm)")
 """Labels of GitHub's own Linux runners, which run on two architectures."""
@@ -93,6 +97,7 @@ class Resolver:
         self._outside = outside
         self._facts = facts
         self._known: dict[tuple[int, ...], _Merged] = {}
+        self._rendered: dict[Hashable, Any] = {}
         self._label_only = tuple(
             sorted(name for name, (_, axis) in file.grid.axes.items() if axis.label_only)
         )
@@ -135,20 +140,17 @@ class Resolver:
             values.setdefault("gpu_archs", "")
         common = self._common(cell, values, merged.resources, merged.image, merged.runner)
         image, arch = common["image"], common["arch"]
+        built = with_lowest(cell.values, stable)
         try:
             composed = compose(merged.version, axes=values, outside=outside, image=image, arch=arch)
             compiling = compile_plan(
                 merged.build,
                 libc=common["libc"],
                 baseline=common["baseline"],
-                axes=dict(with_lowest(cell.values, stable)),
+                axes=dict(built),
                 where=lambda key: merged.origin(f"build.{key}"),
             )
-            check_cuda(
-                merged.build.cuda,
-                dict(with_lowest(cell.values, stable)),
-                merged.origin("build.cuda"),
-            )
+            check_cuda(merged.build.cuda, dict(built), merged.origin("build.cuda"))
         except ConfigError as error:  # name the cell: the user sees which value is to blame
             named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
             raise ConfigError(*named) from None
@@ -161,12 +163,12 @@ class Resolver:
             python=python,
             abi3=abi3,
             stable_abi=stable,
-            variant=with_lowest(cell.values[3:], stable),
+            variant=built[3:],
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            env=self._env(merged, composed, composed.names.get("gpu_archs", "")),
-            steps=_steps(merged, composed.names),
+            env=self._once(self._env, merged, composed, merged.names_in_env),
+            steps=self._once(self._steps, merged, composed, merged.names_in_steps),
             compiling=compiling,
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
@@ -178,11 +180,31 @@ class Resolver:
             further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),
         )
 
-    def _env(
-        self, merged: _Merged, composed: ComposedVersion, gpu_archs: str = ""
-    ) -> tuple[EnvVar, ...]:
+    def _once(
+        self,
+        render: Callable[[_Merged, ComposedVersion], T],
+        merged: _Merged,
+        composed: ComposedVersion,
+        wanted: frozenset[str],
+    ) -> T:
+        """Render once for all cells with the same overrides, and the same values of these names."""
+        names = composed.names
+        try:
+            values = (names[name] if names.knows(name) else None for name in wanted)
+            key = (render, merged.overrides, *values)
+        except (ConfigError, UnansweredSource):  # perhaps it is not needed
+            return render(merged, composed)
+        if key not in self._rendered:
+            self._rendered[key] = render(merged, composed)
+        found: T = self._rendered[key]
+        return found
+
+    def _steps(self, merged: _Merged, composed: ComposedVersion) -> TargetSteps:
+        return _steps(merged, composed.names)
+
+    def _env(self, merged: _Merged, composed: ComposedVersion) -> tuple[EnvVar, ...]:
         told = version_variables(merged.version, composed, self._outside.project)
-        beneath = (RULE, {ARCH_LIST: gpu_archs})
+        beneath = (RULE, {ARCH_LIST: composed.names.get("gpu_archs", "")})
         return _env(merged.env, composed.names, (beneath, *told))
 
     def _check_gpu_archs(self, cell: Cell, merged: _Merged) -> None:
@@ -196,13 +218,27 @@ class Resolver:
                 f"{ARCH_LIST} is not set for {what}: {verdict.unknown}; set it in [env]"
             )
 
+    def fixed(self, target: Target) -> Hashable:
+        """Return what the build of a target is told by texts that no name stands in."""
+        merged, _ = self._composed[target.aliases[0]]
+        fixed, steps = merged.fixed, target.steps
+        env = ((e.name, e.value, e.shell) for e in target.env if (e.origin, e.name) in fixed)
+        commands = (steps.before_all, steps.before_build, steps.config_settings, steps.repair)
+        tests = (steps.test_command, steps.test_before, steps.test_requires)
+        are_fixed = VERSION_NAMES.isdisjoint(merged.names_in_steps)
+        return tuple(env), (commands, tests) if are_fixed else None
+
     def inputs(self, target: Target) -> BuildInputs:
         """Return what the build of a target is told, without the target's own names."""
         merged, composed = self._composed[target.aliases[0]]
         named = composed.renamed(dict.fromkeys(VERSION_NAMES, "0"))
         placed = composed.renamed({"version": composed.names["public"], "build_tag": "0"})
         first, second = (
-            (self._env(merged, each), _steps(merged, each.names)) for each in (named, placed)
+            (
+                tuple(e for e in self._env(merged, each) if e.origin != RULE),
+                _steps(merged, each.names),
+            )
+            for each in (named, placed)
         )
         return BuildInputs(named=first, placed=second)
 
@@ -277,9 +313,11 @@ class Resolver:
             )
         where, text = named
         image = template.render(text, values, where=where)
-        aliases = [name for name in self._facts.aliases.get(arch, ()) if name.startswith(plain)]
+        if any(mark in image for mark in "/:@"):
+            return image, where
         # A reference has a registry, a path or a tag; a bare word can only be an alias.
-        if not any(mark in image for mark in "/:@") and image not in aliases:
+        aliases = [name for name in self._facts.aliases.get(arch, ()) if name.startswith(plain)]
+        if image not in aliases:
             raise ConfigError.of(
                 f"{image!r} is neither an image reference nor an alias for {libc}_{arch}",
                 where=where,
@@ -385,6 +423,7 @@ def _native(arch: Arch, runner: Sequence[str]) -> bool:
     return True
 
 
+@cache
 def _libc(value: str) -> tuple[Libc, str]:
     """``manylinux_2_28`` -> manylinux and its baseline ``2.28``; empty when it names none."""
     return baseline_of(value) or (Libc(value), "")
@@ -398,6 +437,9 @@ class _Merged:
         env: (origin of the same layer's ``version.inject``, origin, variables) in order.
         image: (origin, template) of an override's image.
         origins: setting -> dotted path of what set it, sorted.
+        fixed: (origin, name) of the variables in whose values no name stands.
+        names_in_env: what the texts of variables name, also of those that tell the version.
+        names_in_steps: what the texts of commands, requirements and indexes name.
     """
 
     build: Build
@@ -412,6 +454,9 @@ class _Merged:
     runner: tuple[str, ...] | None
     origins: Mapping[str, str]
     overrides: tuple[str, ...]
+    fixed: frozenset[tuple[str, str]]
+    names_in_env: frozenset[str]
+    names_in_steps: frozenset[str]
 
     def origin(self, key: str) -> str:
         return self.origins.get(key, key)
@@ -441,6 +486,9 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
         if rule.runner is not None:
             runner = rule.runner
             origins["runner"] = f"{path}.runner"
+    last = {name: (where, value) for _, where, part in env for name, value in part.items()}
+    told: list[Mapping[str, str]] = [part.inject for _, part in version.layers]
+    told += [PRESETS[name] for name in version.parts.presets or ()]
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     verify = sections.pop("verify")
     return _Merged(
@@ -458,7 +506,19 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
         runner=runner,
         origins=dict(sorted(origins.items())),
         overrides=tuple(path for path, _ in rules),
+        fixed=frozenset(
+            (where, name)
+            for name, (where, value) in last.items()
+            if VERSION_NAMES.isdisjoint(_names_in(value))
+        ),
+        names_in_env=_names_in(*(value for _, value in last.values()), *told) | {"gpu_archs"},
+        names_in_steps=_names_in(sections["build"], sections["test"], indexes),
     )
+
+
+def _names_in(*tables: object) -> frozenset[str]:
+    """Return what all texts in some tables name."""
+    return frozenset(name for table in tables for name in template.names_in(str(table)))
 
 
 def _env(
@@ -503,6 +563,8 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
 
     The order of keys in the file must not matter, and the build evaluates one after the other.
     """
+    if not any(variable.shell for variable in variables.values()):
+        return tuple(variables[name] for name in sorted(variables))
     needs: dict[str, set[str]] = {name: set() for name in variables}
     for name, variable in variables.items():
         if variable.shell:

@@ -112,4 +112,6 @@ def _pin_fault(pin: str, lowest: str, served: Iterable[str]) -> str:
 def with_lowest(cell: Cell, stable_abi: Cell) -> Cell:
     """Return a cell's values as its wheel is built."""
     lowest = dict(stable_abi)
+    if not lowest:
+        return cell
     return tuple((axis, lowest.get(axis, value)) for axis, value in cell)

@@ -102,9 +102,11 @@ class MergedVersionSettings:
 
     Attributes:
         where: field (``local``, ``parts.nv``) -> the dotted path that set it.
+        declared: part -> its sources, the strongest first.
     """
 
     parts: VersionParts
+    declared: Mapping[str, tuple[str, ...]]
     where: Mapping[str, str]
     layers: Layers
 
@@ -112,7 +114,8 @@ class MergedVersionSettings:
 def merge(layers: Layers) -> MergedVersionSettings:
     """Lay the layers over each other; tables inside them are merged key by key."""
     parts, where = overlay(layers, by_name=True)
-    return MergedVersionSettings(parts=parts, where=where, layers=layers)
+    declared = {"base": (str(VersionSourceKind.PYPROJECT),), **_declared(parts)}
+    return MergedVersionSettings(parts=parts, declared=declared, where=where, layers=layers)
 
 
 def rankings(parts: VersionParts) -> Iterable[tuple[str, ...]]:
@@ -162,7 +165,7 @@ class _Composer:
         self._settings, self._where = tables.parts, tables.where
         self._outside = outside
         self._place = place
-        self._parts = self._resolve_all()
+        self._parts = {name: self._resolve(name, each) for name, each in tables.declared.items()}
         self._names = _Names(axes, self._parts, self._where)
 
     def compose(self) -> ComposedVersion:
@@ -185,10 +188,6 @@ class _Composer:
         )
 
     # parts and their sources
-
-    def _resolve_all(self) -> dict[str, VersionPart | tuple[VersionQuestion, ...]]:
-        declared = {"base": (str(VersionSourceKind.PYPROJECT),), **_declared(self._settings)}
-        return {name: self._resolve(name, ranking) for name, ranking in declared.items()}
 
     def _resolve(
         self, name: str, ranking: tuple[str, ...]
