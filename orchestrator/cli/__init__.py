@@ -121,7 +121,7 @@ def _print_errors(error: OrchestratorError) -> None:
         say(masked(f"error: {replace(problem, where=printable(problem.where))}"))
 
 
-GARBAGE = 50_000
+GARBAGE = 200_000
 """Objects after which Python looks for reference cycles; its own default is 700."""
 
 _MACHINE = {

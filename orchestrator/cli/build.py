@@ -219,7 +219,7 @@ def _run(
     from orchestrator.report import summary
     from orchestrator.report.results import ResultsWriter, describe_run
     from orchestrator.run.inputs import RunObservers, open_host
-    from orchestrator.run.session import Session
+    from orchestrator.run.session import run_session
 
     def say(what: str) -> None:
         if not quiet:
@@ -247,7 +247,7 @@ def _run(
                 stopped=hooks.stopped,
                 compared=hooks.compared,
             )
-            results = Session(workspace.inputs(plan), options, observers, host).run()
+            results = run_session(workspace.inputs(plan), options, observers, host)
         wheels = sum(target.library is None for target in plan.targets)
         _print_end(console, results, wheels, options.output, quiet=quiet)
         hooks.conclude(recorder.document)

@@ -7,16 +7,19 @@ the build finds them in its environment.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import copy_tree, file_sha256, write_whole
+from orchestrator.fsutil import copy_tree, write_whole
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.transient_errors import may_pass
@@ -52,6 +55,8 @@ _BESIDE = "cuda-toolkit[cccl,cudart,culibos,profiler]=={minor}.*"
 
 _DAY = 24 * 3600.0
 """Seconds for which it is remembered which version is the newest one."""
+
+_NVCC = re.compile(rb"cuda_(\d+\.\d+)\.")
 
 _TIMEOUT, _FETCH_TIMEOUT = 120.0, 1800.0
 
@@ -105,9 +110,20 @@ def _roots(environ: Mapping[str, str], minor: str) -> Iterator[Path]:
 def toolkit_digests(environ: Mapping[str, str], minor: str) -> tuple[str, ...]:
     """Return digests of the nvccs of this host that are of a CUDA; starts nothing."""
     programs = dict.fromkeys((root / "bin/nvcc").resolve() for root in _roots(environ, minor))
-    mark = f"cuda_{minor}." if "." in minor else f"cuda_{minor}"
-    found = (file for file in programs if file.is_file() and mark.encode() in file.read_bytes())
-    return tuple(map(file_sha256, found))
+    found = (_read_nvcc(file, file.stat().st_mtime_ns) for file in programs if file.is_file())
+    return tuple(digest for digest, version in found if is_version(version, minor))
+
+
+@cache  # each version of CUDA asks about the same few large programs
+def _read_nvcc(program: Path, _changed: int) -> tuple[str, str]:
+    """Return the digest of a nvcc, and the version of CUDA that it is of; empty if it has none."""
+    try:
+        with program.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+            at = max(data.find(b"cuda_"), 0)
+            version = _NVCC.match(data[at : at + 20])
+            return hashlib.sha256(data).hexdigest(), version[1].decode() if version else ""
+    except ValueError:  # it is empty
+        return "", ""
 
 
 def missing_part(toolkit: HostToolkit) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.host import index_identity
 from orchestrator.provision import cross_gcc, cuda, nvcc, pythons, relocate, zig
 from orchestrator.provision.answers import Answers, once
-from orchestrator.provision.environments import EnvironmentMaker
 from orchestrator.provision.foreign_python import ForeignPythons
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.host.process import Cancel
     from orchestrator.models.platforms import Arch
     from orchestrator.provision.cache_dir import CacheEntry
+    from orchestrator.provision.environments import EnvironmentMaker
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.host import Host
 
@@ -79,6 +80,9 @@ class Tools(Answers):
     @once
     def environments(self) -> EnvironmentMaker:
         """What makes the environments of builds."""
+        # Its web server takes long to import, and what comes from the store needs none.
+        from orchestrator.provision.environments import EnvironmentMaker  # noqa: PLC0415
+
         return EnvironmentMaker(host=self.host, cancel=self.cancel)
 
     @property
@@ -101,6 +105,11 @@ class Tools(Answers):
     def cuda_digests(self, minor: str) -> tuple[str, ...]:
         """Return digests of this host's own nvccs of a CUDA; starts nothing."""
         return cuda.toolkit_digests(self.host.environ, minor)
+
+    @once
+    def index(self, *, in_container: bool) -> dict[str, str]:
+        """Return what decides which packages a build gets; see `index_identity.describe`."""
+        return index_identity.describe(self.host.network, in_container=in_container)
 
     @once
     def newest_cuda(self, wanted: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,14 +52,23 @@ def dumps(document: Mapping[str, Any]) -> str:
 
 def _extend(kind: type[T], value: Any, **more: Any) -> T:
     """Convert a dataclass value to another class, by equal field names and additional values."""
-    names = {each.name for each in fields(kind)} & {each.name for each in fields(value)}  # type: ignore[arg-type]
+    names = _names(kind) & _names(type(value))  # type: ignore[arg-type]
     return kind(**{name: getattr(value, name) for name in names} | more)
+
+
+@cache  # a results.json has thousands of values of the same few
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(each.name for each in fields(kind))
 
 
 def _gather(kind: type[T], request: BuildRequest) -> T:
     """Make a value whose fields stand at their metadata's `path` in a build request."""
-    paths = {each.name: each.metadata["path"] for each in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: attrgetter(path)(request) for name, path in paths.items()})
+    return kind(**{name: get(request) for name, get in _getters(kind)})  # type: ignore[arg-type]
+
+
+@cache
+def _getters(kind: type) -> tuple[tuple[str, attrgetter[Any]], ...]:
+    return tuple((each.name, attrgetter(each.metadata["path"])) for each in fields(kind))
 
 
 def plan_document(
@@ -215,4 +225,7 @@ def _request(request: BuildRequest) -> schemas.Request:
 
 
 def _relative(path: Path | None, root: Path) -> Path | None:
-    return path.relative_to(root) if path is not None and path.is_relative_to(root) else path
+    try:
+        return None if path is None else path.relative_to(root)
+    except ValueError:
+        return path

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orchestrator
 from orchestrator.fsutil import file_sha256
-from orchestrator.host import identity, index_identity
+from orchestrator.host import identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource
 from orchestrator.plan.expected_environment import cuda_of
@@ -105,7 +105,7 @@ def build_place(
 ) -> Place | None:
     """Return where a target would be built; None if that cannot be told without building it."""
     if way.in_container:
-        place = _container_place(target, containers)
+        place = _container_place(target, tools, containers)
     elif target.library is not None:
         return _host_place(target, tools)
     else:
@@ -127,7 +127,7 @@ def _cuda_place(target: Target, tools: Tools) -> Place:
     return {"cuda": list(digests)} if digests else {}
 
 
-def _container_place(target: Target, containers: ContainerFactory) -> Place | None:
+def _container_place(target: Target, tools: Tools, containers: ContainerFactory) -> Place | None:
     reference = containers.reference(target)
     _, _, image = reference.partition("@sha256:")
     if not image:
@@ -137,9 +137,8 @@ def _container_place(target: Target, containers: ContainerFactory) -> Place | No
         return None
     arguments = list(containers.settings.create_args)
     place = {"image": image, "arguments": arguments}
-    index = index_identity.describe(containers.host.network, in_container=True)
     given = given_by_name(arguments, containers.env)
-    return place | _without_empty({"index": index, "given": given})
+    return place | _without_empty({"index": tools.index(in_container=True), "given": given})
 
 
 def _without_empty(place: Place) -> Place:
@@ -167,7 +166,7 @@ def _host_place(target: Target, tools: Tools, compilers: Iterable[tuple[str, str
     host = tools.host
     env = [*compilers, *((variable.name, variable.value) for variable in target.env)]
     place = {
-        "index": index_identity.describe(host.network, in_container=False),
+        "index": tools.index(in_container=False),
         "home": identity.users_settings(Path(host.env.get("HOME") or "/nonexistent")),
     }
     return {"host": identity.describe(host.env["PATH"], env)} | _without_empty(place)

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.builders.library import collect
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
@@ -30,6 +29,7 @@ from orchestrator.models.wheel import Finding, Severity, WheelReport
 from orchestrator.plan.plan import digest
 from orchestrator.run.finish import demands_on, expected, not_what_it_says
 from orchestrator.store.result_record import TOOLS, OutputFile, Record, VerifyVerdict
+from orchestrator.store.seals import HERE
 from orchestrator.wheel import WheelName, apply_levels, planned_name, verify
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ class ResultCache:
         scratch = self.places.run / "restored" / target.id
         tree = scratch / "tree"
         try:
+            # It is with what builds, which takes long to import.
+            from orchestrator.builders.library import collect  # noqa: PLC0415
+
             if not self._fetch_outputs(record, tree, scratch):
                 return False
             failure = collect(tree, target.library.outputs, self.places.outputs(target.id))
@@ -147,10 +150,10 @@ class ResultCache:
         blob, report, target = record.artefact, record.wheel, request.target
         if blob is None or report is None:
             return None
-        wanted = expected(target, request.source.name)
-        demands = demands_on(Path(report.filename), target)
-        named = planned_name(WheelName.parse(report.filename), wanted)
-        _check_claim(apply_levels(named, demands))
+        if record.origin != HERE:
+            wanted = expected(target, request.source.name)
+            named = planned_name(WheelName.parse(report.filename), wanted)
+            _check_claim(apply_levels(named, demands_on(Path(report.filename), target)))
         found = self.store.fetch(blob, scratch)
         if found is None:
             return None
@@ -244,8 +247,6 @@ class ResultCache:
             _install_once(found, path)
         except OSError:
             return None
-        finally:
-            remove_tree(scratch, ignore_errors=True)
         return path
 
     # into the store

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
@@ -15,7 +15,6 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process, process_tree
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.tools import Tools
-from orchestrator.run.build_missing import MissingBuilder
 from orchestrator.run.cache_lookup import restore_results
 from orchestrator.run.inputs import open_store
 from orchestrator.run.planned import planned_actions
@@ -44,133 +43,134 @@ if TYPE_CHECKING:
     from orchestrator.store.cas import Store
 
 
-class Session:
-    """One run of ``build``."""
+def run_session(
+    inputs: Inputs, options: Options, observers: RunObservers, host: Host
+) -> tuple[BuildResult, ...]:
+    """Restore every result that the store has, and build the others.
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        options: Options,
-        observers: RunObservers,
-        host: Host,
-    ) -> None:
-        """Prepare a run; nothing is started yet."""
-        self._inputs = inputs
-        self._options = options
-        self._observers = observers
-        self._host = host
-        self._cancel = process.Cancel()
+    Returns:
+        One result for each target, in plan order, also when interrupted.
 
-    def run(self) -> tuple[BuildResult, ...]:
-        """Restore every result that the store has, and build the others.
-
-        Returns:
-            One result for each target, in plan order, also when interrupted.
-
-        Raises:
-            OrchestratorError: the run cannot start.
-        """
-        targets = self._inputs.targets
-        with ExitStack() as stack:
-            builder = self._open(stack)
-            results = self._restore(builder)
-            self._observers.restored([results[each.id] for each in targets if each.id in results])
-            missing = [target for target in targets if target.id not in results]
-            if missing:
-                stack.callback(self._clean_up, builder)
-                results |= builder.build(missing)
-        return tuple(results[target.id] for target in targets)
-
-    def _open(self, stack: ExitStack) -> MissingBuilder:
-        """Make the run's directories, look at the source, and open the store."""
-        options = self._options
-        runs = runs_directory(options.work, self._host.cache_dir)
-        killed = stale_runs(runs)
-        directory = stack.enter_context(run_directory(runs))
-        places = make_directories(options, directory)
-        log = stack.enter_context(lines(directory / "images.log", places.logs / "images.log"))
-        host = replace(self._host, env={**self._host.env, RUN_VARIABLE: str(directory)})
-        tools = Tools(host=host, cancel=self._cancel, say=log)
-        containers = ContainerFactory(
-            host=host,
-            settings=self._inputs.engine,
-            label=f"{LABEL}={directory.name}",
-            log=log,
-            cancel=self._cancel,
-        )
-        self._observers.say("looking at the source")
+    Raises:
+        OrchestratorError: the run cannot start.
+    """
+    with ExitStack() as stack:
+        places, tools, containers = _open_tools(stack, inputs, options, host)
+        observers.say("looking at the source")
         source = RunSource(
-            inputs=self._inputs,
+            inputs=inputs,
             written=(options.output, options.work),
-            environ=self._host.environ,
-            host=lambda: host,
+            environ=host.environ,
+            host=lambda: tools.host,
             again=options.again,
         )
-        identity = source.identify()
-        if killed:
-            _clean_after(killed, containers)
-        return MissingBuilder(
-            inputs=self._inputs,
-            options=options,
-            observers=self._observers,
-            source=source,
-            tools=tools,
-            containers=containers,
-            cache=self._open_cache(stack, places, identity, tools),
-        )
+        store = _open_store(stack, inputs, options, observers, host)
+        cache = _result_cache(store, inputs, options, observers, tools, places, source.identify())
+        results = _restore(inputs, options, tools, containers, cache)
+        observers.restored([results[each.id] for each in inputs.targets if each.id in results])
+        missing = [target for target in inputs.targets if target.id not in results]
+        if missing:
+            # Backends and compilers take long to import, and what the store has needs none.
+            from orchestrator.run.build_missing import MissingBuilder  # noqa: PLC0415
 
-    def _open_cache(
-        self,
-        stack: ExitStack,
-        places: RunDirectories,
-        identity: SourceFingerprint,
-        tools: Tools,
-    ) -> ResultCache:
-        """Open the store, which nobody else clears while this run goes on."""
-        settings, toolchain = self._inputs.store, tools.host.toolchain
-        store = open_store(
-            settings,
-            environ=self._host.environ,
-            warn=self._observers.say,
-            read_only=self._options.read_only,
-        )
-        stack.callback(_remove_oldest, store, settings.size_limit)
-        stack.enter_context(store.local.lease())
-        return ResultCache(
-            store=store,
-            places=places,
-            identity=identity,
-            project=self._inputs.project,
-            policies=cache(lambda: Policies.from_json(*toolchain.policy_texts())),
-            check=ExternalChecks(toolchain=toolchain, env=tools.host.net_env, cancel=self._cancel),
-            step=self._observers.listener.step,
-            cancel=self._cancel,
-            look_up=self._options.cache,
-        )
+            stack.callback(_clean_up, containers, observers, places)
+            results |= MissingBuilder(
+                inputs=inputs,
+                options=options,
+                observers=observers,
+                source=source,
+                tools=tools,
+                containers=containers,
+                cache=cache,
+            ).build(missing)
+    return tuple(results[target.id] for target in inputs.targets)
 
-    def _restore(self, builder: MissingBuilder) -> dict[TargetId, BuildResult]:
-        """Return the results that the store has, without asking this machine what it can do."""
-        if not self._options.cache:
-            return {}
-        found = builder.cache
-        actions = planned_actions(
-            self._inputs,
-            found.identity.source,
-            tools=builder.tools,
-            containers=builder.containers,
-            wanted=self._options.backend,
-        )
-        results = restore_results(self._inputs.targets, actions, found)
-        found.note_last({each: action.address for each, action in found.restored.items()})
-        return results
 
-    def _clean_up(self, builder: MissingBuilder) -> None:
-        """Remove containers that a killed cibuildwheel left behind."""
-        with _uninterrupted():
-            builder.containers.remove_left(builder.containers.label)
-            if self._observers.stopped is not None:
-                # What a shell left in the background would go on in what is removed.
-                process_tree.kill_left(RUN_VARIABLE, str(builder.cache.places.run))
+def _open_tools(
+    stack: ExitStack, inputs: Inputs, options: Options, host: Host
+) -> tuple[RunDirectories, Tools, ContainerFactory]:
+    """Make the run's directories, and remove what killed runs have left."""
+    runs = runs_directory(options.work, host.cache_dir)
+    killed = stale_runs(runs)
+    directory = stack.enter_context(run_directory(runs))
+    places = make_directories(options, directory)
+    log = stack.enter_context(lines(directory / "images.log", places.logs / "images.log"))
+    host = replace(host, env={**host.env, RUN_VARIABLE: str(directory)})
+    tools = Tools(host=host, cancel=process.Cancel(), say=log)
+    containers = ContainerFactory(
+        host=host,
+        settings=inputs.engine,
+        label=f"{LABEL}={directory.name}",
+        log=log,
+        cancel=tools.cancel,
+    )
+    if killed:
+        _clean_after(killed, containers)
+    return places, tools, containers
+
+
+def _open_store(
+    stack: ExitStack, inputs: Inputs, options: Options, observers: RunObservers, host: Host
+) -> Store:
+    """Open the store, which nobody else clears while this run goes on."""
+    store = open_store(
+        inputs.store, environ=host.environ, warn=observers.say, read_only=options.read_only
+    )
+    stack.callback(_remove_oldest, store, inputs.store.size_limit)
+    stack.enter_context(store.local.lease())
+    return store
+
+
+def _result_cache(  # noqa: PLR0913, PLR0917 - everything that a run has opened so far
+    store: Store,
+    inputs: Inputs,
+    options: Options,
+    observers: RunObservers,
+    tools: Tools,
+    places: RunDirectories,
+    identity: SourceFingerprint,
+) -> ResultCache:
+    toolchain = tools.host.toolchain
+    return ResultCache(
+        store=store,
+        places=places,
+        identity=identity,
+        project=inputs.project,
+        policies=functools.cache(lambda: Policies.from_json(*toolchain.policy_texts())),
+        check=ExternalChecks(toolchain=toolchain, env=tools.host.net_env, cancel=tools.cancel),
+        step=observers.listener.step,
+        cancel=tools.cancel,
+        look_up=options.cache,
+    )
+
+
+def _restore(
+    inputs: Inputs, options: Options, tools: Tools, containers: ContainerFactory, cache: ResultCache
+) -> dict[TargetId, BuildResult]:
+    """Return the results that the store has, without asking this machine what it can do."""
+    if not options.cache:
+        return {}
+    actions = planned_actions(
+        inputs,
+        cache.identity.source,
+        tools=tools,
+        containers=containers,
+        wanted=options.backend,
+    )
+    results = restore_results(inputs.targets, actions, cache)
+    cache.note_last({each: action.address for each, action in cache.restored.items()})
+    return results
+
+
+def _clean_up(
+    containers: ContainerFactory, observers: RunObservers, places: RunDirectories
+) -> None:
+    """Remove containers that a killed cibuildwheel left behind."""
+    with _uninterrupted():
+        containers.remove_left(containers.label)
+        if observers.stopped is not None:
+            # What a shell left in the background would go on in what is removed.
+            process_tree.kill_left(RUN_VARIABLE, str(places.run))
 
 
 def _clean_after(killed: tuple[str, ...], containers: ContainerFactory) -> None:

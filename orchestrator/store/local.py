@@ -81,6 +81,9 @@ class StoreUsage:
 
 _ROOT = PurePath()
 
+_SMALL = 1 << 16
+"""Bytes."""
+
 _OWN_SECRET = os.urandom(32)
 
 _FOREIGN = (
@@ -119,10 +122,11 @@ class LocalStore:
             UnreadableRecordError: it is none; it was removed.
             OSError: it cannot be read, or must not be, as it is a link or others may write it.
         """
-        name = PurePath(record_name(address))
+        name = record_name(address)
         try:
             with self._open(name) as stream:
                 data = _contents(stream)
+                _touch(stream.fileno())
         except FileNotFoundError:
             return None
         try:
@@ -130,8 +134,9 @@ class LocalStore:
         except UnreadableRecordError:
             _discard(self.root / name)
             raise
-        _touch(self.root / name)
         origin = mac_origin(self._secret(), found.seal, found.body)
+        if origin == found.record.origin:
+            return found.record
         return replace(found.record, origin=origin) if origin else found.record.claim
 
     def blob(self, blob: Blob) -> tuple[Path | None, bool]:
@@ -140,21 +145,21 @@ class LocalStore:
         Raises:
             OSError: it cannot be read, or must not be, as it is a link or others may write it.
         """
-        name = PurePath(blob_name(blob.sha256))
+        name = blob_name(blob.sha256)
         path = self.root / name
         try:
             with self._open(name) as stream:
+                _touch(stream.fileno())
                 whole = os.fstat(stream.fileno()).st_size == blob.size
-                whole = whole and hashlib.file_digest(stream, "sha256").hexdigest() == blob.sha256
+                whole = whole and _sha256(stream, blob.size) == blob.sha256
         except FileNotFoundError:
             return None, False
         if not whole:
             _discard(path)
             return None, True
-        _touch(path)
         return path, False
 
-    def _open(self, name: PurePath) -> BufferedReader:
+    def _open(self, name: PurePath | str) -> BufferedReader:
         self._check()
         return open_beneath(self.root, name)
 
@@ -404,7 +409,14 @@ def _contents(stream: BufferedReader) -> bytes:
     return stream.read(min(os.fstat(stream.fileno()).st_size, LARGEST))
 
 
-def _touch(path: Path) -> None:
+def _sha256(stream: BufferedReader, size: int) -> str:
+    # A small file takes less time to read than the buffer for a large one takes to make.
+    if size <= _SMALL:
+        return hashlib.sha256(stream.read()).hexdigest()
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _touch(path: Path | int) -> None:
     with contextlib.suppress(OSError):
         os.utime(path)
 

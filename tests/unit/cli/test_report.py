@@ -126,21 +126,19 @@ def full(descriptor: int) -> None:
 
 
 class Played:
-    """A session whose targets end as said, and which may then be struck by something."""
+    """A run whose targets end as said, and which may then be struck by something."""
 
     outcomes: tuple[BuildResult, ...] = ()
     strike: Callable[[], object] = staticmethod(lambda: None)
 
-    def __init__(
-        self, _inputs: object, _options: object, observers: RunObservers, _host: object
-    ) -> None:
-        self.observers = observers
-
-    def run(self) -> tuple[BuildResult, ...]:
-        for each in self.outcomes:
-            self.observers.listener.ended(each)
-        self.strike()
-        return self.outcomes
+    @classmethod
+    def run(
+        cls, _inputs: object, _options: object, observers: RunObservers, _host: object
+    ) -> tuple[BuildResult, ...]:
+        for each in cls.outcomes:
+            observers.listener.ended(each)
+        cls.strike()
+        return cls.outcomes
 
 
 @pytest.fixture
@@ -149,7 +147,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Played]:
         pass
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orchestrator.run.session.Session", Own)
+    monkeypatch.setattr("orchestrator.run.session.run_session", Own.run)
     monkeypatch.setattr("orchestrator.run.inputs.open_host", lambda *_: None)
     (tmp_path / "src").mkdir()
     (tmp_path / "src/pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1.0"\n')

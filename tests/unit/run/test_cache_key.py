@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.settings import EngineSettings
+from orchestrator.host import index_identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.python_tag import PythonTag
@@ -67,6 +68,9 @@ class World:
 
     def cuda_digests(self, _version: str) -> tuple[str, ...]:
         return ()
+
+    def index(self, *, in_container: bool) -> dict[str, str]:
+        return index_identity.describe(self.host.network, in_container=in_container)
 
     def reference(self, _target: object) -> str:
         return "image@sha256:1"
