@@ -383,8 +383,7 @@ class WheelArchive:
         for entry in self.entries:
             if entry.extra:
                 self.budget.spend(len(entry.extra) // _EXTRA_SIZE, 0, "extra fields")
-            flaw = _flaw_of_name(entry) or _flaw_of_encoding(entry) or _flaw_of_kind(entry)
-            if flaw is not None:
+            if flaw := _flaw_of_name(entry) or _flaw_of_kind(entry):
                 raise self._flawed(entry, flaw)
         self._check_places()
         self._check_bomb()
@@ -572,14 +571,15 @@ def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
         return "has an absolute name"
     if "//" in framed or "/./" in framed or "/../" in framed:
         return "has a name that leaves the wheel or is not normal"
-    raw = name.encode("utf-8", "surrogatepass")
-    if len(raw) > _LONGEST_PATH or max(map(len, raw.split(b"/"))) > LONGEST_NAME:
-        return "has a name that is too long for file systems"
-    return None
+    # A character has at most four bytes.
+    if 4 * len(name) > LONGEST_NAME:
+        raw = name.encode("utf-8", "surrogatepass")
+        if len(raw) > _LONGEST_PATH or max(map(len, raw.split(b"/"))) > LONGEST_NAME:
+            return "has a name that is too long for file systems"
+    return None if name.isascii() and not entry.extra else _flaw_of_encoding(entry, name)
 
 
-def _flaw_of_encoding(entry: zipfile.ZipInfo) -> str | None:
-    name = entry.orig_filename
+def _flaw_of_encoding(entry: zipfile.ZipInfo, name: str) -> str | None:
     if not name.isascii() and not entry.flag_bits & FLAG_UTF8:
         return "has a name that is not marked as UTF-8: installers read it differently"
     if entry.extra and _has_other_name(entry.extra, name.encode()):

@@ -251,13 +251,28 @@ def _directory_entry(one: _Written) -> bytes:
     large = [value for value in values if value >= MAX32] if max(values) >= MAX32 else []
     if large:
         extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
-    version = max(entry.extract_version, _VERSION_ZIP64 if large else 0)
-    made_by = entry.create_version, entry.create_system, version, entry.reserved
-    sizes = one.crc, min(one.compressed, MAX32), min(one.size, MAX32)
-    lengths = len(one.name), len(extra), len(entry.comment)
-    attributes = 0, entry.internal_attr, entry.external_attr, min(one.offset, MAX32)
-    fields = *made_by, one.flags, entry.compress_type, *_dos_time(entry), *sizes, *lengths
-    head = _ENTRY.pack(b"PK\x01\x02", *fields, *attributes)
+    time, date = _dos_time(entry)
+    head = _ENTRY.pack(
+        b"PK\x01\x02",
+        entry.create_version,
+        entry.create_system,
+        max(entry.extract_version, _VERSION_ZIP64 if large else 0),
+        entry.reserved,
+        one.flags,
+        entry.compress_type,
+        time,
+        date,
+        one.crc,
+        min(one.compressed, MAX32),
+        min(one.size, MAX32),
+        len(one.name),
+        len(extra),
+        len(entry.comment),
+        0,
+        entry.internal_attr,
+        entry.external_attr,
+        min(one.offset, MAX32),
+    )
     return head + one.name + extra + entry.comment
 
 
