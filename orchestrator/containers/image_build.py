@@ -27,7 +27,7 @@ from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.fsutil import copy_file, file_sha256, replacing
 from orchestrator.host import emulation, process
 from orchestrator.models.python_tag import PythonTag
-from orchestrator.provision.toolchain import lock_digest, lock_text
+from orchestrator.provision.toolchain import lock_digest, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -460,8 +460,7 @@ def _write_archive(path: Path, tag: str, config: bytes, layer: Path, digest: str
 
 def _locked(name: str) -> str:
     """``uv==0.13.8``, as the lock has it."""
-    found = re.search(rf"(?m)^{re.escape(name)}==[^ ;\\]+", lock_text().decode())
-    return found[0] if found else name
+    return next((each.pin for each in locked() if each.name == name), name)
 
 
 def _tag(python: str) -> str:

@@ -179,14 +179,9 @@ def fetch(
     wanted: Callable[[Package], bool],
     say: Callable[[], object],
 ) -> list[Package]:
-    """Download packages from the first archive that has them, and return them.
+    """Download packages into a new directory, from the first archive that has them; return them.
 
-    Args:
-        archives: each opens an archive.
-        names: the packages.
-        folder: a new directory for them.
-        wanted: selects from the packages and everything that they need.
-        say: called before each download.
+    `wanted` selects from the packages and all that they need; `say` is called before a download.
 
     Raises:
         EnvironmentProblemError: the error of the last archive.

@@ -144,17 +144,11 @@ class CacheArea:
 
     @contextlib.contextmanager
     def locked(self, cache_dir: Path, say: Progress, cancel: Cancel) -> Iterator[int]:
-        """Be the only process that makes or removes entries.
-
-        Args:
-            cache_dir: the user's cache directory.
-            say: told which process is waited for.
-            cancel: ends the waiting.
+        """Be the only process that makes or removes entries; `say` is told who is waited for.
 
         Yields:
             The lock's descriptor: a child that inherits it keeps the lock until it ends. Negative
-            if
-            the file system has no locks.
+            if the file system has no locks.
 
         Raises:
             EnvironmentProblemError: cancelled, or the operating system refuses something.
@@ -200,8 +194,7 @@ class CacheArea:
         """Remove entries that nobody needs, and what killed processes left; return what is removed.
 
         `lock` is from `locked`: without locks nobody knows what is used, and everything stays.
-        Entries
-        of other versions must have been unused for `unused_for` seconds.
+        Entries of other versions must have been unused for `unused_for` seconds.
         """
         removed = []
         for root in sorted(self.place(cache_dir).iterdir()) if lock >= 0 else ():

@@ -244,21 +244,16 @@ class CudaIndex:
         """Run ``uv pip``; return what it prints."""
         if fault := index_fault(wanted):
             raise EnvironmentProblemError.of(fault)
-        host, network = self.host, self.host.network
-        if network.only_pip_here:
-            what = f"uv does not know {', '.join(network.only_pip_here)}"
-            raise EnvironmentProblemError.of(what)
-        public, private = network.uv_like_pip_here()
-        where = ["--index-strategy=unsafe-best-match"]
-        if host.wheels is not None:
-            where = ["--no-index", f"--find-links={host.wheels}"]
+        host = self.host
+        where = ["--no-index"] if host.wheels is not None else []
         python = f"--python={host.toolchain.python}"
-        common = ("--no-config", "--only-binary=:all:", "--no-progress", python)
-        env = host.net_env | dict(public) | dict(private)
-        own = {"UV_CACHE_DIR": str(scratch / "uv"), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
         said = process.capture(
-            [str(host.toolchain.bin / "uv"), "pip", command, *common, *where, *arguments],
-            env=env | own,
+            [
+                *(str(host.toolchain.bin / "uv"), "pip", command, "--only-binary=:all:", python),
+                *where,
+                *arguments,
+            ],
+            env=host.uv_env(scratch / "uv"),
             timeout=_FETCH_TIMEOUT,
         )
         if said.ok:

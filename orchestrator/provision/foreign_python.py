@@ -8,7 +8,8 @@ the program are (``-L``); an import needs no more.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,15 +80,6 @@ class ForeignPython:
     holds: tuple[CacheLock | None, ...] = field(default=(), repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Root:
-    """Noted beside a Python: its executable, the directory for ``-L``, and where it comes from."""
-
-    python: str
-    libraries: str
-    origin: str
-
-
 @dataclass(kw_only=True, eq=False)
 class ForeignPythons(Answers):
     """Finds or fetches Pythons; looks for each one once.
@@ -110,13 +102,14 @@ class ForeignPythons(Answers):
             raise EnvironmentProblemError.of(f"no {python} for {arch} is known")
         refused = EnvironmentProblemError.of(f"no QEMU for {arch}")
         with machine_errors(FOREIGN_PYTHONS.place(self.host.cache_dir)):
-            for emulator in (self._installed, self._fetched):
+            for emulator in (self._installed, lambda _: self._qemu):
                 try:
                     qemu = emulator(arch)
                 except EnvironmentProblemError as error:
                     refused = error
                     continue
-                root = self._root(tag, arch)
+                name = f"{tag.programs[0]}-{arch}"
+                root = self._make(name, partial(self._fetch_python, tag, arch))
                 try:
                     return self._prove(tag, arch, qemu, root)
                 except EnvironmentProblemError as error:
@@ -132,9 +125,6 @@ class ForeignPythons(Answers):
         emulation.check_qemu(arch, installed)
         return installed
 
-    def _fetched(self, _arch: Arch) -> CacheEntry:
-        return self._qemu
-
     @property
     @once
     def _qemu(self) -> CacheEntry:
@@ -145,12 +135,15 @@ class ForeignPythons(Answers):
         name = "qemu-user-static"
         try:
             apt.fetch(
-                self._archives(made.parent, _QEMU_SUITE),
+                [
+                    lambda: apt.of_suite(_QEMU_SUITE, made.parent, self.host.net_env),
+                    *self._own_archives(made.parent),
+                ],
                 [name],
                 made.parent / "qemu",
                 # The programs are static; newer suites have them in the package of that other name.
                 wanted=lambda each: each.name in {name, "qemu-user"},
-                say=lambda: self.say("fetching QEMU (not installed, kept in the cache)"),
+                say=lambda: self._say("QEMU"),
             )
             _unpack_qemu(made)
         except EnvironmentProblemError as error:
@@ -158,39 +151,35 @@ class ForeignPythons(Answers):
 
     # The Python
 
-    def _root(self, tag: PythonTag, arch: Arch) -> CacheEntry:
-        name = f"{tag.programs[0]}-{arch}"
-        return self._make(name, lambda made: self._fetch_python(tag, arch, made))
-
     def _fetch_python(self, tag: PythonTag, arch: Arch, made: Path) -> None:
         refused = f"Debian has no {tag.words} for {arch}"
-        root: _Root | None = None
         for suite in () if tag.free_threaded else _suites(tag.minor, arch):
             try:
-                root = self._debian(tag, arch, suite, made)
+                facts = self._debian(tag, arch, suite, made)
                 break
             except EnvironmentProblemError as error:
                 refused = error.what
-        if root is None:
+        else:
             try:
-                root = self._by_uv(tag, arch, made)
+                facts = self._by_uv(tag, arch, made)
             except EnvironmentProblemError as error:
                 what = f"no {tag.words} for {arch}: {refused}; {error.what}"
                 raise error.reword(what) from None
-        (made / "facts.json").write_text(json.dumps(asdict(root)), encoding="utf-8")
+        (made / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
-    def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> _Root:
-        """Unpack Debian's, with the libraries that its standard library needs, and C++'s."""
+    def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> dict[str, str]:
+        """Unpack Debian's, with the libraries that its standard library needs, and C++'s.
+
+        Return its executable, the directory for ``-L``, and where it comes from.
+        """
         name, debs = f"python{tag.version}", made.parent / suite
-        words = (
-            f"fetching {tag.words} for {arch} of Debian {suite} (not installed, kept in the cache)"
-        )
+        origin = f"Debian {suite}"
         packages = apt.fetch(
             [lambda: apt.of_suite(suite, made.parent, self.host.net_env, arch=arch)],
             [name, "libstdc++6"],
             debs,
             wanted=lambda package: package.arch != "all",
-            say=lambda: self.say(words),
+            say=lambda: self._say(f"{tag.words} for {arch} of {origin}"),
         )
         try:
             apt.unpack(debs, made)
@@ -200,13 +189,10 @@ class ForeignPythons(Answers):
             raise
         version = next(package.version for package in packages if package.name == name)
         _arrange(made, tag)
-        return _Root(
-            python=f"usr/bin/{name}",
-            libraries=".",
-            origin=f"{name} {version} of Debian {suite}",
-        )
+        origin = f"{name} {version} of {origin}"
+        return {"python": f"usr/bin/{name}", "libraries": ".", "origin": origin}
 
-    def _by_uv(self, tag: PythonTag, arch: Arch, made: Path) -> _Root:
+    def _by_uv(self, tag: PythonTag, arch: Arch, made: Path) -> dict[str, str]:
         """Have uv fetch one, and take the C and C++ library from the cross compilers' packages."""
         threads = "+freethreaded" if tag.free_threaded else ""
         request = f"cpython-{tag.version}{threads}-linux-{arch.facts.rust}-gnu"
@@ -234,33 +220,33 @@ class ForeignPythons(Answers):
         libraries = next(iter(made.glob("usr/*-linux-gnu")), made)
         if not (libraries / "lib64").exists():  # where some architectures have their loader
             (libraries / "lib64").symlink_to("lib")
-        return _Root(
-            python=str(program.relative_to(made)),
-            libraries=str(libraries.relative_to(made)),
-            origin=f"{places[0].name} of uv",
-        )
+        return {
+            "python": str(program.relative_to(made)),
+            "libraries": str(libraries.relative_to(made)),
+            "origin": f"{places[0].name} of uv",
+        }
 
     def _fetch_libraries(self, arch: Arch, made: Path) -> None:
         debian = arch.facts.debian
         names = [f"{each}-{debian}-cross" for each in ("libc6", "libgcc-s1", "libstdc++6")]
         debs = made.parent / "libraries"
         apt.fetch(
-            self._archives(made.parent, ""),
+            self._own_archives(made.parent),
             names,
             debs,
             wanted=lambda each: each.name in names,
-            say=lambda: self.say(f"fetching {names[0]} (not installed, kept in the cache)"),
+            say=lambda: self._say(names[0]),
         )
         apt.unpack(debs, made)
 
-    def _archives(self, scratch: Path, suite: str) -> Iterator[Callable[[], Archive]]:
-        """A suite of Debian, if one is named; this machine's own lists; the same, new ones."""
-        if suite:
-            yield lambda: apt.of_suite(suite, scratch, self.host.net_env)
-        yield lambda: apt.own(scratch, self.host.net_env)
-        yield lambda: apt.own_anew(scratch, self.host.net_env)
+    def _own_archives(self, scratch: Path) -> list[Callable[[], Archive]]:
+        """Return what opens this machine's own lists, and the same, new ones."""
+        return [partial(opened, scratch, self.host.net_env) for opened in (apt.own, apt.own_anew)]
 
     # helpers
+
+    def _say(self, what: str) -> None:
+        self.say(f"fetching {what} (not installed, kept in the cache)")
 
     def _make(self, name: str, make: Callable[[Path], object]) -> CacheEntry:
         if self.cancel.is_set():
@@ -274,13 +260,11 @@ class ForeignPythons(Answers):
     ) -> ForeignPython:
         """Start a Python: if an import fails later, the wheel is to blame."""
         qemu = emulator if isinstance(emulator, Path) else _program(emulator.folder, arch)
-        facts = load_json(_Root, root.folder / "facts.json")
-        argv = (
-            *(str(qemu), "-L", str(root.folder / facts.libraries)),
-            str(root.folder / facts.python),
-        )
+        facts = load_json(dict[str, str], root.folder / "facts.json")
+        python, libraries = (str(root.folder / facts[name]) for name in ("python", "libraries"))
+        argv = (str(qemu), "-L", libraries, python)
         version = emulation.qemu_version(qemu)
-        what = f"{facts.origin} under QEMU {version}"
+        what = f"{facts['origin']} under QEMU {version}"
         done = process.capture(
             [*argv, "-I", "-c", _PROBE], env=self.host.env, timeout=_START_TIMEOUT
         )

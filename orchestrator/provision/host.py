@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.index_config import merged_pip_config
+from orchestrator.host.network import UV_AS_PIP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +50,23 @@ class Host:
     def net_env(self) -> dict[str, str]:
         """The environment of a child that reaches the network."""
         return {**self.env, **self.network.child_env()}
+
+    def uv_env(self, downloads: Path) -> dict[str, str]:
+        """Return the environment of a locked uv that finds packages where pip does.
+
+        Args:
+            downloads: the directory for its own.
+
+        Raises:
+            EnvironmentProblemError: pip is set up in a way that uv does not know.
+        """
+        if self.network.only_pip_here:
+            what = f"uv does not know {', '.join(self.network.only_pip_here)}"
+            raise EnvironmentProblemError.of(what)
+        public, private = self.network.uv_like_pip_here()
+        own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
+        where = {} if self.wheels is None else {"UV_FIND_LINKS": str(self.wheels)}
+        return {**self.net_env, **UV_AS_PIP, **dict(public), **dict(private), **where, **own}
 
     def build_env(self, scratch: Path) -> dict[str, str]:
         """Return the environment of a build on this host.

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.reading import load_json
@@ -106,7 +108,7 @@ def _newest(wanted: str, index: CudaIndex) -> str:
         own = _own(wanted, index.host)
         if not own:
             raise
-        return max(own, key=_number)
+        return max(own, key=Version)
 
 
 def _own(wanted: str, host: Host) -> dict[str, Path]:
@@ -114,10 +116,6 @@ def _own(wanted: str, host: Host) -> dict[str, Path]:
     minor = ".".join(wanted.split(".")[:2])
     found = reversed(host_toolkits(host.environ, minor))
     return {each.version: each.root for each in found if is_version(each.version, wanted)}
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _make(root: Path, version: str, made: Path, patchelf: Path) -> None:

@@ -146,35 +146,27 @@ def _digest(path: str) -> str:
         return ""
 
 
-def find(
-    python: str,
-    *,
-    environ: Mapping[str, str],
-    arch: Arch | None = None,
-    cache_dir: Path | None = None,
-) -> Interpreter:
+def find(python: str, *, environ: Mapping[str, str], cache_dir: Path | None = None) -> Interpreter:
     """Return this machine's best interpreter for a tag: with headers if any, then the newest.
 
     Args:
         python: ``cp312``, ``cp314t``, ``pp311``.
         environ: PATH, HOME, PYENV_ROOT, UV_PYTHON_INSTALL_DIR and XDG_DATA_HOME say where to look.
-        arch: its architecture; None for this machine's.
         cache_dir: where `provide` puts those it fetched.
 
     Raises:
         ConfigError: `python` is not a tag.
         EnvironmentProblemError: there is none.
     """
-    tag = PythonTag.parse(python)
-    wanted = arch or host_arch()
+    tag, here = PythonTag.parse(python), host_arch()
     candidates = tuple(_candidates(tag, environ, cache_dir))
-    memory = None if cache_dir is None else _memory(cache_dir, tag, wanted)
+    memory = None if cache_dir is None else _memory(cache_dir, tag)
     if memory is not None and (recalled := _recall(memory, candidates)):
         return recalled
     found: dict[Path, Interpreter] = {}
     for candidate in candidates:
         interpreter = inspect(candidate, environ)
-        if interpreter is not None and interpreter.tag == tag and interpreter.arch is wanted:
+        if interpreter is not None and interpreter.tag == tag and interpreter.arch is here:
             found.setdefault(interpreter.path.resolve(), interpreter)
     if found:
         best = max(found.values(), key=lambda interpreter: interpreter.rank)
@@ -182,26 +174,24 @@ def find(
             _remember(memory, candidates, best)
         return best
     raise EnvironmentProblemError.of(
-        f"no {tag.words} for {wanted} on this machine",
+        f"no {tag.words} for {here} on this machine",
         hint=f"install it (`uv python install {tag.uv_request}`, pyenv, or the distribution's "
         f"python{tag.version}), or build {python} in a container (--backend cibuildwheel)",
         kind=ErrorKind.NOT_FOUND,
     )
 
 
-def known(
-    python: str, *, environ: Mapping[str, str], cache_dir: Path, arch: Arch | None = None
-) -> Interpreter | None:
+def known(python: str, *, environ: Mapping[str, str], cache_dir: Path) -> Interpreter | None:
     """Return what `find` found before, if nothing has changed; starts nothing."""
     tag = PythonTag.match(python)
     if tag is None:
         return None
-    memory = _memory(cache_dir, tag, arch or host_arch())
+    memory = _memory(cache_dir, tag)
     return _recall(memory, tuple(_candidates(tag, environ, cache_dir)))
 
 
-def _memory(cache_dir: Path, tag: PythonTag, arch: Arch) -> Path:
-    return cache_dir / "interpreters" / f"{tag.uv_request}-{arch}.json"
+def _memory(cache_dir: Path, tag: PythonTag) -> Path:
+    return cache_dir / "interpreters" / f"{tag.uv_request}-{host_arch()}.json"
 
 
 def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:
@@ -313,15 +303,9 @@ def download(  # noqa: PLR0913 - mostly keywords
     timeout: float = DOWNLOAD_TIMEOUT,
     retries: int = 3,
 ) -> None:
-    """Have the locked uv put an interpreter into a directory.
+    """Have the locked uv put an interpreter into a directory, `store`, within `timeout` seconds.
 
-    Args:
-        request: what uv is asked for: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
-        host: its toolchain and network.
-        store: the directory.
-        cancel: stops uv.
-        timeout: seconds.
-        retries: how often uv asks again, unless the user sets it.
+    `request` is uv's name of it: ``cpython@3.12``, ``cpython-3.12-linux-aarch64-gnu``.
 
     Raises:
         EnvironmentProblemError: uv cannot fetch it.
@@ -379,11 +363,9 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
     asked = capture(show, env=env)
     installed = asked.stdout.strip() if asked.ok else ""
     name = f"{package}_{installed or 'any'}_{host_arch()}".replace(":", "%3a")
-    # Another revision of the same minor version has the same ABI.
-    names = (*([f"{package}={installed}"] if installed else []), package)
     try:
         folder = HEADERS.provide(
-            host.cache_dir, name, lambda made: _fetch_headers(names, version, made, env)
+            host.cache_dir, name, lambda made: _fetch_headers(version, installed, made, env)
         ).folder
     except EnvironmentProblemError as error:
         what = f"{what}, and {package} could not be fetched: {error.what}"
@@ -394,29 +376,26 @@ def headers(interpreter: Interpreter, host: Host) -> tuple[Path, ...]:
     return (folder / f"python{version}", folder)
 
 
-def _fetch_headers(names: Sequence[str], version: str, made: Path, env: Mapping[str, str]) -> None:
-    """Unpack the first package that exists, by this machine's own lists or by new ones.
-
-    `made` gets what is below the package's ``usr/include``.
-    """
-    debs, root = made.parent / "debs", made.parent / "root"
+def _fetch_headers(version: str, installed: str, made: Path, env: Mapping[str, str]) -> None:
+    """Unpack what is below the package's ``usr/include``, of the installed revision if possible."""
+    debs, root, package = made.parent / "debs", made.parent / "root", f"libpython{version}-dev"
     refused = EnvironmentProblemError.of("no apt here")
-    for opened in (apt.own, apt.own_anew):
-        archive = opened(made.parent, env)
-        for name in names:
-            try:
-                archive.fetch([name], debs)
-            except EnvironmentProblemError as error:
-                refused = error
-                continue
-            apt.unpack(debs, root, env=env)
-            include = root / "usr/include"
-            if not (include / f"python{version}/Python.h").is_file():
-                what = f"{name} holds no python{version}/Python.h"
-                raise EnvironmentProblemError.of(what)
-            include.rename(made)
-            return
-    raise refused
+    # Another revision of the same minor version has the same ABI.
+    names = (*([f"{package}={installed}"] if installed else []), package)
+    archives = (opened(made.parent, env) for opened in (apt.own, apt.own_anew))
+    for archive, name in ((archive, name) for archive in archives for name in names):
+        try:
+            archive.fetch([name], debs)
+            break
+        except EnvironmentProblemError as error:
+            refused = error
+    else:
+        raise refused
+    apt.unpack(debs, root, env=env)
+    include = root / "usr/include"
+    if not (include / f"python{version}/Python.h").is_file():
+        raise EnvironmentProblemError.of(f"{name} holds no python{version}/Python.h")
+    include.rename(made)
 
 
 def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[str, str]:

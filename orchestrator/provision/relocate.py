@@ -53,11 +53,8 @@ def _make(program: Path, made: Path, patchelf: Path) -> None:
 def bring(program: Path, into: Path, lib: Path, patchelf: Path) -> tuple[Path, ...]:
     """Have a copy of a program use copies of this host's libraries; return the originals.
 
-    Args:
-        program: the copy, which is changed; a static program, or no program at all, is left alone.
-        into: the directory of this host that gets the copies.
-        lib: the same directory, as the program will see it.
-        patchelf: the toolchain's.
+    `into` gets the copies; `lib` is the same directory as the program will see it. A static
+    program, or no program at all, is left alone.
     """
     loader = _loader(program, patchelf)
     if loader is None:

@@ -81,10 +81,7 @@ def _lock_of_clone() -> Path:
 
 
 def _changes(before: Sequence[LockEntry], after: Sequence[LockEntry]) -> tuple[str, ...]:
-    old, new = (
-        {each.requirement.name: str(each.requirement.specifier)[2:] for each in lock}
-        for lock in (before, after)
-    )
+    old, new = ({each.name: each.version for each in lock} for lock in (before, after))
     return tuple(
         f"{name}: {old.get(name, 'new')} -> {new.get(name, 'gone')}"
         for name in sorted(old.keys() | new.keys())

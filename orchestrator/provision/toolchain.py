@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,7 @@ def damage(tools: Toolchain, environ: Mapping[str, str]) -> tuple[str, ...]:
     try:
         minor = PythonTag.of_version(tools.base.version).minor
         wanted = {
-            canonicalize_name(each.requirement.name): str(each.requirement.specifier)[2:]
+            each.name: each.version
             for each in locked()
             if Platform.here(minor, host_arch()).needs(each)
         }
@@ -199,15 +200,8 @@ def sync(  # noqa: PLR0913 - mostly keywords
     if found and not wrong:
         return found
     given = str(wheels or environ.get(WHEELS, ""))
-    maker = _Maker(
-        cache_dir=cache_dir,
-        wheels=Path(given).expanduser().absolute() if given else None,
-        network=network,
-        environ=environ,
-        say=on_progress,
-        cancel=cancel or Cancel(),
-    )
-    with TOOLCHAIN.locked(cache_dir, on_progress, maker.cancel) as lock:
+    cancel = cancel or Cancel()
+    with TOOLCHAIN.locked(cache_dir, on_progress, cancel) as lock:
         # The previous holder of the lock may have made it.
         now = existing(cache_dir, environ)
         if now and not (found and wrong and found.made_at == now.made_at):
@@ -215,7 +209,16 @@ def sync(  # noqa: PLR0913 - mostly keywords
         if wrong:
             on_progress(f"making it again: {wrong[0]}")
         TOOLCHAIN.prune_unused(cache_dir, lock, unused_for=KEEP)
-        maker.make(lock)
+        with tempfile.TemporaryDirectory(prefix=NEW, dir=TOOLCHAIN.place(cache_dir)) as scratch:
+            _Maker(
+                scratch=Path(scratch),
+                network=network,
+                environ=environ,
+                say=on_progress,
+                cancel=cancel,
+                # If this process is killed, a program goes on: it keeps the lock until it ends.
+                pass_fds=() if lock < 0 else (lock,),
+            ).make(cache_dir, Path(given).expanduser().absolute() if given else None)
     if found := existing(cache_dir, environ):
         return found
     raise step_error(f"{TOOLCHAIN.place(cache_dir)} holds no complete environment")
@@ -241,25 +244,23 @@ def download(  # noqa: PLR0913 - mostly keywords
     Raises:
         EnvironmentProblemError: pip cannot download them.
     """
-    platforms = [
-        Platform.elsewhere(minor, arch) for arch in arches for minor in wheelhouse.SUPPORTED
-    ]
-    maker = _Maker(
-        cache_dir=folder,
-        wheels=None,
-        network=network,
-        environ=environ,
-        say=on_progress,
-        cancel=cancel or Cancel(),
-    )
     with machine_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for platform in platforms:
+        for arch, minor in product(arches, wheelhouse.SUPPORTED):
+            platform = Platform.elsewhere(minor, arch)
             have = wheelhouse.intact(folder, lock).values()
             if missing := wheelhouse.lacking(lock, platform, have):
                 with tempfile.TemporaryDirectory(prefix=NEW, dir=folder) as scratch:
-                    maker.fetch(platform, missing, Path(scratch), Path(scratch))
-                    wheelhouse.adopt(Path(scratch), folder, lock)
+                    maker = _Maker(
+                        scratch=Path(scratch),
+                        network=network,
+                        environ=environ,
+                        say=on_progress,
+                        cancel=cancel or Cancel(),
+                    )
+                    maker.fetch(platform, missing, maker.scratch)
+                    for path in wheelhouse.intact(maker.scratch, lock):
+                        path.replace(folder / path.name)
     return len(wheelhouse.intact(folder, lock))
 
 
@@ -279,47 +280,42 @@ def input_text() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Maker:
-    """Makes one environment."""
+    """Makes one environment, in a private directory."""
 
-    cache_dir: Path
-    wheels: Path | None
+    scratch: Path
     network: HostNetwork
     environ: Mapping[str, str]
     say: Progress
     cancel: Cancel
+    pass_fds: tuple[int, ...] = ()
 
-    def make(self, lock: int) -> None:
-        """Make it; `lock` is the descriptor of the area's lock."""
-        with tempfile.TemporaryDirectory(
-            prefix=NEW, dir=TOOLCHAIN.place(self.cache_dir)
-        ) as scratch:
-            aside = Path(scratch)
-            interpreter = self._interpreter(aside, lock)
-            wheels = self.wheels or aside / "wheels"
-            if self.wheels is None:
-                platform = Platform.here(interpreter.tag.minor, interpreter.arch)
-                needed = wheelhouse.lacking(locked(), platform, ())
-                self.fetch(platform, needed, aside, wheels, lock, interpreter.path)
-            made = self._install(interpreter, wheels, aside, lock)
-            self._publish(made, interpreter)
+    def make(self, cache_dir: Path, given: Path | None) -> None:
+        """Make it, of the wheels in a directory, or of those that pip downloads."""
+        wheels = given or self.scratch / "wheels"
+        interpreter = choose(self.environ, cache_dir)
+        if interpreter is None:
+            interpreter = self._fetch_interpreter(cache_dir, wheels, is_given=given is not None)
+        if given is None:
+            platform = Platform.here(interpreter.tag.minor, interpreter.arch)
+            needed = wheelhouse.lacking(locked(), platform, ())
+            self.fetch(platform, needed, wheels, interpreter.path)
+        made = self._install(interpreter, wheels)
+        self._publish(made, interpreter, TOOLCHAIN.place(cache_dir))
 
-    def _interpreter(self, aside: Path, lock: int) -> Interpreter:
-        """Choose one, or have the locked uv fetch one."""
-        if found := choose(self.environ, self.cache_dir):
-            return found
+    def _fetch_interpreter(self, cache_dir: Path, wheels: Path, *, is_given: bool) -> Interpreter:
+        """Have the locked uv fetch one."""
         newest = wheelhouse.SUPPORTED[-1]
         self.say(f"no Python this machine has suits the tools: fetching 3.{newest}")
-        wheels = self.wheels or aside / "wheels"
-        uv = [each for each in locked() if each.requirement.name == "uv"]
-        if self.wheels is None:
-            self.fetch(Platform.here(newest, host_arch()), uv, aside, wheels, lock)
-        program = wheelhouse.unpack_program("uv", wheels, uv, aside)
+        uv = [each for each in locked() if each.name == "uv"]
+        if not is_given:
+            self.fetch(Platform.here(newest, host_arch()), uv, wheels)
+        program = wheelhouse.unpack_program("uv", wheels, uv, self.scratch)
         environ = {**self.environ, "PATH": _PATH}
         host = Host(
-            toolchain=replace(_at(aside), bin=program.parent),
+            toolchain=replace(_at(self.scratch), bin=program.parent),
             network=self.network,
             env=base_env(environ),
-            cache_dir=self.cache_dir,
+            cache_dir=cache_dir,
             environ=environ,
         )
         try:
@@ -328,42 +324,36 @@ class _Maker:
             raise error.reword(f"toolchain: {error.what}", hint=error.hint) from None
 
     def fetch(
-        self,
-        platform: Platform,
-        lock: Sequence[LockEntry],
-        scratch: Path,
-        into: Path,
-        descriptor: int = -1,
-        *pythons: Path,
+        self, platform: Platform, lock: Sequence[LockEntry], into: Path, *pythons: Path
     ) -> None:
         """Have pip download the wheels of a platform."""
-        env = self._child_env(scratch) | self.network.child_env() | wheelhouse.PIP_ENV
-        command = wheelhouse.find_pip((*pythons, Path(_own_python())), env=env, scratch=scratch)
-        arguments = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=into)
+        env = self._env | self.network.child_env() | wheelhouse.PIP_ENV
+        tried = (*pythons, Path(_own_python()))
+        command = wheelhouse.find_pip(tried, env=env, scratch=self.scratch)
+        arguments = wheelhouse.download_arguments(lock, platform, scratch=self.scratch, into=into)
         self.say(f"downloading wheels for Python 3.{platform.minor} on {platform.arch}")
-        self._step("download the tools", [*command, *arguments], scratch, env, descriptor)
+        self._step("download the tools", [*command, *arguments], env)
 
-    def _install(self, interpreter: Interpreter, wheels: Path, aside: Path, lock: int) -> Toolchain:
+    def _install(self, interpreter: Interpreter, wheels: Path) -> Toolchain:
         """Make the environment, out of the wheels alone."""
         self.say(f"installing with Python {interpreter.version} ({interpreter.path})")
-        uv = str(wheelhouse.unpack_program("uv", wheels, locked(), aside))
-        toolchain_env.check_runs([uv, "--version"], env=self._child_env(aside))
-        made = _at(aside / "environment")
+        uv = str(wheelhouse.unpack_program("uv", wheels, locked(), self.scratch))
+        toolchain_env.check_runs([uv, "--version"], env=self._env)
+        made = _at(self.scratch / "environment")
         # No variable of the user's, and no setting of pip or uv: there is nothing to look up.
-        env = self._child_env(aside) | {"UV_CACHE_DIR": str(aside / "cache"), "NO_COLOR": "1"}
+        env = self._env | {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
         argv = [uv, "venv", "--offline", "--no-config", "--no-progress", "--no-project"]
         argv += ["--no-python-downloads", "--relocatable", f"--python={interpreter.path}"]
-        argv += [str(made.root)]
-        self._step("make an environment", argv, aside, env, lock)
+        self._step("make an environment", [*argv, str(made.root)], env)
         requirements = made.root / "toolchain.lock"
         requirements.write_bytes(lock_text())
         argv = [uv, *wheelhouse.install_arguments(wheels, requirements, made.python)]
-        self._step("install the tools", argv, aside, env, lock)
+        self._step("install the tools", argv, env)
         return made
 
-    def _publish(self, made: Toolchain, interpreter: Interpreter) -> None:
+    def _publish(self, made: Toolchain, interpreter: Interpreter, area: Path) -> None:
         """Mark it complete, if it works, and move it to its place."""
-        made.check(self._child_env(made.root.parent))
+        made.check(self._env)
         made.mark(
             BaseInterpreter(
                 path=interpreter.path,
@@ -373,19 +363,15 @@ class _Maker:
             )
         )
         path = hashlib.sha256(os.fsencode(interpreter.path)).hexdigest()[:8]
-        name = f"{_prefix()}{interpreter.arch}-{interpreter.tag}-{path}"
-        place = TOOLCHAIN.place(self.cache_dir) / name
+        place = area / f"{_prefix()}{interpreter.arch}-{interpreter.tag}-{path}"
         if place.exists():
             remove_entry(place)
         made.root.rename(place)
 
-    def _child_env(self, scratch: Path) -> dict[str, str]:
+    @property
+    def _env(self) -> dict[str, str]:
         # /tmp may be small.
-        return base_env(self.environ) | {"TMPDIR": str(scratch)}
+        return base_env(self.environ) | {"TMPDIR": str(self.scratch)}
 
-    def _step(
-        self, what: str, argv: list[str], cwd: Path, env: Mapping[str, str], lock: int
-    ) -> None:
-        # If this process is killed, the program goes on: it keeps the lock until it ends.
-        fds = () if lock < 0 else (lock,)
-        run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel, pass_fds=fds)
+    def _step(self, what: str, argv: list[str], env: Mapping[str, str]) -> None:
+        run_step(what, argv, env=env, cwd=self.scratch, cancel=self.cancel, pass_fds=self.pass_fds)

@@ -7,7 +7,6 @@ by ``toolchain sync`` byte by byte.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import csv
 import hashlib
@@ -25,6 +24,8 @@ from orchestrator.host.process import capture
 from orchestrator.models.reading import load_json
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
 from orchestrator.provision.failures import NOEXEC_HINT
+from orchestrator.wheel import record
+from orchestrator.wheel.scan import record_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -170,16 +171,29 @@ class Toolchain:
         for name, version in lock.items():
             if installed.get(name) != version:
                 yield f"{name} {version} is missing"
-        site = self.site_packages
-        for info in sorted(self._dist_infos()):
-            yield from _differences(site, info / "RECORD")
-        for path in self._unowned(site):
-            yield f"{path} belongs to no package"
+        yield from self._damaged_files()
         for command in self._commands(_IMPORTS):
             try:
                 check_runs(command, env=env)
             except EnvironmentProblemError as error:
                 yield error.what
+
+    def _damaged_files(self) -> Iterator[str]:
+        """Compare all files, except byte code, with the RECORDs of their packages."""
+        site, owned = self.site_packages, set[str]()
+        for info in sorted(self._dist_infos()):
+            try:
+                rows = tuple(record.rows((info / "RECORD").read_text("utf-8")))
+            except (OSError, UnicodeError, csv.Error):
+                rows = ()
+            if not rows:
+                yield f"{info / 'RECORD'} is missing or damaged"
+            owned |= {os.path.normpath(site / row.path) for row in rows}
+            yield from filter(None, (_difference(site / row.path, row) for row in rows))
+        for folder, _, names in os.walk(site):
+            for path in (os.path.join(folder, name) for name in names):  # noqa: PTH118 - thousands
+                if path not in owned and not folder.endswith("__pycache__"):
+                    yield f"{path} belongs to no package"
 
     def check(self, env: Mapping[str, str]) -> None:
         """Run the interpreter with a package, and the native programs.
@@ -194,21 +208,6 @@ class Toolchain:
         for name in _NATIVE:
             yield [str(self.bin / name), "--version"]
 
-    def _unowned(self, site: Path) -> list[Path]:
-        """Return the files, except byte code, that no RECORD names."""
-        owned = {
-            os.path.normpath(site / row[0])
-            for info in self._dist_infos()
-            for row in _rows(info / "RECORD")
-        }
-        return [
-            Path(folder, name)
-            for folder, _, names in os.walk(site)
-            if not folder.endswith("__pycache__")
-            for name in names
-            if os.path.join(folder, name) not in owned  # noqa: PTH118 - thousands of them
-        ]
-
 
 def check_runs(command: Sequence[str], *, env: Mapping[str, str]) -> None:
     """Run a program that should answer at once; raise an error if it does not."""
@@ -216,32 +215,15 @@ def check_runs(command: Sequence[str], *, env: Mapping[str, str]) -> None:
     answer.check(f"toolchain: {command[0]} does not run", hint=NOEXEC_HINT)
 
 
-def _rows(record: Path) -> list[list[str]]:
-    """Read a RECORD (PEP 376, PEP 427); nothing if it is missing or damaged."""
+def _difference(path: Path, row: record.RecordRow) -> str:
+    """Return how a file is not what RECORD says of it; empty if it is."""
     try:
-        text = record.read_text(encoding="utf-8")
-        return [row for row in csv.reader(text.splitlines()) if len(row) == 3]  # noqa: PLR2004
-    except (OSError, csv.Error, UnicodeError):
-        return []
-
-
-def _differences(site: Path, record: Path) -> Iterator[str]:
-    """Compare the files of a package with its RECORD."""
-    rows = _rows(record)
-    if not rows:
-        yield f"{record} is missing or damaged"
-    for name, pin, _ in rows:
-        algorithm, _, wanted = pin.partition("=")
-        if algorithm != "sha256":
-            continue
-        path = site / name
-        try:
-            found = hashlib.sha256(path.read_bytes()).digest()
-        except OSError as error:
-            yield f"{path}: {error.strerror}"
-            continue
-        if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != wanted:
-            yield f"{path} is not what its package brought"
+        is_hashed = row.hash.startswith("sha256=")
+        if is_hashed and record_hash(hashlib.sha256(path.read_bytes())) != row.hash:
+            return f"{path} is not what its package brought"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
 
 
 def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
@@ -252,12 +234,12 @@ def read_marker(root: Path) -> tuple[BaseInterpreter, dict[str, int]]:
     """
     try:
         said = load_json(dict[str, Any], root / MARKER)
-        size, mtime = said["stamp"]
+        size, mtime = map(int, said["stamp"])
         base = BaseInterpreter(
             path=Path(said["python"]),
             version=str(said["version"]),
             soabi=str(said["soabi"]),
-            stamp=(int(size), int(mtime)),
+            stamp=(size, mtime),
         )
         return base, {str(path): int(size) for path, size in said["files"].items()}
     except (ConfigError, ValueError, LookupError, TypeError, AttributeError):

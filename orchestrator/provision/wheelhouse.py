@@ -7,7 +7,7 @@ decides nothing, because the lock names every file by its hash.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -22,8 +22,10 @@ from orchestrator.models.python_tag import PythonTag
 from orchestrator.wheel.archive import WheelName, open_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from packaging.utils import NormalizedName
 
     from orchestrator.models.platforms import Arch
 
@@ -47,21 +49,38 @@ _PIP_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockEntry:
-    """One entry of the lock.
+    """One entry of a lock.
 
     Attributes:
-        requirement: ``name==version``, perhaps with a marker.
+        requirement: ``name==version`` or ``name @ URL``, perhaps with a marker.
         hashes: SHA-256 of the files it may be.
+        index: the index, or the place of wheels, that it was found on; empty if the lock does not
+            say.
     """
 
     requirement: Requirement
     hashes: frozenset[str]
+    index: str = ""
+
+    @property
+    def name(self) -> NormalizedName:
+        """The distribution's normalised name."""
+        return canonicalize_name(self.requirement.name)
+
+    @property
+    def version(self) -> str:
+        """The version, or the URL that it comes from."""
+        return self.requirement.url or str(self.requirement.specifier)[2:]
+
+    @property
+    def pin(self) -> str:
+        """What installs it and nothing else; without its marker."""
+        return f"{self.name}{' @ ' if self.requirement.url else '=='}{self.version}"
 
     @property
     def line(self) -> str:
-        """The entry without its marker, as a line of a requirements file."""
-        pins = [f"--hash=sha256:{each}" for each in sorted(self.hashes)]
-        return " ".join([f"{self.requirement.name}{self.requirement.specifier}", *pins])
+        """The pin and the hashes, as a line of a requirements file."""
+        return " ".join([self.pin, *(f"--hash=sha256:{each}" for each in sorted(self.hashes))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,23 +145,26 @@ def parse(lock: str) -> tuple[LockEntry, ...]:
     Raises:
         EnvironmentProblemError: it is not a lock.
     """
-    found = []
-    for line in lock.replace("\\\n", " ").splitlines():
-        text = line.partition(" #")[0].strip()
+    found: list[LockEntry] = []
+    for line in map(str.strip, lock.replace("\\\n", " ").splitlines()):
+        if line.startswith(_FROM):
+            found[-1] = replace(found[-1], index=line.removeprefix(_FROM))
+        text = line.partition(" #")[0]
         if not text or text.startswith("#"):
             continue
-        requirement, *hashes = text.split("--hash=sha256:")
+        requirement, *hashes = map(str.strip, text.split("--hash=sha256:"))
         try:
-            pinned = Requirement(requirement.strip())
+            pinned = Requirement(requirement)
         except InvalidRequirement as error:
             raise EnvironmentProblemError.of(
                 f"the toolchain's lock is damaged: {error}", hint="reinstall orchestrator"
             ) from None
-        entry = LockEntry(
-            requirement=pinned, hashes=frozenset(each.strip() for each in hashes if each)
-        )
-        found.append(entry)
+        found.append(LockEntry(requirement=pinned, hashes=frozenset(hashes)))
     return tuple(found)
+
+
+_FROM = "# from "
+"""The beginning of uv's line about the index of the entry before it."""
 
 
 def find_pip(pythons: Iterable[Path], *, env: Mapping[str, str], scratch: Path) -> tuple[str, ...]:
@@ -191,29 +213,24 @@ def lacking(
     """Return the entries that a platform needs and that none of the wheels is for."""
     supported = platform.supported
     there = {wheel.name for wheel in wheels if not supported.isdisjoint(wheel.tags)}
-    return tuple(
-        each
-        for each in lock
-        if platform.needs(each) and canonicalize_name(each.requirement.name) not in there
-    )
+    return tuple(each for each in lock if platform.needs(each) and each.name not in there)
 
 
 def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
     """Return the wheels of a directory that the lock names, byte for byte."""
-    hashes = {each for entry in lock for each in entry.hashes}
-    return {path: name for path, name in _named(folder, lock) if file_sha256(path) in hashes}
-
-
-def _named(folder: Path, lock: Sequence[LockEntry]) -> Iterator[tuple[Path, WheelName]]:
-    """Yield the wheels of a directory whose names and versions are in the lock."""
-    pins = {canonicalize_name(e.requirement.name): e.requirement.specifier for e in lock}
+    pins = {each.name: each for each in lock}
+    found = {}
     for path in sorted(folder.glob("*.whl")):
         try:
             name = WheelName.parse(path.name)
         except BadWheelError:
             continue
-        if name.name in pins and pins[name.name].contains(name.version, prereleases=True):
-            yield path, name
+        pin = pins.get(name.name)
+        if pin is None or not pin.requirement.specifier.contains(name.version, prereleases=True):
+            continue
+        if file_sha256(path) in pin.hashes:
+            found[path] = name
+    return found
 
 
 def unpack_program(program: str, folder: Path, lock: Sequence[LockEntry], into: Path) -> Path:
@@ -225,7 +242,7 @@ def unpack_program(program: str, folder: Path, lock: Sequence[LockEntry], into: 
         EnvironmentProblemError: there is no wheel for this machine, or it is not the lock's.
     """
     runs_here = frozenset(platform_tags())
-    entries = [each for each in lock if each.requirement.name == program]
+    entries = [each for each in lock if each.name == program]
     found = [
         path
         for path, name in intact(folder, entries).items()
@@ -256,9 +273,3 @@ def install_arguments(wheels: Path, requirements: Path, python: Path) -> list[st
         *("--require-hashes", "--only-binary=:all:", f"--find-links={wheels}"),
         *(f"--python={python}", f"--requirement={requirements}"),
     ]
-
-
-def adopt(downloaded: Path, folder: Path, lock: Sequence[LockEntry]) -> None:
-    """Move the lock's wheels into a directory, each by a rename."""
-    for path in intact(downloaded, lock):
-        path.replace(folder / path.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ from orchestrator.provision.failures import run_step
 from orchestrator.provision.wheelhouse import LockEntry, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.provision.host import Host
@@ -88,7 +88,7 @@ def locked() -> tuple[LockEntry, ...]:
 def locked_version() -> str:
     """Return the version that the lock names."""
     (entry,) = locked()
-    return str(entry.requirement.specifier).removeprefix("==")
+    return entry.version
 
 
 def existing(cache_dir: Path) -> Zig | None:
@@ -120,58 +120,38 @@ def provide(host: Host, say: Progress, cancel: Cancel | None = None) -> Zig:
     entry = ZIG.provide(
         host.cache_dir,
         host_arch(),
-        lambda made: _Fetch(host, say, stop, made.parent).into(made),
+        lambda made: _unpack(host, made, say, stop),
         say=say,
         cancel=stop,
     )
     return _unpacked(entry)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetch:
-    """Gets one zig."""
-
-    host: Host
-    say: Progress
-    cancel: Cancel
-    scratch: Path
-
-    def into(self, made: Path) -> None:
-        wheels, tools = self.host.wheels or self._download(), self.host.toolchain
-        requirements = self.scratch / "zig.lock"
-        requirements.write_text(lock_text(), encoding="utf-8")
-        unpacked = self.scratch / "unpacked"
-        install = wheelhouse.install_arguments(wheels, requirements, tools.python)
-        argv = [str(tools.bin / "uv"), *install, f"--target={unpacked}"]
-        own = {"UV_CACHE_DIR": str(self.scratch / "cache"), "NO_COLOR": "1"}
-        self._step("unpack zig", argv, self._env | own)
-        made.rmdir()
-        (unpacked / "ziglang").rename(made)
-        for pattern in _FOR_OTHERS:
-            for each in (made / "lib").glob(pattern):
-                remove_tree(each)
-        self._step("start zig", [str(made / "zig"), "version"], self._env)
-
-    def _download(self) -> Path:
-        """Have pip download the wheel: it knows the user's index, proxy and certificates."""
-        wheels = self.scratch / "wheels"
-        tools = self.host.toolchain
-        env = self._env | self.host.network.child_env() | wheelhouse.PIP_ENV
-        pip = wheelhouse.find_pip((tools.python,), env=env, scratch=self.scratch)
-        minor = PythonTag.of_version(tools.base.version).minor
-        arguments = wheelhouse.download_arguments(
-            wheelhouse.parse(lock_text()),
-            Platform.here(minor, host_arch()),
-            scratch=self.scratch,
-            into=wheels,
-        )
-        self.say(f"downloading zig {locked_version()}, some 100 MB (once, into the cache)")
-        self._step("download zig", [*pip, *arguments], env)
-        return wheels
-
-    @property
-    def _env(self) -> dict[str, str]:
-        return {**self.host.env, "TMPDIR": str(self.scratch)}
-
-    def _step(self, what: str, argv: list[str], env: Mapping[str, str]) -> None:
-        run_step(what, argv, env=env, cwd=self.scratch, cancel=self.cancel)
+def _unpack(host: Host, made: Path, say: Progress, cancel: Cancel) -> None:
+    """Unpack the wheel of the lock, which pip downloads unless it is in a directory already."""
+    scratch, tools = made.parent, host.toolchain
+    env, unpacked = {**host.env, "TMPDIR": str(scratch)}, scratch / "unpacked"
+    step = partial(run_step, cwd=scratch, cancel=cancel)
+    wheels = host.wheels
+    if wheels is None:
+        wheels = scratch / "wheels"
+        # pip knows the user's index, proxy and certificates.
+        pip_env = env | host.network.child_env() | wheelhouse.PIP_ENV
+        pip = wheelhouse.find_pip((tools.python,), env=pip_env, scratch=scratch)
+        platform = Platform.here(PythonTag.of_version(tools.base.version).minor, host_arch())
+        lock = wheelhouse.parse(lock_text())
+        words = wheelhouse.download_arguments(lock, platform, scratch=scratch, into=wheels)
+        say(f"downloading zig {locked_version()}, some 100 MB (once, into the cache)")
+        step("download zig", [*pip, *words], env=pip_env)
+    requirements = scratch / "zig.lock"
+    requirements.write_text(lock_text(), encoding="utf-8")
+    install = wheelhouse.install_arguments(wheels, requirements, tools.python)
+    own = {"UV_CACHE_DIR": str(scratch / "cache"), "NO_COLOR": "1"}
+    argv = [str(tools.bin / "uv"), *install, f"--target={unpacked}"]
+    step("unpack zig", argv, env=env | own)
+    made.rmdir()
+    (unpacked / "ziglang").rename(made)
+    for pattern in _FOR_OTHERS:
+        for each in (made / "lib").glob(pattern):
+            remove_tree(each)
+    step("start zig", [str(made / "zig"), "version"], env=env)

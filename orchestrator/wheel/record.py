@@ -98,12 +98,13 @@ def parse(archive: WheelArchive, text: bytes) -> tuple[RecordRow, ...]:
         BadWheelError: it is not UTF-8, or not CSV.
     """
     try:
-        return tuple(_rows(text.decode("utf-8")))
+        return tuple(rows(text.decode("utf-8")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise archive.bad(f"RECORD cannot be read: {error}") from error
 
 
-def _rows(text: str) -> Iterator[RecordRow]:
+def rows(text: str) -> Iterator[RecordRow]:
+    """Yield the rows of RECORD's text; raises `csv.Error` if it is not CSV."""
     lines = list(io.StringIO(text, newline=""))
     # A row may span lines where a name has a line end in it, so the reader counts them.
     reader = csv.reader(lines)

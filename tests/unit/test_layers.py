@@ -372,7 +372,7 @@ FILE_MECHANICS = frozenset(
 
 OWN_MECHANICS = {
     # Wheels that pip has written aside, and whose hashes are checked: nothing is left to be done.
-    "provision.wheelhouse: path.replace",
+    "provision.toolchain: path.replace",
 }
 
 

@@ -16,7 +16,7 @@ import orchestrator
 from orchestrator import fsutil
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.process import Cancel
-from orchestrator.provision import cache_dir, toolchain, zig
+from orchestrator.provision import toolchain, zig
 from orchestrator.provision.cache_dir import (
     AREAS,
     FOREIGN_PYTHONS,
@@ -25,6 +25,7 @@ from orchestrator.provision.cache_dir import (
     TOOLCHAIN,
     ZIG,
     CacheEntry,
+    default_cache_dir,
     existing_entry,
     prune,
 )
@@ -116,10 +117,11 @@ def test_what_is_used_or_of_this_version_is_not_pruned(tmp_path: Path) -> None:
     used, unused = (of_another_version(tmp_path, each) for each in ("used", "unused"))
     held = existing_entry(used)
     provided(tmp_path, "new")
-    killed = NVCC.place(tmp_path) / ".new-x"
-    killed.mkdir()
+    killed = [NVCC.place(tmp_path) / name for name in (".new-x", ".old-x")]
+    for each in killed:
+        each.mkdir()
     (NVCC.place(tmp_path) / "newest-13.0").write_text("no entry")
-    assert NVCC.prune(tmp_path, print) == (killed, unused)
+    assert NVCC.prune(tmp_path, print) == (*killed, unused)
     assert used.is_dir()
     assert held is not None
     del held
@@ -203,4 +205,16 @@ def test_all_that_is_in_the_cache_is_in_the_table_and_in_the_docs() -> None:
         for name in re.findall(r'cache_dir(?:\.absolute\(\))? / "([\w-]+)"', path.read_text())
     }
     assert used <= known
-    assert cache_dir.default_cache_dir({"HOME": "/h"}) == Path("/h/.cache/orchestrator")
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({}, "/h/.cache/orchestrator"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/orchestrator"),
+        ({"XDG_CACHE_HOME": "rel"}, "/h/.cache/orchestrator"),
+        ({"ORCHESTRATOR_CACHE_DIR": "/o"}, "/o"),
+    ],
+)
+def test_where_the_cache_is(environ: dict[str, str], place: str) -> None:
+    assert default_cache_dir({"HOME": "/h", **environ}) == Path(place)
