@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.builders.base import BuildContext
 from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (
@@ -123,6 +125,19 @@ def host(
         cache_dir=cache_dir,
         environ=environ,
     )
+
+
+def build_context(folder: Path, **more: Any) -> BuildContext:
+    """Return a build in a directory that nobody watches; `more` are fields of it."""
+    plain: dict[str, Any] = {
+        "request": request(),
+        "source": folder,
+        "scratch": folder,
+        "log": lambda _line: None,
+        "step": lambda _name: None,
+        "cancel": Cancel(),
+    }
+    return BuildContext(**{**plain, **more})
 
 
 FACTS = builder_facts()

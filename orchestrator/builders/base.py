@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.builders.build_requirements import BuildRequirements
+from orchestrator.builders.environment_check import describe, hear_environment
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
@@ -47,7 +48,7 @@ class StoppedBuild:
     place: str
 
 
-TAIL = 60
+_TAIL = 60
 """Number of a step's last lines that are kept, to tell why it failed."""
 
 
@@ -57,8 +58,9 @@ class StepTimer:
     Attributes:
         began: when the target began, by `time.monotonic`.
         cpu_seconds: CPU time of the programs so far; None if it is unknown.
-        tail: the last lines of the current step.
+        tail: the last lines that the programs of the current step printed.
         environment: what is in the environment of the build; None before it was asked.
+        differs: how that is not what the cell asks for.
     """
 
     def __init__(self, steps: TargetSteps) -> None:
@@ -68,7 +70,13 @@ class StepTimer:
         self._steps: list[tuple[str, float]] = []
         self.cpu_seconds: float | None = None
         self.environment: BuildEnvironment | None = None
-        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.differs: Failure | None = None
+        self.tail: deque[str] = deque(maxlen=_TAIL)
+
+    @property
+    def last_line(self) -> str:
+        """The last of these lines; empty without any."""
+        return self.tail[-1] if self.tail else ""
 
     def enter(self, step: str) -> None:
         """Begin a step, which ends the one before."""
@@ -105,6 +113,10 @@ class StepTimer:
             if seconds is not None:
                 deadlines.append((since + seconds, f"the {seconds} s of build.timeouts.{step}"))
         return deadlines
+
+
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|ENOSPC")
+_KILLED = 137
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +156,7 @@ class BuildContext:
         argv: Sequence[str],
         *,
         env: Mapping[str, str],
-        on_line: Callable[[str], object],
+        on_line: Callable[[str], object] = lambda _line: None,
         cwd: Path | None = None,
         is_client: bool = False,
     ) -> Finished:
@@ -157,12 +169,20 @@ class BuildContext:
             cwd: working directory; None for the source.
             is_client: whether it only waits for a container, whose CPU time it does not have.
         """
+
+        def hear(line: str) -> None:
+            self.timer.tail.append(line)
+            if said := hear_environment(line, self.request.target, self.requirements.locked):
+                self.timer.environment, self.timer.differs = said
+                self.log(f"compiling with {describe(said[0])}")
+            on_line(line)
+
         end = process.run(
             argv,
             env=env,
             cwd=cwd or self.source,
             log=self.log,
-            on_line=on_line,
+            on_line=hear,
             until=self.timer.deadline,
             cancel=self.cancel,
             umask=PLAIN_UMASK,
@@ -171,8 +191,8 @@ class BuildContext:
             self.timer.spend(end.cpu_seconds)
         return end
 
-    def ended_early(self, end: Finished, *, step: str) -> Failure | None:
-        """Return the failure of a program that was stopped; None if it ended by itself."""
+    def trouble(self, end: Finished, *, step: str) -> Failure | None:
+        """Return why a program ended if it is not to blame; None if it is, or ended well."""
         if end.timed_out:
             return Failure(
                 kind=FailureKind.TIMEOUT,
@@ -184,7 +204,9 @@ class BuildContext:
             return Failure(
                 kind=FailureKind.CANCELLED, step=step, message="stopped before it was done"
             )
-        return None
+        if end.returncode == 0:
+            return None
+        return self.timer.differs or machine_trouble(end.returncode, self.timer.tail, step=step)
 
 
 class Backend(Protocol):
@@ -201,10 +223,6 @@ class Backend(Protocol):
             EnvironmentProblemError: one of our tools is broken.
         """
         ...
-
-
-_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|ENOSPC")
-_KILLED = 137
 
 
 def machine_trouble(returncode: int, tail: Sequence[str], *, step: str) -> Failure | None:

@@ -8,12 +8,12 @@ mounted into containers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.config.requirements import requirement_fault
-from orchestrator.containers.access import NO_ACCESS, Access
+from orchestrator.containers.access import Access
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, SourceError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
@@ -40,31 +40,38 @@ LEGACY = ("setuptools >= 40.8.0",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedEnvironment:
+    """A prepared environment as a build has it.
+
+    Attributes:
+        prepared: the environment in the cache.
+        requires: the requirements that it was made for.
+        place: its directory where the build runs.
+        is_mounted: whether that is in a container, which cannot write there.
+    """
+
+    prepared: PreparedEnvironment
+    requires: tuple[str, ...]
+    place: str
+    is_mounted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequirements:
     """What the environment that compiles gets.
 
     Attributes:
         spec: what the matrix says.
         checked: whether axes of the cell say what must be in the environment.
-        prepared: the environment in the cache that has it; None if the build's steps install it.
-        has: the requirements that it was made for.
-        site: its directory where the build runs; empty for none.
-        access: how a container reaches it.
-        maker: made it.
-        tests: for the test and each of the further tests the directories, where the build runs, of
-            environments with what it requires, one for each Python it runs with; empty for none.
-        of_tests: these environments in the cache.
+        build: the environment that has it; None if the build's steps install it.
+        tests: for the test and each of the further tests those with what it requires, one for each
+            Python it runs with.
     """
 
     spec: EnvironmentSpec = field(default_factory=EnvironmentSpec)
     checked: bool = False
-    prepared: PreparedEnvironment | None = None
-    has: tuple[str, ...] = ()
-    site: str = ""
-    access: Access = NO_ACCESS
-    maker: EnvironmentMaker | None = field(default=None, repr=False)
-    tests: tuple[tuple[str, ...], ...] = ()
-    of_tests: tuple[PreparedEnvironment, ...] = ()
+    build: SharedEnvironment | None = None
+    tests: tuple[tuple[SharedEnvironment, ...], ...] = ()
 
     @property
     def is_managed(self) -> bool:
@@ -73,6 +80,29 @@ class BuildRequirements:
         named = spec.requires or spec.constraints or spec.indexes
         return bool(named or self.checked or not spec.isolation)
 
+    @property
+    def shared(self) -> tuple[SharedEnvironment, ...]:
+        """All environments that the build has."""
+        return (*((self.build,) if self.build else ()), *chain.from_iterable(self.tests))
+
+    @property
+    def test_sites(self) -> list[list[str]]:
+        """For the test and each of the further tests where they are, one for each Python."""
+        return [[each.place for each in some] for some in self.tests]
+
+    @property
+    def access(self) -> Access:
+        """How a container reaches them."""
+        mounted = (each for each in self.shared if each.is_mounted)
+        return Access(
+            mounts=tuple((each.prepared.site, Path(each.place), False) for each in mounted)
+        )
+
+    @property
+    def locked(self) -> dict[str, tuple[str, str]]:
+        """What `PreparedEnvironment.locked` says of the environment that compiles."""
+        return self.build.prepared.locked if self.build else {}
+
     def for_frontend(self) -> dict[str, object]:
         """Return what the frontend script is told of it."""
         return {
@@ -80,32 +110,17 @@ class BuildRequirements:
             "constraints": self.spec.constraints,
             "isolated": self.spec.isolation,
             "managed": self.is_managed,
-            "prepared": self.site,
-            "has": self.has,
+            "prepared": self.build.place if self.build else "",
+            "has": self.build.requires if self.build else (),
             "indexes": [name for name, _ in self.spec.indexes],
         }
 
     def check_unchanged(self) -> Failure | None:
         """Return a failure if the build wrote into what others share, and remove that."""
-        shared = (*((self.prepared,) if self.prepared else ()), *self.of_tests)
-        written = filter(None, map(self._written, shared))
-        file = next(written, "")
-        return self._was_written(file) if file else None
-
-    def _written(self, environment: PreparedEnvironment) -> str:
-        """Return a file that was written into what others share, which is removed then."""
-        if self.maker is None:
-            return ""
-        try:
-            file = environment.written()
-        except OSError:
-            file = str(environment.site)
-        if file:
-            self.maker.discard(environment)
-        return file
-
-    @staticmethod
-    def _was_written(file: str) -> Failure:
+        written = (each.prepared.discard_written() for each in self.shared if not each.is_mounted)
+        file = next(filter(None, written), "")
+        if not file:
+            return None
         return Failure(
             kind=FailureKind.SETUP,
             step=PREPARE,
@@ -150,18 +165,55 @@ class RequirementsOpener:
         plain = BuildRequirements(spec=spec, checked=len(questions(self.target)) > 1)
         if self.in_container and not plain.is_managed:
             return plain
-        requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
-        question = self._question(self.target.python, requires, spec.constraints)
-        because = self.pip_because or self._why_not(question)
-        if because and spec.indexes:
-            what = f"[indexes] need uv: {because}"
-            raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
-        if because:
+        if because := self.pip_because or self._why_not_uv():
+            if spec.indexes:
+                what = f"[indexes] need uv: {because}"
+                raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
             log(f"pip installs what the build requires: {because}")
-        if because:
             return plain
-        made = self._with_build(plain, question, log) if requires else plain
-        return self._with_tests(made, log) if plain.is_managed else made
+        requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
+        python, numbers = self.target.python, count()
+        build = tests = None
+        if requires:
+            build = self._share(python, requires, MOUNTED, log, spec.constraints)
+        if plain.is_managed:
+            pythons = (python, *self.target.test_pythons)
+            tests = tuple(
+                tuple(
+                    self._share(each, required, f"{MOUNTED}-of-test-{next(numbers)}", log)
+                    for each in pythons
+                )
+                for required in self._required_by_tests()
+            )
+        return replace(plain, build=build, tests=tests or ())
+
+    def _required_by_tests(self) -> tuple[tuple[str, ...], ...]:
+        """Return what the tests require, if they run on this Python and platform; else nothing."""
+        steps = self.target.steps
+        every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
+        may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
+        # pip takes options and paths as well.
+        usable = all(each and not any(map(requirement_fault, each)) for each in every)
+        return every if may and steps.test_command is not None and usable else ()
+
+    def _share(
+        self,
+        python: str,
+        requires: tuple[str, ...],
+        mounted: str,
+        log: Callable[[str], object],
+        constraints: tuple[str, ...] = (),
+    ) -> SharedEnvironment:
+        prepared = self.maker.prepare(self._question(python, requires, constraints), log)
+        log(f"prepared for {', '.join(requires)}:")
+        for each in prepared.packages:
+            log(f"has {each.pin}{f' from {each.index}' if each.index else ''}")
+        return SharedEnvironment(
+            prepared=prepared,
+            requires=requires,
+            place=mounted if self.in_container else str(prepared.site),
+            is_mounted=self.in_container,
+        )
 
     def _question(
         self, python: str, requires: tuple[str, ...], constraints: tuple[str, ...] = ()
@@ -178,55 +230,9 @@ class RequirementsOpener:
             indexes=self.target.steps.environment.indexes,
         )
 
-    def _with_build(
-        self, plain: BuildRequirements, question: EnvironmentQuestion, log: Callable[[str], object]
-    ) -> BuildRequirements:
-        prepared = self._prepared(question, log)
-        made = replace(plain, prepared=prepared, has=question.requires)
-        if not self.in_container:
-            return replace(made, site=str(prepared.site), maker=self.maker)
-        access = Access(mounts=((prepared.site, Path(MOUNTED), False),))
-        return replace(made, site=MOUNTED, access=access)
-
-    def _with_tests(
-        self, made: BuildRequirements, log: Callable[[str], object]
-    ) -> BuildRequirements:
-        """Prepare what the tests require, too, where they run on this Python and platform."""
-        steps = self.target.steps
-        every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
-        may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
-        usable = any(every) and all(map(_are_requirements, every))
-        if not may or steps.test_command is None or not usable:
-            return made
-        pythons = (self.target.python, *self.target.test_pythons)
-        prepared = [
-            self._prepared(self._question(python, each), log)
-            for each in every
-            for python in pythons
-        ]
-        sites, access = [each.site for each in prepared], made.access
-        if self.in_container:
-            sites = [Path(f"{MOUNTED}-of-test-{number}") for number in range(len(prepared))]
-            pairs = zip(prepared, sites, strict=True)
-            mounts = tuple((each.site, site, False) for each, site in pairs)
-            access = replace(access, mounts=(*access.mounts, *mounts))
-        places = iter(map(str, sites))
-        tests = tuple(tuple(islice(places, len(pythons))) for _ in every)
-        maker = None if self.in_container else self.maker
-        return replace(made, tests=tests, of_tests=tuple(prepared), access=access, maker=maker)
-
-    def _prepared(
-        self, question: EnvironmentQuestion, log: Callable[[str], object]
-    ) -> PreparedEnvironment:
-        prepared = self.maker.prepare(question, log)
-        log(f"prepared for {', '.join(question.requires)}:")
-        for each in prepared.packages:
-            log(f"has {each.requirement}{f' from {each.index}' if each.index else ''}")
-        return prepared
-
-    def _why_not(self, question: EnvironmentQuestion) -> str:
+    def _why_not_uv(self) -> str:
         try:
-            question.options(self.maker.host.toolchain.python)
+            self._question(self.target.python, ()).options(self.maker.host.toolchain.python)
         except EnvironmentProblemError as error:
             return error.what
         return ""
@@ -247,11 +253,6 @@ def without_requirements(error: EnvironmentProblemError) -> Failure:
         "project's build-system.requires",
         transient=error.transient,
     )
-
-
-def _are_requirements(lines: tuple[str, ...]) -> bool:
-    """Whether all lines are requirements (PEP 508): pip takes options and paths as well."""
-    return bool(lines) and not any(map(requirement_fault, lines))
 
 
 def _own_requires(source: Path) -> tuple[str, ...]:

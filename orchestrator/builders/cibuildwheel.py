@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
-from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
-from orchestrator.builders.environment_check import (
-    ASK_SCRIPT,
-    environment_question,
-    hear_environment,
-)
+from orchestrator.builders.environment_check import ASK_SCRIPT, environment_question
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
@@ -26,6 +20,7 @@ from orchestrator.wheel.external import resolve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, EnvironmentSpec
     from orchestrator.provision.toolchain import Toolchain
@@ -41,6 +36,8 @@ ELF_READER = Path(elf.__file__)
 
 IN_CONTAINER_TOOLS = "/opt/orchestrator"
 """Where a container has our scripts and the locked tools."""
+
+IN_CONTAINER_LIBRARY = f"{IN_CONTAINER_TOOLS}/site-packages"
 
 IN_CONTAINER_SCRATCH = "/tmp/orchestrator"  # noqa: S108 - in a container that is ours alone
 
@@ -143,21 +140,28 @@ class Cibuildwheel:
 
     def _build(self, job: BuildContext, watch: _Watch) -> Outcome:
         output = job.scratch / "out"
-        shell.write_question(job.scratch, in_container_question(job))
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
         job.timer.spend(shell.spent(job.scratch))
-        stopped = job.ended_early(end, step=watch.step)
-        if stopped is not None:
-            return stopped
+        if trouble := job.trouble(end, step=watch.step):
+            return trouble
         if end.returncode != 0:
-            return watch.differs or _failure(end.returncode, watch)
+            return _failure(end.returncode, watch.step, job.timer.tail)
         return _only_wheel(output, job.request.target)
 
     def _environment(self, job: BuildContext) -> dict[str, str]:
-        scratch, host = job.scratch / "tmp", self.containers.host
+        target, scratch, host = job.request.target, job.scratch / "tmp", self.containers.host
         scratch.mkdir(parents=True, exist_ok=True)
+        # The image's ID: nobody can move that to another image before the build.
+        image = self.containers.checked_id(target)
+        question = frontend_question(
+            job,
+            libraries=(IN_CONTAINER_LIBRARY,),
+            scratch=IN_CONTAINER_SCRATCH,
+            attach=ATTACH_IN_CONTAINER,
+            pip=KEPT_PIP,
+        )
         return {
             **self.containers.env,
             **dict(job.compilers.private),
@@ -165,12 +169,16 @@ class Cibuildwheel:
             "PATH": f"{self._client(job)}:{host.toolchain.bin}:{host.env['PATH']}",
             "TMPDIR": str(scratch),
             **({} if self.show is None else {"CIBW_DEBUG_KEEP_CONTAINER": "1"}),
-            **options(job.request, compilers=job.compilers, tests=job.requirements.tests),
-            **self._image_option(job.request.target),
+            **options(
+                job.request,
+                compilers=job.compilers,
+                tests=job.requirements.test_sites,
+            ),
+            **({_image_name(target): image} if image else {}),
             "CIBW_CONTAINER_ENGINE": self._engine_option(
-                job.request.target,
+                target,
                 [
-                    *shell.args(job.scratch),
+                    *shell.args(job.scratch, question),
                     # Beneath the environments of the project and the matrix, which may name them.
                     *(f"--env={name}={value}" for name, value in job.parallel.items()),
                 ],
@@ -194,11 +202,6 @@ class Cibuildwheel:
         script.write_text(text, encoding="utf-8")
         script.chmod(0o755)
         return folder
-
-    def _image_option(self, target: Target) -> dict[str, str]:
-        """Name the image by its ID, which nobody can move to another image before the build."""
-        image = self.containers.checked_id(target)
-        return {_image_name(target): image} if image else {}
 
     def _engine_option(
         self, target: Target, more: Sequence[str] = (), compilers: Access = NO_ACCESS
@@ -253,19 +256,18 @@ exec {client} "$@"
 """
 
 
-def in_container_question(job: BuildContext) -> dict[str, object]:
-    """Return what the frontend script is told in a container."""
+def frontend_question(
+    job: BuildContext, *, libraries: Sequence[str], scratch: str, attach: str, pip: str
+) -> dict[str, object]:
+    """Return what the frontend script is told of a build; the paths are those where it runs."""
     return {
-        "libraries": [f"{IN_CONTAINER_TOOLS}/site-packages"],
-        "scratch": IN_CONTAINER_SCRATCH,
-        "attach": ATTACH_IN_CONTAINER,
+        "libraries": libraries,
+        "scratch": scratch,
+        "attach": attach,
+        "pip": [RUN_PIP, pip],
         **job.requirements.for_frontend(),
-        **environment_question(job),
-        "pip": [RUN_PIP, KEPT_PIP],
-        "variables": {},
-        "settings": [],
-        "env": {},
-        "module": "",
+        "questions": environment_question(job.request.target),
+        "cuda": dict(job.compilers.env).get("CUDA_HOME", ""),
     }
 
 
@@ -297,7 +299,7 @@ IN_CONTAINER = repairer(
     "python",
     script=f"{IN_CONTAINER_TOOLS}/repair.py",
     elf_reader=f"{IN_CONTAINER_TOOLS}/elf.py",
-    site_packages=f"{IN_CONTAINER_TOOLS}/site-packages",
+    site_packages=IN_CONTAINER_LIBRARY,
     patchelf=f"{IN_CONTAINER_TOOLS}/patchelf",
 )
 """The command that starts the repair script in a container."""
@@ -327,6 +329,8 @@ def options(
         tests = ()  # ours would replace it
     attached = [_attached(request.target, attach, each) for each in tests]
     target, steps = request.target, request.target.steps
+    # Without several, --only says which.
+    pythons = (target.python, *target.test_pythons) if target.test_pythons else ()
     chosen: dict[str, str | None] = {
         "CIBW_ENVIRONMENT": environment_option(
             target, epoch=request.source.epoch, compilers=compilers
@@ -348,7 +352,7 @@ def options(
         # abi3 wheels are audited after the build, by the locked toolchain and not by a download.
         "CIBW_AUDIT_COMMAND": "",
         "CIBW_LOG_FOLD_MODE": "disabled",
-        "CIBW_BUILD": _identifiers(target),
+        "CIBW_BUILD": " ".join(f"{each}-{target.platform}" for each in pythons) or None,
     }
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -406,13 +410,6 @@ def _frontend(environment: EnvironmentSpec) -> str:
     if chosen is None:
         return ""
     return f"{chosen.name}; args: {shlex.join(chosen.args)}" if chosen.args else chosen.name
-
-
-def _identifiers(target: Target) -> str | None:
-    if not target.test_pythons:
-        return None  # --only says which
-    pythons = (target.python, *target.test_pythons)
-    return " ".join(f"{python}-{target.platform}" for python in pythons)
 
 
 def _literal(value: str) -> str:
@@ -489,22 +486,17 @@ _TEST_PLACE = re.compile(r"(/\S+)/(?:venv|test_cwd)\b")
 
 
 class _Watch:
-    """Follow cibuildwheel's output: the step, its last command and its last lines."""
+    """Follow cibuildwheel's output: the step, and its last command."""
 
     def __init__(self, job: BuildContext) -> None:
         self.step = ""
-        self.tail: deque[str] = deque(maxlen=30)
         self.ended = CibuildwheelEnd()
-        self.differs: Failure | None = None
         self._job = job
 
     def __call__(self, line: str) -> None:
-        self.differs = hear_environment(line, self._job) or self.differs
         if line.startswith(_COMMAND):
             self._announced(line.removeprefix(_COMMAND))
         plain = _ANSI.sub("", line).strip()
-        if plain:
-            self.tail.append(plain)
         # The dots, because pip says "Building wheel for ..." whenever it builds one.
         said = plain if plain.endswith("...") else ""
         step = next((name for start, name in STEPS.items() if said.startswith(start)), None)
@@ -527,19 +519,19 @@ DETAIL = 300
 """Characters of the longest detail that a table of failures has room for."""
 
 
-def _failure(code: int, watch: _Watch) -> Failure:
-    if machine := machine_trouble(code, watch.tail, step=watch.step):
-        return machine
-    kind, message = _BY_CODE.get(code) or BY_STEP[watch.step]
-    if watch.step == "repair" and (verdict := repair_verdict(watch.tail)):
-        return Failure(kind=kind, step=watch.step, message=verdict, hint=HINTS[kind])
-    said = [line for line in watch.tail if line.startswith("cibuildwheel: error:")]
+def _failure(code: int, step: str, tail: Iterable[str]) -> Failure:
+    """Return what cibuildwheel's exit code means; `tail` has its last lines."""
+    kind, message = _BY_CODE.get(code) or BY_STEP[step]
+    lines = [_ANSI.sub("", line).strip() for line in tail]
+    if step == "repair" and (verdict := repair_verdict(lines)):
+        return Failure(kind=kind, step=step, message=verdict, hint=HINTS[kind])
+    said = [line for line in lines if line.startswith("cibuildwheel: error:")]
     detail = said[-1].removeprefix("cibuildwheel: error:").strip() if said else ""
     if len(detail) > DETAIL:
         detail = ""  # a command of a thousand characters, or a repr: the log has them
     return Failure(
         kind=kind,
-        step=watch.step,
+        step=step,
         message=f"{message} (cibuildwheel exit {code}{f': {detail}' if detail else ''})",
         hint=HINTS.get(kind, ""),
     )

@@ -18,7 +18,7 @@ from orchestrator.plan.expected_environment import cuda_of
 from orchestrator.provision.cuda import HOMES, is_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from orchestrator.containers.toolkits import Toolkit
     from orchestrator.models.target import Target
@@ -47,14 +47,12 @@ class CudaToolkit:
 
     Attributes:
         source: where it comes from.
-        version: of its nvcc: ``13.0.88``.
         root: its directory where the build runs.
         mount: its directory on this host, which a container gets; None for nothing.
         what: what it is, in words.
     """
 
     source: CudaSource
-    version: str
     root: str
     mount: Path | None = None
     what: str
@@ -96,7 +94,8 @@ class CudaChooser:
             EnvironmentProblemError: it has none where it should have one.
         """
         wanted, named = cuda_of(target), target.steps.environment.cuda
-        if not wanted or target.library is not None or (named is None and _says_where(target)):
+        says_where = any(variable.name in _SAYS_WHERE for variable in target.env)
+        if not wanted or target.library is not None or (named is None and says_where):
             return None
         errors = []
         for source in (named,) if named else CudaSource:
@@ -119,36 +118,22 @@ class CudaChooser:
             version = self.tools.newest_cuda(wanted)
             is_crossed = of_image is None and target.arch is not host_arch()
             wheels = self.tools.cross_cuda if is_crossed else self.tools.cuda_wheels
-            folder = wheels(version, target.arch).folder
-            what = f"nvcc {version} of the package index"
-            return _here(source, version, folder, what, in_container=of_image is not None)
-        if source is CudaSource.HOST:
-            return self._of_host(target, wanted, in_container=of_image is not None)
-        if of_image is None:
+            root, of = str(wheels(version, target.arch).folder), "the package index"
+        elif source is CudaSource.HOST:
+            if how(host_arch(), target.arch) is not Execution.NATIVE:
+                raise EnvironmentProblemError.of(f"this host's toolkits are for {host_arch()}")
+            here = [(each.version, str(each.root)) for each in self.tools.cuda_toolkits(wanted)]
+            version, root = _first(here, wanted, where="this host")
+            of = f"this host, {root}"
+        elif of_image is None:
             raise EnvironmentProblemError.of("it is built on this host, in no image")
-        return self._of_image(target, wanted, of_image())
-
-    def _of_image(self, target: Target, wanted: str, there: tuple[Toolkit, ...]) -> CudaToolkit:
-        for toolkit in there:
-            if is_version(toolkit.version, wanted):
-                what = f"nvcc {toolkit.version} of the image, {toolkit.root}"
-                return CudaToolkit(
-                    source=CudaSource.IMAGE, version=toolkit.version, root=toolkit.root, what=what
-                )
-        others = _listed((each.version, each.root) for each in there)
-        raise EnvironmentProblemError.of(f"image {target.image} has {others}")
-
-    def _of_host(self, target: Target, wanted: str, *, in_container: bool) -> CudaToolkit:
-        if how(host_arch(), target.arch) is not Execution.NATIVE:
-            raise EnvironmentProblemError.of(f"this host's toolkits are for {host_arch()}")
-        here = self.tools.cuda_toolkits(wanted)
-        for toolkit in here:
-            if is_version(toolkit.version, wanted):
-                version, root = toolkit.version, toolkit.root
-                what = f"nvcc {version} of this host, {root}"
-                return _here(CudaSource.HOST, version, root, what, in_container=in_container)
-        others = _listed((each.version, str(each.root)) for each in here)
-        raise EnvironmentProblemError.of(f"this host has {others}")
+        else:
+            there = [(each.version, each.root) for each in of_image()]
+            version, root = _first(there, wanted, where=f"image {target.image}")
+            of = f"the image, {root}"
+        mount = None if of_image is None or source is CudaSource.IMAGE else Path(root)
+        root = str(MOUNTED) if mount else root
+        return CudaToolkit(source=source, root=root, mount=mount, what=f"nvcc {version} of {of}")
 
     def _may_bring(self, target: Target) -> bool:
         """Whether a step or a requirement of the build may install a toolkit."""
@@ -158,23 +143,10 @@ class CudaChooser:
         return bool(commands or {"before-all", "before-build"} & {*own} or _BRINGS & names)
 
 
-def _here(
-    source: CudaSource, version: str, folder: Path, what: str, *, in_container: bool
-) -> CudaToolkit:
-    """Return a toolkit that is in a directory of this host."""
-    return CudaToolkit(
-        source=source,
-        version=version,
-        root=str(MOUNTED if in_container else folder),
-        mount=folder if in_container else None,
-        what=what,
-    )
-
-
-def _says_where(target: Target) -> bool:
-    return any(variable.name in _SAYS_WHERE for variable in target.env)
-
-
-def _listed(toolkits: Iterable[tuple[str, str]]) -> str:
-    found = ", ".join(f"nvcc {version} ({root})" for version, root in toolkits)
-    return found or "no nvcc"
+def _first(toolkits: Sequence[tuple[str, str]], wanted: str, *, where: str) -> tuple[str, str]:
+    """Return version and directory of the first toolkit of a version of CUDA."""
+    for version, root in toolkits:
+        if is_version(version, wanted):
+            return version, root
+    others = ", ".join(f"nvcc {version} ({root})" for version, root in toolkits)
+    raise EnvironmentProblemError.of(f"{where} has {others or 'no nvcc'}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from orchestrator.builders.base import StepTimer, StoppedBuild
 from orchestrator.builders.cibuildwheel import (
     ATTACH_IN_CONTAINER,
     IN_CONTAINER,
+    IN_CONTAINER_LIBRARY,
     IN_CONTAINER_SCRATCH,
     IN_CONTAINER_TOOLS,
     KEPT_PIP,
@@ -23,7 +23,7 @@ from orchestrator.builders.cibuildwheel import (
     CibuildwheelEnd,
     tool_mounts,
 )
-from orchestrator.builders.steps import BuildSteps, Command, Place, PlaceFiles, StepFailed
+from orchestrator.builders.steps import BuildSteps, Command, Place, StepFailed
 from orchestrator.containers import engine as engines
 from orchestrator.containers.access import NO_ACCESS
 from orchestrator.containers.container import PROJECT, Container, ContainerError, ContainerFactory
@@ -34,8 +34,9 @@ from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from orchestrator.builders.base import BuildContext, Outcome
-    from orchestrator.host.process import Captured
 
 _TEST_FOLDER = "test_cwd"
 """Where cibuildwheel runs a test, beside the test's virtual environment."""
@@ -45,6 +46,8 @@ IDLE = ("tail", "-f", "/dev/null")
 
 _SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash --norc; else exec sh; fi")
 """Opens a shell that reads no file which would change the environment of the build."""
+
+_SEED = f"{IN_CONTAINER_SCRATCH}/{SEED_SCRIPT.name}"
 
 _ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -74,12 +77,7 @@ class DirectInContainer:
 
 
 def prove_elsewhere(containers: ContainerFactory, job: BuildContext, wheel: Path) -> None:
-    """Test a wheel of this host in a container of its target's image.
-
-    Args:
-        containers: makes containers.
-        job: what was built; its limits hold here too.
-        wheel: the wheel.
+    """Test a wheel of this host in a container of its target's image, within the job's limits.
 
     Raises:
         StepFailed: the test fails, or the engine refuses.
@@ -123,13 +121,18 @@ class _ContainerSteps(BuildSteps):
     """The steps in a running container that nobody else uses."""
 
     def __init__(self, job: BuildContext, container: Container) -> None:
-        super().__init__(container.factory.host, job, _ContainerPlace(container).open)
+        super().__init__(container.factory.host, job)
+        self._container = container
+        self._given: dict[str, str] = {}
+        # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
+        compatible = how(host_arch(), self.target.arch) is Execution.COMPATIBLE
+        self._prefix = ("linux32",) if compatible else ()
 
     def prove_foreign(self, wheel: Path) -> None:
         """Test a wheel that was built elsewhere."""
         options = self.options()
         copied = f"{IN_CONTAINER_SCRATCH}/{wheel.name}"
-        self.place.files.give(wheel, copied)
+        self.give(wheel, copied)
         self.prove(copied, options)
 
     def left(self, failure: Failure, ended: CibuildwheelEnd) -> StoppedBuild:
@@ -141,140 +144,124 @@ class _ContainerSteps(BuildSteps):
             "CIBUILDWHEEL_BUILD_IDENTIFIER": self.target.build_identifier,
         }
         cwd = str(Path(ended.venv).parent / _TEST_FOLDER) if ended.tests else PROJECT
-        stopped = self.place.stop(failure, Command(argv=(), env=env, cwd=cwd))
+        stopped = self.stop(failure, Command(argv=(), env=env, cwd=cwd))
         return replace(stopped, again=ended.command)
 
-
-class _ContainerPlace:
-    """A running container as the place of the steps."""
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-        self._given: dict[str, str] = {}
-        self._prefix: tuple[str, ...] = ()
-
-    def open(self, steps: BuildSteps) -> Place:
+    def open_place(self) -> Place:
         """Look at the image's Python, and keep its pip from what the build does to it."""
-        target, job, factory = steps.target, steps.job, self._container.factory
-        programs = self._programs(steps, target.python)
-        self._given = self._ask_environment(steps, programs)
-        # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.
-        if how(host_arch(), target.arch) is Execution.COMPATIBLE:
-            self._prefix = ("linux32",)
-        base = {
-            **self._given,
-            **job.parallel,
-            "CIBUILDWHEEL": "1",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PIP_ROOT_USER_ACTION": "ignore",
-        }
+        programs = self._programs(self.target.python)
         python = f"{programs}/python"
+        self._given = self._ask_environment(python)
         self._keep_pip(python, KEPT_PIP)
         return Place(
             project=PROJECT,
             scratch=IN_CONTAINER_SCRATCH,
-            base=base,
+            base={
+                **self._given,
+                **self.job.parallel,
+                "CIBUILDWHEEL": "1",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "PIP_ROOT_USER_ACTION": "ignore",
+            },
             interpreter=python,
             programs=programs,
             frontend=(python, "-I", "-S", f"{IN_CONTAINER_TOOLS}/frontend.py"),
             attach=ATTACH_IN_CONTAINER,
-            libraries=(f"{IN_CONTAINER_TOOLS}/site-packages",),
+            libraries=(IN_CONTAINER_LIBRARY,),
             pip=KEPT_PIP,
             uv="uv",
             repair_with=IN_CONTAINER,
-            evaluate=(factory.engine.name, "exec", f"--workdir={PROJECT}", self._container.id),
-            adapt=lambda env: env,
-            tester=partial(self._make_tester, steps),
-            outer=lambda command: (self._exec(command), factory.env, job.source),
-            files=PlaceFiles(
-                empty=partial(self._empty, steps),
-                names=lambda folder: sorted(self._container.ask("ls", folder).stdout.splitlines()),
-                give=self._give,
-                fetch=partial(self._fetch, job),
-            ),
-            stop=partial(self._stop, job),
+            evaluate=(*self._engine("exec", f"--workdir={PROJECT}"), self._container.id),
         )
 
-    def _ask_environment(self, steps: BuildSteps, programs: str) -> dict[str, str]:
-        """Return the environment that the image, the engine and the host's network give."""
-        said = self._container.ask(f"{programs}/python", "-I", "-c", _ENVIRONMENT)
-        if not said.ok:
-            raise _unusable(steps, f"the image's Python does not run: {said.last_line}", said)
-        given: dict[str, str] = json_value(said.stdout, where="the container")
-        return given
-
-    def _make_tester(self, steps: BuildSteps, python: str) -> str:
-        venv, kept = f"{IN_CONTAINER_SCRATCH}/test-venv", KEPT_PIP
-        program = f"{self._programs(steps, python)}/python"
-        if python != steps.target.python:
-            kept = f"{KEPT_PIP}-{python}"
-            self._keep_pip(program, kept)
-        # Without the site-packages of this Python, which may be the project's by now.
-        words = ("-I", "-S", f"{IN_CONTAINER_SCRATCH}/{SEED_SCRIPT.name}", "venv", venv, kept)
-        said = self._container.ask(program, *words)
-        if not said.ok:
-            raise _unusable(steps, f"no environment for the test: {said.last_line}", said)
-        return f"{venv}/bin"
-
-    def _keep_pip(self, python: str, place: str) -> None:
-        """Copy an image's pip; an image without one can build, but not test."""
-        script = f"{IN_CONTAINER_SCRATCH}/{SEED_SCRIPT.name}"
-        self._give(SEED_SCRIPT, script)
-        self._container.ask(python, "-I", script, "keep", place)
-
-    def _exec(self, command: Command, *options: str) -> list[str]:
-        # What the container has already, credentials among it, need not be shown in a process list.
-        changed = [f"--env={k}={v}" for k, v in command.env.items() if self._given.get(k) != v]
-        argv = [self._container.factory.engine.name, "exec", *options, f"--workdir={command.cwd}"]
-        return [*argv, *changed, self._container.id, *self._prefix, *command.argv]
-
-    def _stop(self, job: BuildContext, failure: Failure, last: Command) -> StoppedBuild:
-        terminal = ("--interactive", "--tty", "--env=TERM")
-        return StoppedBuild(
-            failure=failure,
-            argv=self._exec(replace(last, argv=_SHELL), *terminal),
-            env=self._container.factory.env,
-            cwd=job.source,
-            again=shlex.join(last.argv),
-            place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
-        )
-
-    def _empty(self, steps: BuildSteps, folder: str) -> None:
-        done = self._container.ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder)
-        if not done.ok:
-            raise _unusable(steps, f"{folder} cannot be made: {done.last_line}", done)
-
-    def _give(self, source: Path, destination: str) -> None:
-        self._container.ask("mkdir", "-p", str(Path(destination).parent))
-        self._container.put(f"{source}/." if source.is_dir() else str(source), destination)
-
-    def _fetch(self, job: BuildContext, path: str) -> Path:
-        wheel = job.scratch / Path(path).name
-        self._container.take(path, str(wheel))
-        return wheel
-
-    def _programs(self, steps: BuildSteps, python: str) -> str:
+    def _programs(self, python: str) -> str:
         """Return the directory of an image's Python; manylinux images can make some first."""
         name = PythonTag.parse(python).image_directory
         script = (
             "command -v manylinux-interpreters >/dev/null && manylinux-interpreters ensure $0 >&2; "
             "ls -d /opt/python/$0/bin"
         )
-        said = self._container.ask("sh", "-c", script, name)
-        if not said.ok:
-            what = f"image {steps.target.image} has no /opt/python/{name}"
-            raise _unusable(steps, what, said)
-        return said.stdout.split()[0]
+        what = f"image {self.target.image} has no /opt/python/{name}"
+        return self._ask("sh", "-c", script, name, failed=what).split()[0]
 
+    def _ask_environment(self, python: str) -> dict[str, str]:
+        """Return the environment that the image, the engine and the host's network give."""
+        what = "the image's Python does not run: {}"
+        said = self._ask(python, "-I", "-c", _ENVIRONMENT, failed=what)
+        given: dict[str, str] = json_value(said, where="the container")
+        return given
 
-def _unusable(steps: BuildSteps, what: str, said: Captured) -> StepFailed:
-    return StepFailed(
-        Failure(
-            kind=FailureKind.SETUP,
-            step=steps.step,
-            message=what,
-            hint="an image needs /opt/python/<tag>/bin/python with pip: "
-            "`orchestrator image build` makes one",
-            transient=said.may_pass,
+    def _keep_pip(self, python: str, place: str) -> None:
+        """Copy an image's pip; an image without one can build, but not test."""
+        self.give(SEED_SCRIPT, _SEED)
+        self._container.ask(python, "-I", _SEED, "keep", place)
+
+    def make_tester(self, python: str) -> str:
+        venv, kept = f"{IN_CONTAINER_SCRATCH}/test-venv", KEPT_PIP
+        program = f"{self._programs(python)}/python"
+        if python != self.target.python:
+            kept = f"{KEPT_PIP}-{python}"
+            self._keep_pip(program, kept)
+        # Without the site-packages of this Python, which may be the project's by now.
+        words = (program, "-I", "-S", _SEED, "venv", venv, kept)
+        self._ask(*words, failed="no environment for the test: {}")
+        return f"{venv}/bin"
+
+    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        return self._exec(command), self._container.factory.env, self.job.source
+
+    def _exec(self, command: Command, *options: str) -> list[str]:
+        # What the container has already, credentials among it, need not be shown in a process list.
+        changed = [f"--env={k}={v}" for k, v in command.env.items() if self._given.get(k) != v]
+        argv = self._engine("exec", *options, f"--workdir={command.cwd}")
+        return [*argv, *changed, self._container.id, *self._prefix, *command.argv]
+
+    def _engine(self, *words: str) -> tuple[str, ...]:
+        return self._container.factory.engine.name, *words
+
+    def stop(self, failure: Failure, last: Command) -> StoppedBuild:
+        terminal = ("--interactive", "--tty", "--env=TERM")
+        return StoppedBuild(
+            failure=failure,
+            argv=self._exec(replace(last, argv=_SHELL), *terminal),
+            env=self._container.factory.env,
+            cwd=self.job.source,
+            again=shlex.join(last.argv),
+            place=f"container {self._container.id[:12]}; the source is in {PROJECT}",
         )
-    )
+
+    def empty(self, folder: str) -> None:
+        what = f"{folder} cannot be made: {{}}"
+        self._ask("sh", "-c", 'rm -rf "$0" && mkdir -p "$0"', folder, failed=what)
+
+    def names(self, folder: str) -> Sequence[str]:
+        return sorted(self._container.ask("ls", folder).stdout.splitlines())
+
+    def give(self, source: Path, destination: str) -> None:
+        self._container.ask("mkdir", "-p", str(Path(destination).parent))
+        self._container.put(f"{source}/." if source.is_dir() else str(source), destination)
+
+    def fetch(self, path: str) -> Path:
+        wheel = self.job.scratch / Path(path).name
+        self._container.take(path, str(wheel))
+        return wheel
+
+    def _ask(self, *argv: str, failed: str) -> str:
+        """Return what a command prints; `failed` says what is wrong otherwise, `{}` being why.
+
+        Raises:
+            StepFailed: it fails: the image is not what a build needs.
+        """
+        said = self._container.ask(*argv)
+        if said.ok:
+            return said.stdout
+        raise StepFailed(
+            Failure(
+                kind=FailureKind.SETUP,
+                step=self.step,
+                message=failed.format(said.last_line),
+                hint="an image needs /opt/python/<tag>/bin/python with pip: "
+                "`orchestrator image build` makes one",
+                transient=said.may_pass,
+            )
+        )

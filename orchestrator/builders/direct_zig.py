@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders.direct_container import prove_elsewhere
-from orchestrator.builders.steps import BuildSteps, StepFailed
+from orchestrator.builders.direct_host import DirectOnHost, HostSteps
+from orchestrator.builders.steps import StepFailed
 from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
 from orchestrator.cross.toolchain_files import CrossBuild, compilers
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.builders.base import BuildContext, Outcome
-    from orchestrator.builders.direct_host import DirectOnHost
     from orchestrator.builders.steps import Place
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.platforms import Arch
@@ -144,13 +144,11 @@ class DirectByZig:
         return steps(self, job).outcome()
 
 
-class _ZigSteps(BuildSteps):
+class _ZigSteps(HostSteps):
     """The steps on this host, with zig in place of its compilers."""
 
     def __init__(self, backend: DirectByZig, job: BuildContext) -> None:
-        super().__init__(backend.direct.host, job, backend.direct.open_place)
-        python = backend.direct.pythons[self.target.python]
-        self.interpreter, self.headers = python.interpreter, python.include_dirs
+        super().__init__(backend.direct, job)
         self._zig = backend.zig
         self._cross = CrossBuild(
             arch=self.target.arch,
@@ -162,8 +160,7 @@ class _ZigSteps(BuildSteps):
 
     def open_place(self) -> Place:
         self.make_drivers()
-        place = super().open_place()
-        return replace(place, first=(str(self._cross.programs),), adapt=self._adapt)
+        return replace(super().open_place(), first=(str(self._cross.programs),))
 
     def make_drivers(self) -> None:
         """Make the directory of compilers."""
@@ -194,7 +191,6 @@ class _ZigSteps(BuildSteps):
     """The known reasons why builds like this one fail."""
 
     def hear(self, line: str) -> None:
-        super().hear(line)
         for reason in self.reasons:
             if match := reason.pattern.search(line):
                 self._heard.append((reason, match.groupdict()))
@@ -212,7 +208,7 @@ class _ZigSteps(BuildSteps):
         finally:
             self._heard.clear()
 
-    def _adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
+    def adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
         own = compilers(self.target.arch)
         for name in ("CC", "CXX"):
             if env.get(name, own[name]) != own[name]:
@@ -272,7 +268,9 @@ class _CrossSteps(_ZigSteps):
         try:
             self.run_here([str(self.interpreter.path), "-I", str(CROSS_PYTHON), question])
         except StepFailed as ended:
-            said = f"no Python settings for {self.target.arch}: {self.tail[-1]}"
+            if ended.failure.kind is not FailureKind.SETUP:
+                raise
+            said = f"no Python settings for {self.target.arch}: {self.job.timer.last_line}"
             raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
         self._facts = load_json(dict[str, str], self._cross.python / "facts.json")
         self.job.log(

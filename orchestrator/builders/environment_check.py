@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
 from orchestrator.host.emulation import Execution, host_arch, how
@@ -17,6 +17,7 @@ from orchestrator.host.redaction import masked
 from orchestrator.models.reading import json_value
 from orchestrator.models.result import BuildEnvironment, Failure, FailureKind, TorchBuild
 from orchestrator.plan.expected_environment import (
+    NONE,
     NVCC,
     PYTHON,
     TORCH,
@@ -27,7 +28,9 @@ from orchestrator.plan.expected_environment import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.builders.base import BuildContext
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.models.target import Target
 
 ASK_SCRIPT = Path(__file__).parent / "scripts" / "ask_environment.py"
 
@@ -36,151 +39,106 @@ ANSWER = "orchestrator: environment: "
 
 STEP = "check"
 
-_NAMES = {TORCH_CUDA: "CUDA", TORCH_ROCM: "ROCm"}
+_DEVICES = {TORCH_CUDA: "CUDA", TORCH_ROCM: "ROCm"}
 
 
-def environment_question(job: BuildContext) -> dict[str, object]:
-    """Return what the frontend script asks an environment, and the toolkit that it completes.
+def environment_question(target: Target) -> str:
+    """Return what the frontend script asks the environment of a target, as JSON.
 
-    It asks nothing where the answer is not worth a Python under QEMU.
+    It is empty where the answer is not worth a Python under QEMU.
     """
-    target = job.request.target
     asked = questions(target)
     emulated = how(host_arch(), target.arch) is Execution.EMULATED
-    text = json.dumps([asdict(each) for each in asked]) if len(asked) > 1 or not emulated else ""
-    return {"questions": text, "cuda": dict(job.compilers.env).get("CUDA_HOME", "")}
+    return json.dumps([asdict(each) for each in asked]) if len(asked) > 1 or not emulated else ""
 
 
-def hear_environment(line: str, job: BuildContext) -> Failure | None:
-    """Note what a line of a build says about its environment; return how that is wrong.
+def hear_environment(
+    line: str, target: Target, locked: Mapping[str, tuple[str, str]]
+) -> tuple[BuildEnvironment, Failure | None] | None:
+    """Return what a line of a build says about its environment, and how that is wrong.
 
-    A line that is no answer of the script says nothing.
+    `locked` has the version and the index that a package was resolved to, by its normalised name.
+    None comes of a line that is no answer of the script.
     """
     if not line.startswith(ANSWER):
         return None
     try:
         said = json_value(line.removeprefix(ANSWER), where="environment")
-        environment = _environment(said)
-        indexes = _Indexes(job)
-        differences = [_Difference(each, environment, indexes) for each in said["wrong"]]
+        environment = BuildEnvironment(
+            python=said["python"]["version"],
+            packages=tuple(said["packages"].items()),
+            torch=TorchBuild(**said["torch"]) if said["torch"] else None,
+            nvcc=tuple(said["nvcc"].items()),
+        )
+        indexes = target.steps.environment.indexes
+        wrong = [_explain(each, environment, indexes, locked) for each in said["wrong"]]
     except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not of our script: the project's programs print there too
-    job.timer.environment = environment
-    job.log(f"compiling with {describe(environment)}")
-    return _failure(differences) if differences else None
-
-
-def _environment(said: dict[str, Any]) -> BuildEnvironment:
-    return BuildEnvironment(
-        python=said["python"]["version"],
-        packages=tuple(said["packages"].items()),
-        torch=TorchBuild(**said["torch"]) if said["torch"] else None,
-        nvcc=tuple(said["nvcc"].items()),
+    if not wrong:
+        return environment, None
+    failure = Failure(
+        kind=FailureKind.ENVIRONMENT,
+        step=STEP,
+        message="; ".join(message for message, _ in wrong),
+        hint="; ".join(dict.fromkeys(hint for _, hint in wrong)),
     )
+    return environment, failure
 
 
 def describe(environment: BuildEnvironment) -> str:
     """Return the versions that matter most, in one line for the log."""
-    packages = dict(environment.packages)
     parts = [f"Python {environment.python}"]
     if torch := environment.torch:
         parts.append(
             f"torch {torch.version} (CUDA {torch.cuda}, ROCm {torch.hip}, C++ ABI {torch.cxx11abi})"
         )
     parts += [f"nvcc {version} ({call})" for call, version in environment.nvcc]
-    parts += [f"{name} {version}" for name, version in packages.items() if name != TORCH]
+    parts += [f"{name} {version}" for name, version in environment.packages if name != TORCH]
     return ", ".join(parts)
 
 
-def _failure(differences: list[_Difference]) -> Failure:
-    first = differences[0]
-    others = "".join(f"; {each.message}" for each in differences[1:])
-    return Failure(
-        kind=FailureKind.ENVIRONMENT,
-        step=STEP,
-        message=f"{first.message}{others}",
-        hint="; ".join(dict.fromkeys(each.hint for each in differences)),
-    )
+def _explain(
+    wrong: Mapping[str, str],
+    environment: BuildEnvironment,
+    indexes: Sequence[tuple[str, str]],
+    locked: Mapping[str, tuple[str, str]],
+) -> tuple[str, str]:
+    """Return one wrong answer in words (both versions, the package, its index), and a hint."""
+    what, axis, value, found = (wrong[each] for each in ("what", "axis", "value", "found"))
+    package = TORCH if what in {*_DEVICES, TORCH_ABI} else what
+    torch = environment.torch.version if environment.torch else ""
+    assigned = masked(next((url for name, url in indexes if fnmatchcase(package, name)), ""))
+    version, index = locked.get(package, ("", ""))
+    if version != dict(environment.packages).get(package):
+        index = ""  # something else has come in its place
+    origin = f" (from {masked(index) or assigned})" if index or assigned else ""
+    named = f"indexes.{package} is {assigned}" if assigned else f"set indexes.{package}"
+    use_index = f"{named}: the index that has {package} for {axis} {value}"
+    if what == PYTHON:
+        says, hint = f"{wrong['where']} is {found}", _PYTHON_HINT
+    elif what == NVCC:
+        says = f"{wrong['where']} is nvcc {found}" if found else "the build finds no nvcc"
+        hint = _NVCC_HINT
+    elif what == TORCH_ABI:
+        says = f"torch {torch} has C++ ABI {found}{origin}"
+        hint = f"exclude this cell, or correct axes.{axis}"
+    elif device := _DEVICES.get(what):
+        built = f"no {device}" if found == NONE else f"{device} {found}"
+        says, hint = f"torch {torch} is for {built}{origin}", use_index
+    else:
+        missing = f"the environment that compiles has no {what}"
+        says = f"{what} {found} compiles{origin}" if found else missing
+        exact = "" if value.count(".") > 1 else ".*"
+        pin = f'build.requires = ["{package}=={{{axis}}}{exact}"]'
+        hint = f"{pin}, and no other version in before-build"
+        if found and package == TORCH and assigned:
+            hint = use_index
+    return f"the cell has {axis} {value}, but {says}", hint
 
 
-class _Indexes:
-    """Which package index each package of a build comes from."""
+_PYTHON_HINT = "the build must use the Python of its cell: look for what replaces it on PATH"
 
-    def __init__(self, job: BuildContext) -> None:
-        prepared = job.requirements.prepared
-        self._assigned = job.request.target.steps.environment.indexes
-        self._locked = prepared.locked if prepared else {}
-
-    def assigned(self, package: str) -> str:
-        """Return the index that alone serves a package; empty if none does."""
-        found = (url for name, url in self._assigned if fnmatchcase(package, name))
-        return masked(next(found, ""))
-
-    def of(self, package: str, version: str) -> str:
-        """Return the index that a package was locked from, or that alone serves it; else empty."""
-        locked, index = self._locked.get(package, ("", ""))
-        return masked(index) if locked == version and index else self.assigned(package)
-
-
-class _Difference:
-    """One wrong answer, in words."""
-
-    def __init__(
-        self, wrong: dict[str, Any], environment: BuildEnvironment, indexes: _Indexes
-    ) -> None:
-        self._what, self._axis, self._value = wrong["what"], wrong["axis"], wrong["value"]
-        self._found, self._where = wrong["found"], wrong["where"]
-        self._environment, self._indexes = environment, indexes
-
-    @property
-    def message(self) -> str:
-        """Both versions, the package, and its index."""
-        return f"the cell has {self._axis} {self._value}, but {self._is}"
-
-    @property
-    def _is(self) -> str:
-        torch = self._environment.torch
-        version = torch.version if torch else ""
-        if self._what == PYTHON:
-            return f"{self._where} is {self._found}"
-        if self._what == NVCC:
-            return (
-                f"{self._where} is nvcc {self._found}" if self._found else "the build finds no nvcc"
-            )
-        if self._what == TORCH_ABI:
-            return f"torch {version} has C++ ABI {self._found}{self._origin(TORCH)}"
-        if self._what in _NAMES:
-            name = _NAMES[self._what]
-            built = f"for no {name}" if self._found == "none" else f"for {name} {self._found}"
-            return f"torch {version} is {built}{self._origin(TORCH)}"
-        if not self._found:
-            return f"the environment that compiles has no {self._what}"
-        return f"{self._what} {self._found} compiles{self._origin(self._what)}"
-
-    def _origin(self, package: str) -> str:
-        version = dict(self._environment.packages).get(package, "")
-        index = self._indexes.of(package, version)
-        return f" (from {index})" if index else ""
-
-    @property
-    def hint(self) -> str:
-        """What to write."""
-        if self._what == PYTHON:
-            return "the build must use the Python of its cell: look for what replaces it on PATH"
-        if self._what == NVCC:
-            return (
-                'build.cuda = "index", "host" or "image" says where nvcc comes from; CUDA_HOME and '
-                "CUDACXX in [env] override it"
-            )
-        if self._what == TORCH_ABI:
-            return f"exclude this cell, or correct axes.{self._axis}"
-        package = TORCH if self._what in _NAMES else self._what
-        index = self._indexes.assigned(package)
-        if self._what in _NAMES or (self._found and package == TORCH and index):
-            named = f"indexes.{package} is {index}" if index else f"set indexes.{package}"
-            return f"{named}: the index that has {package} for {self._axis} {self._value}"
-        axis = f"{{{self._axis}}}"
-        exact = "" if self._value.count(".") > 1 else ".*"
-        return (
-            f'build.requires = ["{package}=={axis}{exact}"], and no other version in before-build'
-        )
+_NVCC_HINT = (
+    'build.cuda = "index", "host" or "image" says where nvcc comes from; CUDA_HOME and CUDACXX in '
+    "[env] override it"
+)

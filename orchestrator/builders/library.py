@@ -6,13 +6,11 @@ import fnmatch
 import os
 import shlex
 import stat
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.base import BuildContext, Outcome, machine_trouble
 from orchestrator.containers.container import PROJECT, ContainerError, ContainerFactory
 from orchestrator.fsutil import copy_beneath, make_beneath, resolve_beneath
 from orchestrator.models.result import Failure, FailureKind
@@ -21,6 +19,8 @@ from orchestrator.models.target import BackendName
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.host.process import Finished
     from orchestrator.models.target import EnvVar
     from orchestrator.provision.host import Host
 
@@ -36,29 +36,21 @@ class LibraryBuilder:
     def build(self, job: BuildContext) -> Outcome:
         """Run the command; return the tree that then has the outputs."""
         job.step("library")
-        tail: deque[str] = deque(maxlen=30)
-        if self.containers is None:
-            failure = self._on_host(job, tail)
-            return failure or job.source
-        return self._in_container(self.containers, job, tail)
-
-    def _on_host(self, job: BuildContext, tail: deque[str]) -> Failure | None:
-        script = _script(job, str(job.source), in_container=False)
+        if self.containers is not None:
+            return self._in_container(self.containers, job)
+        argv = ["sh", "-ec", _script(job, str(job.source), in_container=False)]
         env = {**self.host.build_env(job.scratch), **dict(job.compilers.private)}
-        return self._run(["sh", "-ec", script], job, tail, env=env)
+        return _failed(job, job.run(argv, env=env)) or job.source
 
-    def _in_container(
-        self, containers: ContainerFactory, job: BuildContext, tail: deque[str]
-    ) -> Outcome:
-        script = _script(job, PROJECT, in_container=True)
+    def _in_container(self, containers: ContainerFactory, job: BuildContext) -> Outcome:
+        command = ("sh", "-ec", _script(job, PROJECT, in_container=True))
         try:
-            command = ("sh", "-ec", script)
             with containers.container(
                 job.request.target, command, step="library", access=job.compilers
             ) as container:
                 container.put(f"{job.source}/.", PROJECT)
                 argv = [containers.engine.name, "start", "--attach", container.id]
-                failed = self._run(argv, job, tail, env=containers.env)
+                failed = _failed(job, job.run(argv, env=containers.env, is_client=True))
                 if failed is not None:
                     return failed
                 back = job.scratch / "built"
@@ -67,21 +59,13 @@ class LibraryBuilder:
         except ContainerError as refused:
             return refused.failure
 
-    def _run(
-        self, argv: Sequence[str], job: BuildContext, tail: deque[str], *, env: dict[str, str]
-    ) -> Failure | None:
-        client = self.containers is not None
-        end = job.run(argv, env=env, on_line=tail.append, is_client=client)
-        stopped = job.ended_early(end, step="library")
-        if stopped is not None or end.returncode == 0:
-            return stopped
-        machine = machine_trouble(end.returncode, tuple(tail), step="library")
-        return machine or Failure(
-            kind=FailureKind.BUILD,
-            step="library",
-            message=f"the library's command failed (exit {end.returncode})",
-            hint="see its output in the log",
-        )
+
+def _failed(job: BuildContext, end: Finished) -> Failure | None:
+    if end.returncode == 0:
+        return None
+    return job.trouble(end, step="library") or _failure(
+        f"the library's command failed (exit {end.returncode})", "see its output in the log"
+    )
 
 
 def collect(tree: Path, outputs: Sequence[str], destination: Path) -> Failure | None:

@@ -35,22 +35,19 @@ cat "/sys/fs/cgroup$own/cpu.stat" 2>/dev/null || cat /sys/fs/cgroup/cpuacct/cpua
 """Prints the kernel's count for a control group of version 2 or 1 (cgroups(7))."""
 
 
-def args(scratch: Path) -> tuple[str, ...]:
-    """Return arguments for a container whose process 1 is the bash that runs everything else."""
+def args(scratch: Path, question: Mapping[str, object]) -> tuple[str, ...]:
+    """Return arguments for a container whose process 1 is the bash that runs everything else.
+
+    `question` is what the frontend script is told there.
+    """
     folder = scratch / _FOLDER
     folder.mkdir(exist_ok=True)
+    (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
     return (
         f"--volume={_SCRIPT.resolve()}:{_THERE}/{_SCRIPT.name}:ro",
         f"--volume={folder}:{_THERE}",
         f"--env=BASH_ENV={_THERE}/{_SCRIPT.name}",
     )
-
-
-def write_question(scratch: Path, question: Mapping[str, object]) -> None:
-    """Write what the frontend script is told in a container with `args`."""
-    folder = scratch / _FOLDER
-    folder.mkdir(exist_ok=True)
-    (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
 
 
 def spent(scratch: Path) -> float | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.direct_container import IDLE
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orchestrator.builders.base import Backend, BuildContext, Outcome
-    from orchestrator.containers.container import Container, ContainerFactory
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.host.process import Finished
     from orchestrator.models.target import BackendName
     from orchestrator.provision.foreign_python import ForeignPython
@@ -29,28 +28,20 @@ _STEP = "smoke"
 _BLAME = 'build.emulation = "full" for this target shows whether the compiler is to blame'
 
 
-class Importer(Protocol):
-    """Imports the modules of a wheel with its own Python, on its own architecture."""
-
-    @property
-    def hint(self) -> str:
-        """What to do if the import fails."""
-
-    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        """Import them, within the limits of ``job``; ``on_line`` gets every line of output.
-
-        Raises:
-            ContainerError: the engine refuses.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeTested:
-    """A backend, and an importer that tries its wheels."""
+    """A backend, and what tries its wheels.
+
+    Attributes:
+        backend: makes them.
+        try_import: has a Python of the wheel's architecture import its modules, within the limits
+            of the build.
+        hint: what to do if the import fails.
+    """
 
     backend: Backend
-    importer: Importer
+    try_import: Callable[[BuildContext, Path], Finished]
+    hint: str = _BLAME
 
     @property
     def name(self) -> BackendName:
@@ -60,83 +51,55 @@ class SmokeTested:
         wheel = self.backend.build(job)
         if isinstance(wheel, Failure):
             return wheel
+        job.step(_STEP)
         try:
-            return self._try(job, wheel) or wheel
+            end = self.try_import(job, wheel)
         except ContainerError as refused:
             return refused.failure
-
-    def _try(self, job: BuildContext, wheel: Path) -> Failure | None:
-        job.step(_STEP)
-        tail: deque[str] = deque(maxlen=1)
-        end = self.importer.run(job, wheel, tail.append)
-        stopped = job.ended_early(end, step=_STEP)
-        if stopped is not None or end.returncode == 0:
-            return stopped
+        if end.returncode == 0:
+            return wheel
         # A signal, as shells and engines report it.
         code = end.returncode if end.returncode > 0 else 128 - end.returncode
-        said = "".join(tail)
-        return Failure(
+        said = job.timer.last_line
+        return job.trouble(end, step=_STEP) or Failure(
             kind=FailureKind.TEST,
             step=_STEP,
             message=f"the natively compiled wheel cannot be imported: {said} (exit {code})",
-            hint=f"{self.importer.hint}; test.smoke = false skips the import",
+            hint=f"{self.hint}; test.smoke = false skips the import",
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InContainer:
-    """Import in a new container of the target's image."""
+def import_in_container(containers: ContainerFactory, job: BuildContext, wheel: Path) -> Finished:
+    """Import in a new container of the target's image.
 
-    containers: ContainerFactory
-    hint: str = _BLAME
-
-    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        with self.containers.container(
-            job.request.target, IDLE, step=_STEP, access=job.compilers
-        ) as container:
-            container.start()
-            for file in (SMOKE_SCRIPT, wheel):
-                container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
-            argv = [self.containers.engine.name, "exec", "--workdir=/tmp", container.id]
-            argv += [_python(container, job), "-I", f"/tmp/{SMOKE_SCRIPT.name}"]  # noqa: S108
-            end = job.run(
-                [*argv, f"/tmp/{wheel.name}"],  # noqa: S108
-                env=self.containers.env,
-                on_line=on_line,
-                is_client=True,
-            )
-            job.timer.spend(shell.counted(container.ask(*shell.ASK)))
-            return end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnderQemu:
-    """Import on this host, without a container, with a Python of the target's architecture.
-
-    Attributes:
-        python: that Python.
-        env: the environment of QEMU.
-        libraries: a directory of libraries that the wheel expects of others; empty for none.
-        hint: see `Importer`.
+    Raises:
+        ContainerError: the engine refuses.
     """
+    with containers.container(
+        job.request.target, IDLE, step=_STEP, access=job.compilers
+    ) as container:
+        container.start()
+        for file in (SMOKE_SCRIPT, wheel):
+            container.put(str(file), f"/tmp/{file.name}")  # noqa: S108 - it is ours alone
+        # The build has used this interpreter already.
+        name = PythonTag.parse(job.request.target.python).image_directory
+        found = container.ask("sh", "-c", f"ls -d /opt/python/{name}/bin/python")
+        argv = [containers.engine.name, "exec", "--workdir=/tmp", container.id]
+        argv += [found.stdout.split()[0], "-I", SMOKE_SCRIPT.name, wheel.name]
+        end = job.run(argv, env=containers.env, is_client=True)
+        job.timer.spend(shell.counted(container.ask(*shell.ASK)))
+        return end
 
-    python: ForeignPython
-    env: Mapping[str, str]
-    libraries: str = ""
-    hint: str = f"where there is a container engine, {_BLAME}"
 
-    def run(self, job: BuildContext, wheel: Path, on_line: Callable[[str], object]) -> Finished:
-        job.log(f"importing with {self.python.what}")
-        scratch = job.scratch / _STEP
-        scratch.mkdir()
-        argv = [*self.python.argv, "-I", str(SMOKE_SCRIPT), str(wheel)]
-        env = {**self.env, "TMPDIR": str(scratch)}
-        if self.libraries:  # of the emulated program, not of QEMU itself
-            env["QEMU_SET_ENV"] = f"LD_LIBRARY_PATH={self.libraries}"
-        return job.run(argv, env=env, on_line=on_line, cwd=scratch)
+UNDER_QEMU_HINT = f"where there is a container engine, {_BLAME}"
 
 
-def _python(container: Container, job: BuildContext) -> str:
-    """Return the interpreter that the wheel is for; the build has used it already."""
-    name = PythonTag.parse(job.request.target.python).image_directory
-    return container.ask("sh", "-c", f"ls -d /opt/python/{name}/bin/python").stdout.split()[0]
+def import_under_qemu(
+    python: ForeignPython, env: Mapping[str, str], job: BuildContext, wheel: Path
+) -> Finished:
+    """Import on this host, without a container; `env` is the environment of QEMU."""
+    job.log(f"importing with {python.what}")
+    scratch = job.scratch / _STEP
+    scratch.mkdir()
+    argv = [*python.argv, "-I", str(SMOKE_SCRIPT), str(wheel)]
+    return job.run(argv, env={**env, "TMPDIR": str(scratch)}, cwd=scratch)

@@ -7,24 +7,24 @@ The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so 
 from __future__ import annotations
 
 import json
-from collections import deque
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild, machine_trouble
-from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP
-from orchestrator.builders.environment_check import environment_question, hear_environment
+from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP, frontend_question, repair_verdict
 from orchestrator.fsutil import resolve_beneath
 from orchestrator.models.reading import load_json
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
 
@@ -60,23 +60,6 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceFiles:
-    """What the steps do with files of the place, whose paths are strings.
-
-    Attributes:
-        empty: makes a directory, or empties it.
-        names: returns the sorted names in a directory.
-        give: copies a file or directory of this host there.
-        fetch: returns a file of the place as a file of this host.
-    """
-
-    empty: Callable[[str], object]
-    names: Callable[[str], Sequence[str]]
-    give: Callable[[Path, str], object]
-    fetch: Callable[[str], Path]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the steps run: this host, or a container. The paths are paths of that place.
 
@@ -96,12 +79,6 @@ class Place:
         installs: variables of the uv that installs what the build requires; None where pip does.
         repair_with: the command that starts the repair script there.
         evaluate: words that run a command there when they come before it; none on this host.
-        adapt: adds what only this place needs to the environment of the build.
-        tester: makes a clean environment of a Python for the test, and returns its directory of
-            programs.
-        outer: returns the arguments, environment and directory that run a command from this host.
-        files: what is done with files there.
-        stop: returns how to open a shell where a failed command ran.
     """
 
     project: str
@@ -119,11 +96,6 @@ class Place:
     installs: Mapping[str, str] | None = None
     repair_with: str
     evaluate: tuple[str, ...] = ()
-    adapt: Callable[[Mapping[str, str]], Mapping[str, str]]
-    tester: Callable[[str], str]
-    outer: Callable[[Command], tuple[Sequence[str], Mapping[str, str], Path]]
-    files: PlaceFiles
-    stop: Callable[[Failure, Command], StoppedBuild]
 
     @property
     def path(self) -> str:
@@ -131,27 +103,19 @@ class Place:
         return ":".join((*self.first, self.programs, *self.last, self.base["PATH"]))
 
 
-class BuildSteps:
-    """Take one target through the steps.
+class BuildSteps(ABC):
+    """Take one target through the steps; a subclass for each kind of place says how they run there.
 
     Args:
         host: this machine.
         job: what is built.
-        open_place: prepares the place where the steps run, once, when the first one needs it; gets
-            these steps.
     """
 
-    def __init__(
-        self, host: Host, job: BuildContext, open_place: Callable[[BuildSteps], Place]
-    ) -> None:
+    def __init__(self, host: Host, job: BuildContext) -> None:
         self.host = host
         self.job = job
         self.target: Target = job.request.target
         self.step = ""
-        self.tail: deque[str] = deque(maxlen=30)
-        self._differs: Failure | None = None
-        self._open_place = open_place
-        self._place: Place | None = None
         self._last: Command | None = None
 
     def outcome(self) -> Outcome:
@@ -159,23 +123,56 @@ class BuildSteps:
         try:
             return self._wheel()
         except StepFailed as ended:
-            failure, place = ended.failure, self._place
+            failure, last = ended.failure, self._last
             cancelled = failure.kind is FailureKind.CANCELLED
-            if self.job.stopped is not None and place is not None and not cancelled:
-                nothing = Command(argv=(), env=place.base, cwd=place.project)
-                self.job.stopped(place.stop(failure, self._last or nothing))
+            if self.job.stopped is not None and last is not None and not cancelled:
+                self.job.stopped(self.stop(failure, last))
             return failure
 
-    @property
+    @cached_property
     def place(self) -> Place:
-        """Where the steps run."""
-        if self._place is None:
-            self._place = self.open_place()
-        return self._place
+        """Where the steps run; it is prepared when the first step needs it."""
+        place = self.open_place()
+        self._last = Command(argv=(), env=place.base, cwd=place.project)
+        return place
 
+    # the place
+
+    @abstractmethod
     def open_place(self) -> Place:
         """Prepare the place where the steps run."""
-        return self._open_place(self)
+
+    @abstractmethod
+    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        """Return the arguments, environment and directory that run a command from this host."""
+
+    @abstractmethod
+    def make_tester(self, python: str) -> str:
+        """Make a clean environment of a Python; return its directory of programs."""
+
+    @abstractmethod
+    def stop(self, failure: Failure, last: Command) -> StoppedBuild:
+        """Return how to open a shell where a failed command ran."""
+
+    @abstractmethod
+    def empty(self, folder: str) -> None:
+        """Make a directory, or empty it."""
+
+    @abstractmethod
+    def names(self, folder: str) -> Sequence[str]:
+        """Return the sorted names in a directory."""
+
+    @abstractmethod
+    def give(self, source: Path, destination: str) -> None:
+        """Copy a file or directory of this host there."""
+
+    @abstractmethod
+    def fetch(self, path: str) -> Path:
+        """Return a file of the place as a file of this host."""
+
+    def adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        """Add what only this place needs to the environment of the build."""
+        return env
 
     # the steps
 
@@ -189,13 +186,15 @@ class BuildSteps:
                 HINTS[FailureKind.NO_IDENTIFIER],
             )
         place = self.place
-        env = place.adapt(options["env"])
-        self._set_up(options, env)
+        env, spec = self.adapt(options["env"]), self.job.requirements.spec
+        if spec.constraints or not spec.isolation:
+            # before-build gets what the matrix requires of its environment, and its constraints.
+            self._run_frontend("", options, env, "setup")
         self._shell("before-all", options["before_all"], env)
         self._shell("before-build", options["before_build"], self._limited(env))
         self.enter("build")
         output = f"{place.scratch}/built"
-        place.files.empty(output)
+        self.empty(output)
         self._run_frontend(output, options, env)
         wheel = self._only_wheel(output)
         if wheel.endswith("-none-any.whl"):
@@ -203,12 +202,12 @@ class BuildSteps:
             raise self.failed(FailureKind.PURE_WHEEL, message, HINTS[FailureKind.PURE_WHEEL])
         if options["repair"]:
             repaired = f"{place.scratch}/repaired"
-            place.files.empty(repaired)
+            self.empty(repaired)
             command = options["repair"].replace("{wheel}", wheel).replace("{dest_dir}", repaired)
             self._shell("repair", command, env)
             wheel = self._only_wheel(repaired)
         self.prove(wheel, options)
-        return place.files.fetch(wheel)
+        return self.fetch(wheel)
 
     def prove(self, wheel: str, options: Mapping[str, Any]) -> None:
         """Test a wheel, if it has a test; an abi3 wheel on the later Pythons too."""
@@ -239,7 +238,7 @@ class BuildSteps:
             self.job.request,
             repair_with=place.repair_with,
             compilers=self.job.compilers,
-            tests=self.job.requirements.tests,
+            tests=self.job.requirements.test_sites,
             attach=place.attach,
         )
         script = ["-I", str(OPTIONS_SCRIPT), question, str(answer)]
@@ -249,17 +248,11 @@ class BuildSteps:
                 Failure(
                     kind=FailureKind.CONFIGURATION,
                     step="setup",
-                    message=self.tail[-1] if self.tail else "cibuildwheel refused its options",
+                    message=self.job.timer.last_line or "cibuildwheel refused its options",
                     hint="correct matrix.toml or the project's [tool.cibuildwheel]",
                 )
             )
         return load_json(dict[str, Any], answer)
-
-    def _set_up(self, options: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        """Give before-build what the matrix requires of its environment, and its constraints."""
-        spec = self.job.requirements.spec
-        if spec.constraints or not spec.isolation:
-            self._run_frontend("", options, env, "setup")
 
     def _limited(self, env: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment of before-build: what it installs keeps to the constraints."""
@@ -275,44 +268,43 @@ class BuildSteps:
         """Run the frontend script, which makes the wheel unless `words` say otherwise."""
         place = self.place
         question = {
-            "libraries": place.libraries,
+            **frontend_question(
+                self.job,
+                libraries=place.libraries,
+                scratch=place.scratch,
+                attach=place.attach,
+                pip=place.pip,
+            ),
             "source": place.project,
             "output": output,
-            "scratch": place.scratch,
             "interpreter": place.interpreter,
             "python": f"{place.programs}/python",
             "frontend": options["frontend"],
             "flags": options["flags"],
-            "pip": [RUN_PIP, place.pip],
-            "attach": place.attach,
-            **self.job.requirements.for_frontend(),
-            **environment_question(self.job),
             **self._installer(options),
             **self.for_hooks(),
         }
         file = f"{place.scratch}/frontend.json"
-        place.files.give(Path(self.write_json("frontend-question", question)), file)
+        self.give(Path(self.write_json("frontend-question", question)), file)
         self.run([*place.frontend, file, *words], env)
 
     def _installer(self, options: Mapping[str, Any]) -> dict[str, object]:
         """Return what installs the requirements of the build, and with which variables."""
         place = self.place
         if options["frontend"] in {"build[uv]", "uv"} or "--installer=uv" in options["flags"]:
-            return {"uv": place.uv, "variables": {}}
-        if place.installs is None:
-            return {"uv": "", "variables": {}}
-        return {"uv": place.uv, "variables": dict(place.installs)}
+            return {"uv": place.uv}
+        return {} if place.installs is None else {"uv": place.uv, "variables": place.installs}
 
     def for_hooks(self) -> dict[str, object]:
         """Return what the frontend script is told about the hook that builds."""
-        return {"settings": [], "env": {}, "module": ""}
+        return {}
 
     def _test(self, wheel: str, options: Mapping[str, Any], python: str) -> None:
         """Install the wheel in a clean environment, and test it away from the source."""
         self.enter("test")
         self.job.log(f"testing with {python}")
         env, place = options["test_env"], self.place
-        program = f"{place.tester(python)}/python"
+        program = f"{self.make_tester(python)}/python"
         self._shell("test", options["before_test"], env)
         # Nothing of the source, of PYTHONPATH or of before-test stands in for pip.
         install = [program, "-I", "-c", RUN_PIP, place.pip, "install", "-q"]
@@ -320,9 +312,9 @@ class BuildSteps:
         if options["test_requires"]:
             self.run([*install, *options["test_requires"]], env)
         away = f"{place.scratch}/test"
-        place.files.empty(away)
+        self.empty(away)
         for source in options["test_sources"]:
-            place.files.give(self._test_source(source), f"{away}/{source}")
+            self.give(self._test_source(source), f"{away}/{source}")
         self._shell("test", options["test"].replace("{wheel}", wheel), env, cwd=away)
 
     def _test_source(self, name: str) -> Path:
@@ -366,7 +358,7 @@ class BuildSteps:
         """
         place = self.place
         self._last = Command(argv=argv, env=env or place.base, cwd=cwd or place.project)
-        self.check(argv, self._attempt(argv, *place.outer(self._last)))
+        self.check(argv, self._attempt(argv, *self.outer(self._last)))
 
     def run_here(self, argv: Sequence[str]) -> None:
         """Run a program of this host in the source, with nothing but the network's settings.
@@ -377,23 +369,17 @@ class BuildSteps:
         self.check(argv, self._attempt(argv, argv, self.host.net_env, self.job.source))
 
     def check(self, argv: Sequence[str], code: int) -> None:
-        """Raise what a program's exit status means; `tail` has its last lines."""
+        """Raise what a program's exit status means."""
         if code == 0:
             return
-        if self._differs is not None:
-            raise StepFailed(self._differs)
-        if machine := machine_trouble(code, self.tail, step=self.step):
-            raise StepFailed(machine)
         kind, message = _KINDS[self.step]
-        verdict = cibuildwheel.repair_verdict(self.tail) if self.step == "repair" else ""
+        verdict = repair_verdict(self.job.timer.tail) if self.step == "repair" else ""
         setup = "see the log's last lines" if kind is FailureKind.SETUP else ""
         message = verdict or f"{message} ({Path(argv[0]).name} exit {code})"
         raise self.failed(kind, message, setup or HINTS.get(kind, ""))
 
-    def hear(self, line: str) -> None:
+    def hear(self, line: str) -> None:  # noqa: B027 - most steps need no line
         """Take a line that a command prints."""
-        self._differs = hear_environment(line, self.job) or self._differs
-        self.tail.append(line)
 
     def _attempt(
         self, shown: Sequence[str], argv: Sequence[str], env: Mapping[str, str], cwd: Path
@@ -403,9 +389,8 @@ class BuildSteps:
         # Everything else runs on this host.
         client = argv != shown
         end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=client)
-        stopped = self.job.ended_early(end, step=self.step)
-        if stopped is not None:
-            raise StepFailed(stopped)
+        if trouble := self.job.trouble(end, step=self.step):
+            raise StepFailed(trouble)
         return end.returncode
 
     def _shell(
@@ -416,7 +401,7 @@ class BuildSteps:
             self.run(["sh", "-c", command], env, cwd)
 
     def _only_wheel(self, folder: str) -> str:
-        wheels = [name for name in self.place.files.names(folder) if name.endswith(".whl")]
+        wheels = [name for name in self.names(folder) if name.endswith(".whl")]
         if len(wheels) == 1:
             return f"{folder}/{wheels[0]}"
         kind = FailureKind.DUPLICATE_WHEEL if wheels else FailureKind.NO_WHEEL

@@ -15,45 +15,41 @@ import re
 import tempfile
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.index_router import IndexRoutes, original, routed
-from orchestrator.host.network import UV_AS_PIP
-from orchestrator.host.process import PLAIN_UMASK, run
+from orchestrator.host.process import PLAIN_UMASK, Cancel, run
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
-from orchestrator.models.reading import load_json
+from orchestrator.provision import wheelhouse
 from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remove_entry, silent
 from orchestrator.provision.failures import run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from orchestrator.host.process import Cancel
     from orchestrator.provision.cache_dir import CacheEntry, Progress
     from orchestrator.provision.host import Host
     from orchestrator.provision.pythons import Interpreter
+    from orchestrator.provision.wheelhouse import LockEntry
 
 SITE = "site"
 """The directory of an entry with the packages, as ``pip install --target`` fills it."""
 
-_LOCK, _FILES, _DOWNLOADS = "lock.json", "files", "downloads"
+_FILES, _DOWNLOADS = "files", "downloads"
+
+_FROM = re.compile(r"(?m)^( +# from )(\S+)$")
+"""uv's line about the index of a package."""
 
 _GLIBCS = (17, 28, *range(31, 41))
 """Versions of glibc 2 that uv has a platform for."""
 
 _WITH_GLIBC = frozenset({Arch.X86_64, Arch.AARCH64})
-
-_PACKAGE = re.compile(r"(?m)^([A-Za-z0-9._-]+)(==| @ )(\S+)")
-_HASH = re.compile(r"sha256:\w+")
-_FROM = re.compile(r"(?m)^ +# from (\S+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,30 +111,6 @@ class EnvironmentQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockedPackage:
-    """A package of an environment.
-
-    Attributes:
-        name: its normalised name.
-        version: its version, or the URL that it comes from.
-        is_url: whether it is a URL.
-        index: the URL of the index, or the place of wheels, that it comes from.
-        files: digest of the hashes of the files that it may be.
-    """
-
-    name: str
-    version: str
-    is_url: bool = False
-    index: str = ""
-    files: str = ""
-
-    @property
-    def requirement(self) -> str:
-        """What installs it and nothing else."""
-        return f"{self.name}{' @ ' if self.is_url else '=='}{self.version}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedEnvironment:
     """An environment in the cache.
 
@@ -148,7 +120,7 @@ class PreparedEnvironment:
     """
 
     entry: CacheEntry
-    packages: tuple[LockedPackage, ...] = field(repr=False)
+    packages: tuple[LockEntry, ...] = field(repr=False)
 
     @property
     def site(self) -> Path:
@@ -160,14 +132,29 @@ class PreparedEnvironment:
         """Normalised name of a package -> its version, and the index that it comes from."""
         return {each.name: (each.version, each.index) for each in self.packages}
 
-    def written(self) -> str:
-        """Return the first file that somebody changed, added or removed; empty for none."""
-        before = (self.entry.folder / _FILES).read_text(encoding="utf-8")
+    def discard_written(self) -> str:
+        """Return the first file that somebody changed, added or removed; empty for none.
+
+        If there is one, the environment is removed, and the downloads that share its files. Builds
+        that use it fail too, which they should.
+        """
+        file = self._written()
+        cache = self.entry.folder.parents[1]
+        if file:
+            with ENVIRONMENTS.locked(cache, silent, Cancel()):
+                for folder in (self.entry.folder, ENVIRONMENTS.folder(cache, _DOWNLOADS)):
+                    if folder.is_dir():
+                        remove_entry(folder)
+        return file
+
+    def _written(self) -> str:
+        try:
+            before = (self.entry.folder / _FILES).read_text(encoding="utf-8")
+        except OSError:  # removed by another build
+            return str(self.site)
         now = "\n".join(_files(self.site))
-        if now == before:
-            return ""
         changed = sorted(set(before.split("\n")) ^ set(now.split("\n")))
-        return changed[0].partition("\t")[0] if changed else str(self.site)
+        return changed[0].partition("\t")[0] or str(self.site) if changed else ""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -181,7 +168,7 @@ class EnvironmentMaker:
 
     host: Host
     cancel: Cancel
-    _resolved: dict[EnvironmentQuestion, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    _resolved: dict[EnvironmentQuestion, tuple[LockEntry, ...]] = field(default_factory=dict)
     _resolving: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, question: EnvironmentQuestion, say: Progress) -> PreparedEnvironment:
@@ -200,9 +187,9 @@ class EnvironmentMaker:
         with self._resolving:  # once in a run
             lock = self._resolved.get(question) or self._resolve(question, downloads.folder, say)
             self._resolved[question] = lock
-        named = json.dumps([asdict(each) for each in lock])
         platform = (question.python, question.arch, question.libc, question.options(Path()))
-        digest = hashlib.sha256(f"{platform} {named}".encode()).hexdigest()[:16]
+        locked = [(each.line, each.index) for each in lock]
+        digest = hashlib.sha256(repr((platform, locked)).encode()).hexdigest()[:16]
         while True:
             entry = ENVIRONMENTS.provide(
                 self.host.cache_dir,
@@ -212,50 +199,39 @@ class EnvironmentMaker:
                 cancel=self.cancel,
             )
             prepared = PreparedEnvironment(entry=entry, packages=lock)
-            if not (file := prepared.written()):
+            if not (file := prepared.discard_written()):
                 return prepared
             say(f"somebody wrote into a prepared environment, which is made again: {file}")
-            self.discard(prepared)
-
-    def discard(self, environment: PreparedEnvironment) -> None:
-        """Remove an environment that somebody wrote into, and the downloads that share its files.
-
-        Builds that use it fail too, which they should.
-        """
-        cache = self.host.cache_dir
-        with ENVIRONMENTS.locked(cache, silent, self.cancel):
-            for folder in (environment.entry.folder, ENVIRONMENTS.folder(cache, _DOWNLOADS)):
-                if folder.is_dir():
-                    remove_entry(folder)
 
     def _resolve(
         self, question: EnvironmentQuestion, downloads: Path, say: Progress
-    ) -> tuple[LockedPackage, ...]:
+    ) -> tuple[LockEntry, ...]:
         """Return what the requirements lead to; without network, what they led to last time."""
         options = question.options(self.host.toolchain.python)
         asked = repr((options, question.requires, question.constraints, question.indexes))
         digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
-        known = ENVIRONMENTS.place(self.host.cache_dir) / f"lock-{digest}.json"
+        known = ENVIRONMENTS.place(self.host.cache_dir) / f"lock-{digest}"
         try:
-            lock = self._compile(question, options, downloads)
+            text = self._compile(question, options, downloads)
+            write_whole(known, text, durable=False)
         except EnvironmentProblemError as error:
             if not error.transient or not known.is_file():
                 raise
             say(f"the package index cannot be reached: {known.name} is the last resolution")
-            return load_json(tuple[LockedPackage, ...], known)
-        write_whole(known, json.dumps([asdict(each) for each in lock]), durable=False)
-        return lock
+            text = known.read_text(encoding="utf-8")
+        return wheelhouse.parse(text)
 
     def _compile(
         self, question: EnvironmentQuestion, options: Sequence[str], downloads: Path
-    ) -> tuple[LockedPackage, ...]:
+    ) -> str:
+        """Have uv resolve; return the lock that it writes, with the indexes' own addresses."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder, ExitStack() as stack:
             scratch = Path(folder)
-            env = self._env(downloads, scratch)
+            env = self.host.uv_env(downloads, self.host.build_env(scratch))
             routes = IndexRoutes.of(question.indexes, env)
             if question.indexes:
-                for name in ("UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX"):
-                    env.pop(name, None)
+                ours = {"UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX"}
+                env = {name: value for name, value in env.items() if name not in ours}
                 env |= stack.enter_context(routed(routes, self.host.network))
                 # Its addresses are new each time.
                 env["UV_CACHE_DIR"] = str(scratch / "uv")
@@ -269,12 +245,12 @@ class EnvironmentMaker:
                 "resolve what the build requires", "compile", [*options, *arguments], env, scratch
             )
             text = (scratch / "lock").read_text(encoding="utf-8")
-        return tuple(_read_lock(text, routes))
+        return _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
 
     def _install(
         self,
         question: EnvironmentQuestion,
-        lock: Sequence[LockedPackage],
+        lock: Sequence[LockEntry],
         made: Path,
         *,
         downloads: Path,
@@ -286,13 +262,12 @@ class EnvironmentMaker:
         (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
         options = question.options(self.host.toolchain.python)
         arguments = ["--requirements=pyproject.toml", "--no-deps", f"--target={made / SITE}"]
-        env = {**self._env(downloads, scratch), "UV_LINK_MODE": "hardlink"}
+        env = self.host.uv_env(downloads, self.host.build_env(scratch))
         env.pop("UV_NO_SOURCES")
         (made / SITE).mkdir()
         (made / SITE).chmod(0o755)
         self._uv("install what the build requires", "install", [*options, *arguments], env, scratch)
         self._compile_modules(question, made / SITE)
-        (made / _LOCK).write_text(json.dumps([asdict(each) for each in lock], indent=1), "utf-8")
         (made / _FILES).write_text("\n".join(_files(made / SITE)), encoding="utf-8")
 
     def _compile_modules(self, question: EnvironmentQuestion, site: Path) -> None:
@@ -304,24 +279,6 @@ class EnvironmentMaker:
         env = self.host.env
         run(argv, env=env, cwd=site, log=silent, cancel=self.cancel, umask=PLAIN_UMASK)
 
-    def _env(self, downloads: Path, scratch: Path) -> dict[str, str]:
-        """Return the environment of a build: sdists are built, and all targets share that."""
-        network = self.host.network
-        if network.only_pip_here:
-            what = f"uv does not know {', '.join(network.only_pip_here)}"
-            raise EnvironmentProblemError.of(what)
-        public, private = network.uv_like_pip_here()
-        own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1"}
-        where = {} if self.host.wheels is None else {"UV_FIND_LINKS": str(self.host.wheels)}
-        return {
-            **self.host.build_env(scratch),
-            **UV_AS_PIP,
-            **dict(public),
-            **dict(private),
-            **where,
-            **own,
-        }
-
     def _uv(
         self, what: str, command: str, arguments: Sequence[str], env: Mapping[str, str], cwd: Path
     ) -> None:
@@ -330,40 +287,19 @@ class EnvironmentMaker:
             run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel)
 
 
-def _read_lock(text: str, routes: IndexRoutes) -> Iterator[LockedPackage]:
-    """Read what ``uv pip compile`` writes."""
-    starts = [*_PACKAGE.finditer(text)]
-    ends = [each.start() for each in starts[1:]] + [len(text)]
-    for start, end in zip(starts, ends, strict=True):
-        origin = _FROM.search(text, start.end(), end)
-        hashes = " ".join(sorted(_HASH.findall(text, start.end(), end)))
-        yield LockedPackage(
-            name=str(canonicalize_name(start[1])),
-            version=start[3],
-            is_url=start[2] != "==",
-            index=original(origin[1], routes) if origin else "",
-            files=hashlib.sha256(hashes.encode()).hexdigest(),
-        )
-
-
-def _manifest(question: EnvironmentQuestion, lock: Sequence[LockedPackage]) -> str:
+def _manifest(question: EnvironmentQuestion, lock: Sequence[LockEntry]) -> str:
     """Return the pyproject.toml that has uv install a lock."""
     routes = IndexRoutes(named=question.indexes, others=())
     numbers = {url: f"index-{number}" for number, url in enumerate(routes.urls)}
-    pins = [f"{each.name}=={each.version}" for each in lock]
-    lines = [
-        "[project]",
-        'name = "environment"',
-        'version = "0"',
-        f"dependencies = {json.dumps(pins)}",
-    ]
+    pins = json.dumps([each.pin for each in lock])
+    lines = ["[project]", 'name = "environment"', 'version = "0"', f"dependencies = {pins}"]
     for url, name in numbers.items():
         lines += ["[[tool.uv.index]]", f"name = {json.dumps(name)}", f"url = {json.dumps(url)}"]
         lines += ["explicit = true"]
     lines.append("[tool.uv.sources]")
     for each in lock:
         only = routes.index_of(each.name)
-        if only is not None and not each.is_url:
+        if only is not None and not each.requirement.url:
             lines.append(f"{json.dumps(each.name)} = {{ index = {json.dumps(numbers[only])} }}")
     return "\n".join([*lines, ""])
 

@@ -51,11 +51,13 @@ class Host:
         """The environment of a child that reaches the network."""
         return {**self.env, **self.network.child_env()}
 
-    def uv_env(self, downloads: Path) -> dict[str, str]:
+    def uv_env(self, downloads: Path, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a locked uv that finds packages where pip does.
 
         Args:
             downloads: the directory for its own.
+            env: the environment otherwise; None for `net_env`. It is `build_env` where uv may build
+                sdists for all targets.
 
         Raises:
             EnvironmentProblemError: pip is set up in a way that uv does not know.
@@ -66,7 +68,14 @@ class Host:
         public, private = self.network.uv_like_pip_here()
         own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
         where = {} if self.wheels is None else {"UV_FIND_LINKS": str(self.wheels)}
-        return {**self.net_env, **UV_AS_PIP, **dict(public), **dict(private), **where, **own}
+        return {
+            **(env or self.net_env),
+            **UV_AS_PIP,
+            **dict(public),
+            **dict(private),
+            **where,
+            **own,
+        }
 
     def build_env(self, scratch: Path) -> dict[str, str]:
         """Return the environment of a build on this host.

@@ -14,7 +14,12 @@ from orchestrator.builders.direct_container import DirectInContainer, show_left
 from orchestrator.builders.direct_host import DirectOnHost
 from orchestrator.builders.direct_zig import DirectByZig
 from orchestrator.builders.library import LibraryBuilder
-from orchestrator.builders.smoke_test import InContainer, SmokeTested, UnderQemu
+from orchestrator.builders.smoke_test import (
+    UNDER_QEMU_HINT,
+    SmokeTested,
+    import_in_container,
+    import_under_qemu,
+)
 from orchestrator.containers.access import Access
 from orchestrator.cross import native_uv
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher
@@ -190,13 +195,14 @@ class BackendFactory:
         if not request.target.steps.smoke:
             return backend
         if choice.imported_by is not None:
-            cuda = "" if choice.cuda is None else f"{choice.cuda.root}/lib"
             env = self.tools.host.env
-            python = UnderQemu(python=choice.imported_by, env=env, libraries=cuda)
-            return SmokeTested(backend=backend, importer=python)
+            if choice.cuda is not None:  # of the emulated program, not of QEMU itself
+                env = {**env, "QEMU_SET_ENV": f"LD_LIBRARY_PATH={choice.cuda.root}/lib"}
+            imported = partial(import_under_qemu, choice.imported_by, env)
+            return SmokeTested(backend=backend, try_import=imported, hint=UNDER_QEMU_HINT)
         foreign = choice.native is not None or choice.tested_in is not None
         if foreign and containers is not None:
-            return SmokeTested(backend=backend, importer=InContainer(containers=containers))
+            return SmokeTested(backend=backend, try_import=partial(import_in_container, containers))
         return backend
 
     def _wheel_backend(

@@ -166,7 +166,6 @@ class Worker:
             self.cache.step(target.id, name)
 
         def write(line: str) -> None:
-            timer.tail.append(line)
             log.write(f"{line}\n")
             log.flush()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from orchestrator.builders.smoke_test import SMOKE_SCRIPT, SmokeTested, UnderQemu
+from orchestrator.builders.smoke_test import SMOKE_SCRIPT, SmokeTested, import_under_qemu
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, TargetSteps
 from orchestrator.provision.foreign_python import ForeignPython
@@ -32,8 +33,9 @@ class Made:
 def imported(folder: Path, script: str, made: Path | Failure = WHEEL) -> Path | Failure:
     argv = ("sh", "-c", script)
     python = ForeignPython(argv=argv, glibc="2.36", what="a Python under QEMU")
-    importer = UnderQemu(python=python, env={"PATH": os.environ["PATH"]})
-    return SmokeTested(backend=Made(made=made), importer=importer).build(job(folder, TargetSteps()))
+    importer = partial(import_under_qemu, python, {"PATH": os.environ["PATH"]})
+    tested = SmokeTested(backend=Made(made=made), try_import=importer)
+    return tested.build(job(folder, TargetSteps()))
 
 
 def test_a_wheel_that_can_be_imported_is_handed_on(tmp_path: Path) -> None:

@@ -12,26 +12,18 @@ import pytest
 from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.host.process import Cancel, Finished
 from orchestrator.models.result import FailureKind
-from orchestrator.models.target import BackendName, TargetSteps
+from orchestrator.models.target import TargetSteps
 from tests import factories
 
 ENV = {"PATH": os.environ["PATH"]}
 
 
 def job(folder: Path, steps: TargetSteps, cancel: Cancel | None = None) -> BuildContext:
-    return BuildContext(
-        request=factories.request(backend=BackendName.DIRECT),
-        source=folder,
-        scratch=folder,
-        log=lambda _line: None,
-        step=lambda _name: None,
-        cancel=cancel or Cancel(),
-        timer=StepTimer(steps),
-    )
+    return factories.build_context(folder, cancel=cancel or Cancel(), timer=StepTimer(steps))
 
 
 def run(one: BuildContext, *argv: str, is_client: bool = False) -> Finished:
-    return one.run(argv, env=ENV, on_line=lambda _line: None, is_client=is_client)
+    return one.run(argv, env=ENV, is_client=is_client)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +46,7 @@ def test_what_takes_too_long_is_stopped_and_says_which_limit_it_was(
 ) -> None:
     one = job(tmp_path, steps)
     one.timer.enter("test")
-    failure = one.ended_early(run(one, "sleep", "600"), step="test")
+    failure = one.trouble(run(one, "sleep", "600"), step="test")
 
     assert failure is not None
     assert (failure.kind, failure.step, failure.message) == (FailureKind.TIMEOUT, "test", message)
@@ -65,7 +57,7 @@ def test_the_limit_of_another_step_does_not_count(tmp_path: Path) -> None:
     one.timer.enter("build")
 
     assert one.timer.deadline() is None
-    assert one.ended_early(run(one, "true"), step="build") is None
+    assert one.trouble(run(one, "true"), step="build") is None
 
 
 def test_a_limit_that_begins_while_the_program_runs_counts(tmp_path: Path) -> None:
@@ -94,7 +86,7 @@ def test_cancelling_is_no_timeout(tmp_path: Path) -> None:
     cancel = Cancel()
     cancel.set()
     one = job(tmp_path, TargetSteps(timeout=600), cancel)
-    failure = one.ended_early(run(one, "sleep", "600"), step="build")
+    failure = one.trouble(run(one, "sleep", "600"), step="build")
 
     assert failure is not None
     assert failure.kind is FailureKind.CANCELLED

@@ -181,7 +181,7 @@ def cuda() -> list[str]:
 def differences(question: Question, facts: dict[str, Any]) -> list[Question]:
     """Return a question once for each wrong answer."""
     answers, pattern = answers_to(question["what"], facts), re.compile(question["pattern"])
-    if not any(answers.values()):
+    if not answers:
         return [{**question, "found": "", "where": ""}] if question["required"] else []
     wrong = {where: each for where, each in answers.items() if not pattern.fullmatch(each)}
     if question["what"] == "torch":  # only one of its two versions may have a local part
@@ -191,22 +191,16 @@ def differences(question: Question, facts: dict[str, Any]) -> list[Question]:
 
 def answers_to(what: str, facts: dict[str, Any]) -> dict[str, str]:
     """Return the answers, by where they are from."""
-    about_torch = facts["torch"] or {}
-    keys = {
-        "torch.version.cuda": "cuda",
-        "torch.version.hip": "hip",
-        "C++ ABI of torch": "cxx11abi",
+    torch, version = facts["torch"] or {}, facts["packages"].get(what, "")
+    answers: dict[str, dict[str, str]] = {
+        "python": {sys.executable: facts["python"]["tag"]},
+        "nvcc": facts["nvcc"],
+        "torch": {"metadata": version, "version.py": torch.get("version", "")},
+        "torch.version.cuda": {"torch": torch.get("cuda", "")},
+        "torch.version.hip": {"torch": torch.get("hip", "")},
+        "C++ ABI of torch": {"torch": torch.get("cxx11abi", "")},
     }
-    if what == "python":
-        return {sys.executable: facts["python"]["tag"]}
-    if what == "nvcc":
-        return dict(facts["nvcc"])
-    if what in keys:
-        answer = about_torch.get(keys[what], "")
-        return {"torch": answer} if answer else {}
-    found = {"metadata": facts["packages"].get(what, "")}
-    if what == "torch":
-        found["version.py"] = about_torch.get("version", "")
+    found = answers.get(what, {"metadata": version})
     return {where: each for where, each in found.items() if each}
 
 

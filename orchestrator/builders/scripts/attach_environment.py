@@ -9,12 +9,12 @@ metadata is copied. Runs on Python 3.8 and newer, with its site-packages as they
 from __future__ import annotations
 
 import contextlib
-import csv
 import re
 import shlex
 import shutil
 import sys
 import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 LINES = "import site; site.addsitedir({!r})\n"
@@ -52,12 +52,8 @@ def name_of(info: Path) -> str:
 
 def remove(info: Path) -> None:
     """Remove a distribution."""
-    record = info / "RECORD"
-    if record.is_file():
-        with record.open(encoding="utf-8", newline="") as rows:
-            for row in csv.reader(rows):
-                if row:
-                    forget(info.parent / row[0])
+    for file in metadata.PathDistribution(info).files or ():
+        forget(Path(str(file.locate())))
     shutil.rmtree(str(info), ignore_errors=True)
 
 

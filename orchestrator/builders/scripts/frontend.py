@@ -39,15 +39,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
 """The build system of a project that does not say (PEP 517, PEP 518)."""
+
+DEFAULTS = {"uv": "", "variables": {}, "settings": [], "env": {}, "module": ""}
 
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
@@ -67,7 +69,7 @@ HEADER = "include/cublas_v2.h"
 def main() -> int:
     """Build one wheel."""
     here = {"interpreter": sys.executable, "python": sys.executable}
-    asked = {**here, **json.loads(Path(sys.argv[1]).read_text("utf-8"))}
+    asked = {**DEFAULTS, **here, **json.loads(Path(sys.argv[1]).read_text("utf-8"))}
     sys.path[:0] = asked["libraries"]
     Path(asked["scratch"]).mkdir(parents=True, exist_ok=True)
     try:
@@ -91,28 +93,18 @@ def stand_in(command: Sequence[str]) -> dict[str, Any]:
     ``python -m pip wheel SOURCE --wheel-dir=OUTPUT --no-deps ...``, or
     ``uv build --python=PYTHON SOURCE --wheel --out-dir=OUTPUT ...``.
     """
-    if command[0] == "uv":
-        python, source, _, output, *more = command[2:]
-        return {
-            "frontend": "uv",
-            "source": source,
-            "python": python.partition("=")[2],
-            "output": output.partition("=")[2],
-            "flags": more,
-            "uv": "uv",
-        }
-    frontend, words = command[2], list(command[3:])
-    if frontend == "pip":
-        words.remove("wheel")
-    output = words[1 if frontend == "pip" else 2].partition("=")[2]
-    flags = words[3:]
-    return {
+    frontend = "uv" if command[0] == "uv" else command[2]
+    words = command[4 if frontend == "pip" else 3 :]
+    output = next(word for word in words if re.match("--(out-?|wheel-)dir=", word))
+    said = {
         "frontend": frontend,
         "source": words[0],
-        "output": output,
-        "flags": flags,
-        "uv": "uv" if "--installer=uv" in flags else "",
+        "output": output.partition("=")[2],
+        "flags": words[3:],
+        "uv": "uv" if frontend == "uv" or "--installer=uv" in words[3:] else "",
     }
+    python = command[2].partition("=")[2]
+    return {**said, "python": python} if frontend == "uv" else said
 
 
 def set_up(asked: Mapping[str, Any]) -> None:
@@ -169,7 +161,7 @@ def build_in_environment(asked: Mapping[str, Any]) -> None:
             asked["source"],
             system["build-backend"],
             system.get("backend-path"),
-            runner=runner({**path_of(python), **more}),
+            runner=partial(call, variables={**path_of(python), **more}),
             python_executable=python,
         )
 
@@ -336,17 +328,15 @@ def link_all(folder: Path, sources: Iterable[Path]) -> None:
                 (folder / each.name).symlink_to(each)
 
 
-def runner(variables: Mapping[str, str]) -> Callable[..., None]:
-    """Return what runs a hook with some variables more."""
-
-    def call(
-        cmd: Sequence[str],
-        cwd: str | None = None,
-        extra_environ: Mapping[str, str] | None = None,
-    ) -> None:
-        run(cmd, {**variables, **(extra_environ or {})}, cwd)
-
-    return call
+def call(
+    cmd: Sequence[str],
+    cwd: str | None = None,
+    extra_environ: Mapping[str, str] | None = None,
+    *,
+    variables: Mapping[str, str],
+) -> None:
+    """Run a hook, as pyproject_hooks asks for it, with some variables more."""
+    run(cmd, {**variables, **(extra_environ or {})}, cwd)
 
 
 def run(
@@ -383,10 +373,8 @@ def join(settings: Iterable[str]) -> dict[str, Any]:
 
 def put(module: str, python: str) -> None:
     """Copy another machine's settings, and its name, to where a Python finds them."""
-    with tempfile.TemporaryDirectory() as away:
-        said = subprocess.run(
-            [python, "-I", "-c", PURELIB], text=True, stdout=subprocess.PIPE, check=True, cwd=away
-        )
+    asked = [python, "-I", "-c", PURELIB]
+    said = subprocess.run(asked, text=True, stdout=subprocess.PIPE, check=True)
     place = Path(said.stdout.strip())
     shutil.copy(module, place)
     shutil.copy(UNAME, place)

@@ -67,7 +67,6 @@ def refusing(what: str) -> Callable[..., NoReturn]:
 
 NO_PYTHON = refusing("no interpreter")
 NO_ZIG = refusing("no zig in this test")
-NO_NVCC = refusing("no nvcc in this test")
 NO_QEMU = refusing("no QEMU in this test")
 NO_GCC = refusing("no cross gcc in this test")
 NO_COMPILER = refusing("no native compiler")
@@ -79,11 +78,9 @@ class FewTools(Tools):
 
     find_python: Callable[[str], HostPython] = NO_PYTHON
     find_zig: Callable[[], Zig] = NO_ZIG
-    find_nvcc: Callable[[str], Nvcc] = NO_NVCC
+    find_nvcc: Callable[[str], Nvcc] = NO_COMPILER
     find_foreign: Callable[[str, Arch], ForeignPython] = NO_QEMU
-    find_cuda: Callable[[str], str] = "{}.88".format
     find_gcc: Callable[[Arch], CrossGcc] = NO_GCC
-    toolkits: tuple[HostToolkit, ...] = ()
 
     @once
     def python(self, tag: str) -> HostPython:
@@ -99,11 +96,11 @@ class FewTools(Tools):
 
     @once
     def cuda_toolkits(self, minor: str) -> tuple[HostToolkit, ...]:
-        return self.toolkits
+        return ()
 
     @once
     def newest_cuda(self, wanted: str) -> str:
-        return self.find_cuda(wanted)
+        return f"{wanted}.88"
 
     @once
     def cuda_wheels(self, version: str, arch: Arch) -> CacheEntry:
@@ -234,6 +231,52 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(asked: Asked, tmp_pat
     assert asked["places"] == [], "nothing of this network runs on this machine"
 
 
+PYTHON = HostPython(interpreter=cast("Interpreter", SimpleNamespace(path="/usr/bin/python")))
+LOONG = replace(TARGET, arch=Arch.LOONGARCH64)  # cibuildwheel has no name for it
+DIRECT = BackendName.DIRECT
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted", "backend", "contained"),
+    [
+        (LOONG, None, DIRECT, True),
+        (TARGET, DIRECT, DIRECT, False),  # asked for by name, on this host where it can
+        (LOONG, DIRECT, DIRECT, True),
+        (LOONG, BackendName.CIBUILDWHEEL, None, False),  # no substitute
+    ],
+)
+def test_where_a_target_is_built(
+    tmp_path: Path,
+    target: Target,
+    wanted: BackendName | None,
+    backend: BackendName | None,
+    *,
+    contained: bool,
+) -> None:
+    found = choose_one(target, machine(tmp_path, find_python=lambda _tag: PYTHON), wanted)
+
+    assert (found.backend, found.container is not None) == (backend, contained)
+    if wanted is not DIRECT:
+        assert "cibuildwheel has no identifier cp312-manylinux_loongarch64" in found.reason
+    if contained:
+        assert f"podman 5.0 runs {IMAGE}" in found.reason
+        assert compiled(found).emulation is EmulationMode.FULL
+
+
+def test_an_image_that_does_not_run_falls_back_to_this_host_or_says_why_not(
+    asked: Asked, tmp_path: Path
+) -> None:
+    asked["image"] = EnvironmentProblemError.of("QEMU is too old", hint="a newer one")
+    here = machine(tmp_path, find_python=lambda _tag: PYTHON)
+
+    found = choose_one(TARGET, here)
+    assert (found.backend, found.container) == (DIRECT, None)
+    failure = choose_one(LOONG, here).failure
+    assert failure is not None
+    assert "QEMU is too old" in failure.message
+    assert "a newer one" in failure.hint
+
+
 ACCELERATED = CompilePlan(emulation=EmulationMode.ACCELERATED)
 
 
@@ -252,7 +295,7 @@ def test_native_compilers_are_made_once_for_an_image(tmp_path: Path) -> None:
     first = foreign(ACCELERATED)
     second = replace(first, id=TargetId("other"), version="2.0")
     here = machine(tmp_path, accelerate=accelerate)
-    choices = choose([first, second], here, BackendName.DIRECT)
+    choices = choose([first, second], here, DIRECT)
     assert images == [("sha256:abc", Arch.RISCV64, ACCELERATED)]
     for choice in choices.values():
         assert choice.native is not None
@@ -273,36 +316,30 @@ def test_a_native_nvcc_is_looked_for_once_for_each_version(tmp_path: Path) -> No
     second = replace(first, id=TargetId("other"))
     plain = replace(first, id=TargetId("plain"), variant=(("cuda", "cpu"),))
     here = machine(tmp_path, accelerate=lambda _image, _planned: native, find_nvcc=find_nvcc)
-    choices = choose([first, second, plain], here, BackendName.DIRECT)
+    choices = choose([first, second, plain], here, DIRECT)
     assert versions == ["13.0"]
     said = [each.compiled.cuda for each in choices.values() if each.compiled]
     assert said == ["native nvcc 13.0.88", "native nvcc 13.0.88", ""]
 
 
-def test_without_a_native_gcc_everything_is_emulated_and_that_is_said(tmp_path: Path) -> None:
-    wanted = foreign(ACCELERATED)
-    choice = choose_one(wanted, machine(tmp_path), BackendName.DIRECT)
-    assert choice.backend is BackendName.DIRECT
-    assert choice.native is None
-    assert compiled(choice).emulation is EmulationMode.FULL
-    assert compiled(choice).why == "no native compiler"
-
-
-def test_without_zig_nothing_else_takes_its_place(tmp_path: Path) -> None:
-    wanted = foreign(replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27"))
-    choice = choose_one(wanted, machine(tmp_path), BackendName.DIRECT)
-    assert choice.backend is None
-    assert choice.reason == "no native compiler"
-
-
-def test_what_is_emulated_as_planned_asks_for_no_compiler(tmp_path: Path) -> None:
-    def accelerate(_image: TargetImage, _planned: CompilePlan) -> NativeCompilers:
-        pytest.fail("nobody wants one")
-
-    wanted = foreign(CompilePlan(why="cuda"))
-    here = machine(tmp_path, accelerate=accelerate)
-    choice = choose_one(wanted, here, BackendName.DIRECT)
-    assert compiled(choice).why == "cuda"
+@pytest.mark.parametrize(
+    ("planned", "backend", "why"),
+    [
+        (ACCELERATED, DIRECT, "no native compiler"),
+        # Without zig nothing else takes its place.
+        (replace(ACCELERATED, compiler=CompilerKind.ZIG, baseline="2.27"), None, ""),
+        (CompilePlan(why="cuda"), DIRECT, "cuda"),  # nobody wants a native compiler
+    ],
+)
+def test_without_a_native_compiler_everything_is_emulated_and_that_is_said(
+    tmp_path: Path, planned: CompilePlan, backend: BackendName | None, why: str
+) -> None:
+    choice = choose_one(foreign(planned), machine(tmp_path), DIRECT)
+    assert (choice.backend, choice.native) == (backend, None)
+    if backend is None:
+        assert choice.reason == "no native compiler"
+    else:
+        assert (compiled(choice).emulation, compiled(choice).why) == (EmulationMode.FULL, why)
 
 
 PLANNED = replace(ACCELERATED, alone="2.27")
@@ -311,10 +348,9 @@ PLANNED = replace(ACCELERATED, alone="2.27")
 def without_an_engine(tmp_path: Path, asked: Asked, **found: Any) -> BackendChooser:
     """A machine that has zig and an interpreter, and no engine."""
     asked["status"] = None
-    python = cast("Interpreter", SimpleNamespace(path=tmp_path / "python"))
     zig = Zig(root=tmp_path, version="0.1", digest=Digest("0" * 64), cache=tmp_path)
     usual: dict[str, Any] = {
-        "find_python": lambda _python: HostPython(interpreter=python),
+        "find_python": lambda _tag: PYTHON,
         "find_zig": lambda: zig,
     }
     return machine(tmp_path, **(usual | found))
@@ -326,7 +362,7 @@ def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
     wanted = foreign(PLANNED)
     here = without_an_engine(tmp_path, asked)
     choice = choose_one(wanted, here)
-    assert (choice.backend, choice.container) == (BackendName.DIRECT, None)
+    assert (choice.backend, choice.container) == (DIRECT, None)
     assert choice.zig is not None
     assert choice.reason.startswith("no engine here; cross-compiled by zig 0.1")
     assert compiled(choice).emulation is EmulationMode.CROSS
@@ -468,7 +504,7 @@ def test_what_may_pass_is_told_from_what_does_not(
     asked["image"] = EnvironmentProblemError.of("cannot pull it", transient=transient)
     choice = choose_one(TARGET, machine(tmp_path))
     assert choice.trouble == ("cannot pull it" if transient else "")
-    assert not choose_one(TARGET, machine(tmp_path), BackendName.DIRECT).trouble
+    assert not choose_one(TARGET, machine(tmp_path), DIRECT).trouble
 
 
 def test_an_image_that_does_not_run_is_no_choice(asked: Asked, tmp_path: Path) -> None:

@@ -27,10 +27,8 @@ OF_HOST = HostToolkit(root=Path("/opt/cuda"), version="13.2.78", build="b")
 class Machine:
     """Its own toolkits, and what its package index has."""
 
-    own: tuple[HostToolkit, ...] = (OF_HOST,)
-
     def cuda_toolkits(self, _minor: str) -> tuple[HostToolkit, ...]:
-        return self.own
+        return (OF_HOST,)
 
     def newest_cuda(self, wanted: str) -> str:
         if fault := index_fault(wanted):
@@ -55,9 +53,9 @@ def cell(
 
 
 def choose(
-    what: Target, *, container: bool = True, machine: Machine = Machine(), own: tuple[str, ...] = ()
+    what: Target, *, container: bool = True, own: tuple[str, ...] = ()
 ) -> CudaToolkit | None:
-    chooser = CudaChooser(tools=cast("Any", machine), own_options=own)
+    chooser = CudaChooser(tools=cast("Any", Machine()), own_options=own)
     return chooser.choose(what, (lambda: (OF_IMAGE,)) if container else None)
 
 
@@ -80,17 +78,23 @@ def test_the_first_place_that_has_the_version_is_taken(
     assert found.source is source
 
 
+IN_IMAGE = "image manylinux_2_28 has nvcc 12.6.85 (/usr/local/cuda-12.6)"
+ON_HOST = "this host has nvcc 13.2.78 (/opt/cuda)"
+ON_INDEX = "the package index has no nvcc of CUDA 12.8, only from 13.0 on"
+
+
 @pytest.mark.parametrize(
     ("source", "container", "why"),
     [
-        (CudaSource.IMAGE, True, "image manylinux_2_28 has nvcc 12.6.85 (/usr/local/cuda-12.6)"),
+        (CudaSource.IMAGE, True, IN_IMAGE),
         (CudaSource.IMAGE, False, "it is built on this host, in no image"),
-        (CudaSource.HOST, True, "this host has nvcc 13.2.78 (/opt/cuda)"),
-        (CudaSource.INDEX, True, "the package index has no nvcc of CUDA 12.8, only from 13.0 on"),
+        (CudaSource.HOST, True, ON_HOST),
+        (CudaSource.INDEX, True, ON_INDEX),
+        (None, True, f"{IN_IMAGE}; {ON_HOST}; {ON_INDEX}"),
     ],
 )
-def test_a_place_that_is_named_and_has_another_is_an_error(
-    source: CudaSource, *, container: bool, why: str
+def test_a_place_that_has_another_version_is_an_error_that_names_it(
+    source: CudaSource | None, *, container: bool, why: str
 ) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
         choose(cell("12.8", source), container=container)
@@ -98,13 +102,10 @@ def test_a_place_that_is_named_and_has_another_is_an_error(
     assert "CUDA_HOME" in refused.value.problems[0].hint
 
 
-def test_a_version_that_is_nowhere_is_one_error_that_names_every_place() -> None:
-    with pytest.raises(EnvironmentProblemError) as refused:
-        choose(cell("12.8"), machine=Machine(own=()))
-    assert refused.value.what == (
-        "no CUDA 12.8: image manylinux_2_28 has nvcc 12.6.85 (/usr/local/cuda-12.6); "
-        "this host has no nvcc; the package index has no nvcc of CUDA 12.8, only from 13.0 on"
-    )
+def test_a_machine_without_any_has_no_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "cuda_toolkits", lambda *_: ())
+    with pytest.raises(EnvironmentProblemError, match="this host has no nvcc"):
+        choose(cell("12.8", CudaSource.HOST))
 
 
 @pytest.mark.parametrize(

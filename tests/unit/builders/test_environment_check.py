@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from orchestrator.builders import environment_check
 from orchestrator.builders.environment_check import (
     ANSWER,
+    describe,
     environment_question,
     hear_environment,
 )
 from orchestrator.host.emulation import Execution
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import EnvironmentSpec, Target, TargetSteps
+from orchestrator.models.target import EnvironmentSpec, TargetSteps
 from tests.factories import target
 
 TORCH = {"version": "2.13.0+cpu", "cuda": "none", "hip": "none", "cxx11abi": "1"}
@@ -31,22 +31,13 @@ INDEXES = (("torch", "https://user:secret@host/cu130"), ("s*", "https://host/oth
 CELL = target(steps=TargetSteps(environment=EnvironmentSpec(indexes=INDEXES)))
 
 
-def job(what: Target = CELL, **locked: tuple[str, str]) -> Any:
-    """A build as far as the check knows it."""
-    lines: list[str] = []
-    return SimpleNamespace(
-        request=SimpleNamespace(target=what),
-        timer=SimpleNamespace(environment=None),
-        requirements=SimpleNamespace(prepared=SimpleNamespace(locked=locked) if locked else None),
-        compilers=SimpleNamespace(env=(("CUDA_HOME", "/cuda"),)),
-        log=lines.append,
-        lines=lines,
-    )
-
-
-def heard(what: str, axis: str, value: str, found: str, where: str = "x") -> Failure:
+def heard(
+    what: str, axis: str, value: str, found: str, where: str = "x", **locked: tuple[str, str]
+) -> Failure:
     wrong = {"what": what, "axis": axis, "value": value, "found": found, "where": where}
-    failure = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), cast("Any", job()))
+    said = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), CELL, locked)
+    assert said is not None
+    failure = said[1]
     assert failure is not None
     assert failure.kind is FailureKind.ENVIRONMENT
     return failure
@@ -99,26 +90,27 @@ def test_a_difference_names_both(wrong: tuple[str, ...], message: str, hint: str
 
 
 def test_what_compiles_is_kept_and_logged() -> None:
-    build = job()
-    assert hear_environment(ANSWER + json.dumps({**FACTS, "wrong": []}), build) is None
-    kept = build.timer.environment
+    said = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": []}), CELL, {})
+    assert said is not None
+    kept, failure = said
+    assert failure is None
     assert dict(kept.packages) == FACTS["packages"]
-    assert (kept.python, kept.torch.version) == ("3.12.4", "2.13.0+cpu")
-    assert build.lines == [
-        (
-            "compiling with Python 3.12.4, torch 2.13.0+cpu (CUDA none, ROCm none, C++ ABI 1), "
-            "nvcc 13.2.78 (/cuda/bin/nvcc), six 1.17.0"
-        )
-    ]
+    assert describe(kept) == (
+        "Python 3.12.4, torch 2.13.0+cpu (CUDA none, ROCm none, C++ ABI 1), "
+        "nvcc 13.2.78 (/cuda/bin/nvcc), six 1.17.0"
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["running build_ext", ANSWER, f"{ANSWER}[]", f"{ANSWER}{{}}", f'{ANSWER}{{"wrong": 1}}']
+    "line",
+    [
+        "running build_ext",
+        *(f"{ANSWER}{said}" for said in ("", "[]", "{}", '{"wrong": 1}', "null", '{"python": []}')),
+        ANSWER + "[" * 100_000,
+    ],
 )
 def test_what_the_project_prints_is_no_answer(line: str) -> None:
-    build = job()
-    assert hear_environment(line, build) is None
-    assert build.timer.environment is None
+    assert hear_environment(line, CELL, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -137,9 +129,7 @@ def test_under_qemu_nothing_is_asked_for_nothing(
     asks: bool,
 ) -> None:
     monkeypatch.setattr(environment_check, "how", lambda *_: execution)
-    question = environment_question(job(target(variant=variant)))
-    assert bool(question["questions"]) is asks
-    assert question["cuda"] == "/cuda"
+    assert bool(environment_question(target(variant=variant))) is asks
 
 
 @pytest.mark.parametrize(
@@ -147,13 +137,6 @@ def test_under_qemu_nothing_is_asked_for_nothing(
     [("1.17.0", "https://user:****@own/simple"), ("1.15.0", "https://host/other")],
 )
 def test_a_package_that_was_locked_names_its_index(version: str, index: str) -> None:
-    wrong = {"what": "six", "axis": "six", "value": "1.16.0", "found": "1.17.0", "where": "x"}
-    build = job(six=(version, "https://user:secret@own/simple"))
-    failure = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), build)
-    assert failure is not None
+    locked = (version, "https://user:secret@own/simple")
+    failure = heard("six", "six", "1.16.0", "1.17.0", six=locked)
     assert failure.message.endswith(f"six 1.17.0 compiles (from {index})")
-
-
-@pytest.mark.parametrize("said", ["", "[" * 100_000, "null", '{"wrong": 1}', '{"python": []}'])
-def test_a_line_that_a_project_prints_is_no_answer(said: str) -> None:
-    assert hear_environment(ANSWER + said, cast("Any", job())) is None

@@ -6,14 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.host.index_router import IndexRoutes
+from orchestrator.host.index_router import IndexRoutes, original
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.provision.environments import (
-    EnvironmentQuestion,
-    LockedPackage,
-    _manifest,
-    _read_lock,
-)
+from orchestrator.provision import wheelhouse
+from orchestrator.provision.environments import EnvironmentQuestion, _manifest
 
 LOCK = """\
 nvidia-cublas==13.1.1.3 \\
@@ -40,25 +36,28 @@ QUESTION = EnvironmentQuestion(
 
 
 def test_a_lock_says_what_comes_from_where() -> None:
+    cublas, torch, own = wheelhouse.parse(LOCK)
+    assert (cublas.pin, cublas.index) == ("nvidia-cublas==13.1.1.3", "http://127.0.0.1:5/1")
+    assert (torch.pin, torch.index) == ("torch-thing==2.13.0+cu130", "http://127.0.0.1:5/0")
+    assert own.pin == "own @ git+https://example.org/own@abc"
+    assert torch.hashes == cublas.hashes | {"b" * 64}
     routes = IndexRoutes.of(QUESTION.indexes, {})
-    cublas, torch, own = _read_lock(LOCK, routes)
-    assert (cublas.requirement, cublas.index) == ("nvidia-cublas==13.1.1.3", "https://own/nv")
-    assert (torch.requirement, torch.index) == ("torch-thing==2.13.0+cu130", "https://own/cu130")
-    assert own.requirement == "own @ git+https://example.org/own@abc"
-    assert torch.files != cublas.files
+    assert [original(each.index, routes) for each in (torch, cublas)] == [
+        "https://own/cu130",
+        "https://own/nv",
+    ]
 
 
 def test_a_lock_is_installed_from_those_indexes() -> None:
-    lock = (
-        LockedPackage(name="torch-thing", version="2.13.0"),
-        LockedPackage(name="numpy", version="2.4.0"),
-        LockedPackage(name="nvidia-nccl", version="1"),
+    lock = wheelhouse.parse(
+        "torch-thing==2.13.0\nnumpy==2.4.0\nnvidia-nccl==1\nown @ git+https://example.org/own@abc\n"
     )
     made = tomllib.loads(_manifest(QUESTION, lock))
     assert made["project"]["dependencies"] == [
         "torch-thing==2.13.0",
         "numpy==2.4.0",
         "nvidia-nccl==1",
+        "own @ git+https://example.org/own@abc",
     ]
     urls = {each["name"]: each["url"] for each in made["tool"]["uv"]["index"]}
     assert all(each["explicit"] for each in made["tool"]["uv"]["index"])
