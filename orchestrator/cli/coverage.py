@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import plan_options, repeatable
-from orchestrator.cli.output import emit, say, show
+from orchestrator.cli.output import print_json, say, show
 from orchestrator.config import template
 from orchestrator.errors import ConfigError
 
@@ -45,9 +45,7 @@ def command(
 ) -> None:
     """Show which planned wheels an index has or lacks, and which it has beyond the plan."""
     from orchestrator.cli.workspace import open_workspace, select_with_versions
-    from orchestrator.plan.cover import expression
     from orchestrator.publish import index_coverage
-    from orchestrator.report.serialize import dumps
 
     workspace = open_workspace(matrix, channel)
     workspace, plan = select_with_versions(workspace, select, part, pull=False)
@@ -59,15 +57,13 @@ def command(
             hint="name it in [project] of its pyproject.toml",
         )
     files = list(_files(_addresses(indexes, workspace), project))
-    held = index_coverage.compare(workspace.plan, plan, files, project=project)
-    missing = expression([target.id for target in held.lacks], workspace.plan.everything)
+    held = index_coverage.compare(workspace.plan, plan, files, project=project, indexes=indexes)
     if form == "json":
-        document = index_coverage.document(held, indexes=indexes, expression=missing)
-        emit(dumps(document))
+        print_json(held)
     elif form == "markdown":
-        show(index_coverage.markdown(held, workspace.plan, missing))
+        show(index_coverage.markdown(held, workspace.plan))
     else:
-        show(index_coverage.table(held, workspace.plan, missing))
+        show(index_coverage.table(held, workspace.plan))
 
 
 def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -175,9 +174,8 @@ def _apart(index: str) -> tuple[str, str]:
     parts = web.split_url(index)
     if parts.username is None:
         return index, ""
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return plain, f"Basic {base64.b64encode(login.encode()).decode()}"
+    return plain, web.basic(unquote(parts.username), unquote(parts.password or ""))
 
 
 class _Links(HTMLParser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import ssl
@@ -31,7 +32,7 @@ LIMIT = 256 * 1024 * 1024
 
 CHUNK = 1 << 20
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses that may be different a moment later."""
 
 _HERE = re.compile(r"localhost|::1|127(\.\d+){3}")
@@ -166,12 +167,22 @@ def split_url(url: str) -> SplitResult:
         raise ConfigError.of(f"not a URL: {error}", where=masked(url)) from None
 
 
+def in_the_open(url: str) -> bool:
+    """Whether everybody on the way can read what is sent: unencrypted, and to another machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not _HERE.fullmatch(parts.hostname or "")
+
+
+def basic(user: str, password: str) -> str:
+    """Return the header that logs in (RFC 7617)."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
 def _checked(request: HttpRequest) -> str:
     parts = split_url(request.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError.of("not an http(s) URL", where=masked(request.url))
-    in_the_open = parts.scheme == "http" and not _HERE.fullmatch(parts.hostname)
-    if request.confidential and in_the_open:
+    if request.confidential and in_the_open(request.url):
         raise ConfigError.of("everybody on the way could read it", where=request.url, hint="https")
     return request.url
 

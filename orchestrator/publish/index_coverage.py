@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
-from orchestrator.report import schemas
+from orchestrator.plan.cover import expression
 from orchestrator.report.plans import coverage
+from orchestrator.report.schemas import CoverageDocument, HeldTarget, LackingTarget
 from orchestrator.report.text import aligned, code, markdown_table, one_line
 from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
@@ -20,27 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestrator.models.target import Plan, Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexCoverage:
-    """How much of a plan an index has.
-
-    Attributes:
-        has: (target, its files); a target may have several, such as builds.
-        lacks: targets without a file, or with yanked ones only.
-        unknown: targets whose version is not known yet.
-        beyond: files of a planned version that no target makes, sorted.
-        yanked: yanked files of planned targets, sorted.
-        others: number of files of versions that are not planned.
-    """
-
-    has: tuple[tuple[Target, tuple[str, ...]], ...]
-    lacks: tuple[Target, ...]
-    unknown: tuple[str, ...]
-    beyond: tuple[str, ...]
-    yanked: tuple[str, ...]
-    others: int
 
 
 def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[Target, ...]:
@@ -70,8 +50,13 @@ def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target
 
 
 def compare(
-    plan: Plan, chosen: Plan, files: Iterable[tuple[str, bool]], *, project: str
-) -> IndexCoverage:
+    plan: Plan,
+    chosen: Plan,
+    files: Iterable[tuple[str, bool]],
+    *,
+    project: str,
+    indexes: Sequence[str] = (),
+) -> CoverageDocument:
     """Compare an index with a plan.
 
     Args:
@@ -79,6 +64,7 @@ def compare(
         chosen: the part of it that the user asks about.
         files: (file name, whether it is yanked) of all files that the index lists for the project.
         project: the project's normalised name; empty for any.
+        indexes: the addresses, as given.
     """
     # By version first: an index may have as many versions as the plan has targets.
     by_version: defaultdict[Version, list[Target]] = defaultdict(list)
@@ -104,51 +90,38 @@ def compare(
         for target in hits if not is_yanked else ():
             files_of[target.id].add(filename)
     asked = [target for target in chosen.targets if target.python]
-    return IndexCoverage(
+    lacks = [each for each in asked if each.id not in files_of]
+    return CoverageDocument(
+        indexes=tuple(indexes),
         has=tuple(
-            (each, tuple(sorted(files_of[each.id]))) for each in asked if each.id in files_of
+            HeldTarget(id=each.id, files=tuple(sorted(files_of[each.id])))
+            for each in asked
+            if each.id in files_of
         ),
-        lacks=tuple(each for each in asked if each.id not in files_of),
+        lacks=tuple(
+            LackingTarget(id=each.id, version=each.version, cells=each.covers) for each in lacks
+        ),
         unknown=tuple(each.id for each in chosen.undetermined if each.python),
         beyond=tuple(sorted(beyond)),
         yanked=tuple(sorted(yanked)),
-        others=others,
+        other_versions=others,
+        select=expression([each.id for each in lacks], plan.everything) or None,
     )
 
 
-def document(held: IndexCoverage, *, indexes: Sequence[str], expression: str) -> dict[str, Any]:
-    """Return ``coverage --format json``; ``docs/coverage.schema.json`` describes it."""
-    found: dict[str, Any] = schemas.to_json_value(
-        schemas.CoverageDocument(
-            indexes=tuple(indexes),
-            has=tuple(schemas.HeldTarget(id=each.id, files=files) for each, files in held.has),
-            lacks=tuple(
-                schemas.LackingTarget(id=each.id, version=each.version, cells=each.covers)
-                for each in held.lacks
-            ),
-            unknown=held.unknown,
-            beyond=held.beyond,
-            yanked=held.yanked,
-            other_versions=held.others,
-            select=expression or None,
-        )
-    )
-    return found
-
-
-def table(held: IndexCoverage, plan: Plan, expression: str) -> str:
+def table(held: CoverageDocument, plan: Plan) -> str:
     """Return the comparison as text, with the command that builds the missing wheels."""
     lines = [_summary(held), ""]
     for title, rows in _grids(held, plan):
         lines += [f"{title}:", *(f"  {line}" for line in aligned(rows)), ""]
     for title, names in _lists(held):
         lines += [f"{title}:", *(f"  {one_line(name)}" for name in names), ""]
-    if expression:
-        lines += ["to build what it lacks:", f"  {_command(expression, plan)}", ""]
+    if held.select:
+        lines += ["to build what it lacks:", f"  {_command(held.select, plan)}", ""]
     return "\n".join(lines).rstrip()
 
 
-def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
+def markdown(held: CoverageDocument, plan: Plan) -> str:
     """Return the same as `table` for a job summary or an issue."""
     lines = ["### What the index has", "", _summary(held), ""]
     for title, rows in _grids(held, plan):
@@ -156,30 +129,31 @@ def markdown(held: IndexCoverage, plan: Plan, expression: str) -> str:
     for title, names in _lists(held):
         lines += [f"<details><summary>{title}: {len(names)}</summary>", ""]
         lines += [*(f"- {code(name)}" for name in names), "", "</details>", ""]
-    if expression:
-        lines += ["To build what it lacks:", "", f"    {_command(expression, plan)}", ""]
+    if held.select:
+        lines += ["To build what it lacks:", "", f"    {_command(held.select, plan)}", ""]
     return "\n".join(lines).rstrip()
 
 
-def _summary(held: IndexCoverage) -> str:
+def _summary(held: CoverageDocument) -> str:
     total = len(held.has) + len(held.lacks)
     parts = [f"the index has {len(held.has)} of {total} planned wheels"]
     parts += [f"{len(held.unknown)} more have no version yet"] if held.unknown else []
     parts += [f"{len(held.beyond)} files beyond the plan"] if held.beyond else []
     parts += [f"{len(held.yanked)} yanked"] if held.yanked else []
-    parts += [f"{held.others} files of other versions"] if held.others else []
+    parts += [f"{held.other_versions} files of other versions"] if held.other_versions else []
     return ", ".join(parts)
 
 
-def _grids(held: IndexCoverage, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    has = tuple(each for each, _ in held.has)
-    for title, targets in (("has", has), ("lacks", held.lacks)):
-        if targets:
+def _grids(held: CoverageDocument, plan: Plan) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    for title, some in (("has", held.has), ("lacks", held.lacks)):
+        ids = {each.id for each in some}
+        if ids:
+            targets = tuple(target for target in plan.targets if target.id in ids)
             rows, legend = coverage(replace(plan, targets=targets, undetermined=()))
             yield f"{title} ({legend})", rows
 
 
-def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
+def _lists(held: CoverageDocument) -> Iterator[tuple[str, Sequence[str]]]:
     lists: dict[str, Sequence[str]] = {
         "lacks": [target.id for target in held.lacks],
         "no version yet": held.unknown,
@@ -189,6 +163,6 @@ def _lists(held: IndexCoverage) -> Iterator[tuple[str, Sequence[str]]]:
     yield from ((title, names) for title, names in lists.items() if names)
 
 
-def _command(expression: str, plan: Plan) -> str:
+def _command(select: str, plan: Plan) -> str:
     channel = f" --channel {plan.channel}" if plan.channel else ""
-    return f"orchestrator build{channel} --select '{expression}'"
+    return f"orchestrator build{channel} --select '{select}'"

@@ -43,8 +43,6 @@ _PASSING = re.compile(
     r"BrokenPipeError)\b"
 )
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed")
-_PASSING_STATUS = {408, 425, 429}
-_SERVER = 500
 
 _ASK_TWINE = (
     "import sys; from twine import utils; "
@@ -301,8 +299,7 @@ def parse_failure(lines: Iterable[str], returncode: int) -> UploadError:
             status = int(match[1])
             # The server's explanation is on the next line.
             words = " ".join(texts[number + 1 : number + 2]) or match[2].strip()
-            transient = status >= _SERVER or status in _PASSING_STATUS
-            return UploadError.of(f"HTTP {status}: {words}", transient=transient)
+            return UploadError.of(f"HTTP {status}: {words}", transient=status in web.PASSING)
     last = texts[-1] if texts else f"twine ended with {returncode}"
     if "Credential not found" in last or "could not determine credentials" in last:
         return UploadError.of(

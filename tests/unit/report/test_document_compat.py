@@ -32,7 +32,7 @@ from orchestrator.publish import index_coverage
 from orchestrator.report import schemas, serialize
 from orchestrator.store.result_record import Record, pack, unpack
 from tests import factories
-from tests.unit.report.test_reports import TARGET, strict
+from tests.unit.report.test_reports import strict
 
 FIXTURES = Path(__file__).parent / "documents"
 SCHEMAS: dict[str, Any] = json.loads((FIXTURES / "schemas.json").read_text("utf-8"))
@@ -131,19 +131,16 @@ def test_the_other_documents_fit_their_old_schemas() -> None:
         reasons=("no",),
         attempts=0,
     )
-    held = index_coverage.IndexCoverage(
-        has=((TARGET, ("a.whl",)),),
-        lacks=(TARGET,),
-        unknown=(TargetId("u"),),
-        beyond=("b.whl",),
-        yanked=(),
-        others=2,
-    )
+    axes = '[axes]\npython = ["cp312", "cp313"]\narch = ["x86_64"]\n'
+    plan = factories.plan_of(f'{axes}[version]\nbase = "1.0"\n')
+    name = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
+    held = index_coverage.compare(plan, plan, [(name, False)], project="", indexes=["https://x"])
+    assert held.has[0].files == (name,)
     documents: dict[str, Any] = {
         "doctor": schemas.to_json_value(schemas.DoctorDocument(checks=(check,))),
         "explain": schemas.to_json_value(schemas.ExplainDocument(id="t", rows=(row,))),
         "publish": schemas.to_json_value(schemas.PublishDocument(results=(published,))),
-        "coverage": index_coverage.document(held, indexes=["https://x"], expression=""),
+        "coverage": schemas.to_json_value(held),
     }
     for name, document in documents.items():
         text = serialize.dumps(document)
