@@ -65,7 +65,9 @@ class IndexRoutes:
 
     def index_of(self, project: str) -> str | None:
         """Return the index that alone has a distribution; None if no entry matches it."""
-        return next((url for pattern, url in self.named if _matches(project, pattern)), None)
+        name = canonicalize_name(project)
+        patterns = ((pattern.lower().replace("_", "-"), url) for pattern, url in self.named)
+        return next((url for pattern, url in patterns if fnmatchcase(name, pattern)), None)
 
     def allows(self, url: str, project: str) -> bool:
         """Whether a distribution may come from an index."""
@@ -75,10 +77,6 @@ class IndexRoutes:
 
 def _named(index: str) -> bool:
     return "=" in index.partition("://")[0]
-
-
-def _matches(project: str, pattern: str) -> bool:
-    return fnmatchcase(canonicalize_name(project), pattern.lower().replace("_", "-"))
 
 
 @contextmanager
@@ -95,12 +93,14 @@ def routed(routes: IndexRoutes, network: HostNetwork) -> Iterator[dict[str, str]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         base = f"http://127.0.0.1:{server.server_port}"
+        given = dict(network.proxies).get("no_proxy", "")
+        no_proxy = f"{given},127.0.0.1" if given else "127.0.0.1"
         try:
             yield {
                 "UV_DEFAULT_INDEX": f"{base}/{len(routes.urls)}",
                 "UV_INDEX": " ".join(f"{base}/{n}" for n in range(len(routes.urls))),
                 "UV_FIND_LINKS": ",".join(f"{base}/links/{n}" for n in range(len(routes.links))),
-                **dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(network)),
+                **dict.fromkeys(("NO_PROXY", "no_proxy"), no_proxy),
             }
         finally:
             server.shutdown()
@@ -111,11 +111,6 @@ def original(url: str, routes: IndexRoutes) -> str:
     kind, _, number = urlsplit(url).path.strip("/").rpartition("/")
     known: Sequence[str] = routes.links if kind else routes.urls
     return known[int(number)] if number.isdigit() and int(number) < len(known) else url
-
-
-def _no_proxy(network: HostNetwork) -> str:
-    given = dict(network.proxies)
-    return ",".join(filter(None, (given.get("no_proxy", ""), "127.0.0.1")))
 
 
 class _Router:

@@ -95,10 +95,6 @@ def listing(
         return None
     if not elsewhere and urlsplit(answer.url).netloc != urlsplit(shown).netloc:
         return None
-    if answer.status != _OK:
-        raise EnvironmentProblemError.of(
-            f"answers with HTTP {answer.status} {answer.reason}", where=shown
-        )
     if len(answer.body) > web.LIMIT:
         raise EnvironmentProblemError.of("the page is larger than any index' page", where=shown)
     return _files(answer, shown)
@@ -112,11 +108,7 @@ def links_of(page: str, network: HostNetwork) -> tuple[IndexFile, ...]:
         EnvironmentProblemError: it cannot be reached, or is no such page.
     """
     plain, login = _apart(page)
-    answer = web.ask(web.HttpRequest(url=plain, authorization=login), network)
-    if answer.status != _OK:
-        what = f"answers with HTTP {answer.status} {answer.reason}"
-        raise EnvironmentProblemError.of(what, where=plain)
-    return _files(answer, plain)
+    return _files(web.ask(web.HttpRequest(url=plain, authorization=login), network), plain)
 
 
 def links_in(file: Path) -> tuple[IndexFile, ...]:
@@ -145,6 +137,9 @@ def sha256_of(file: IndexFile, index: str, network: HostNetwork) -> str | None:
 
 
 def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
+    if answer.status != _OK:
+        what = f"answers with HTTP {answer.status} {answer.reason}"
+        raise EnvironmentProblemError.of(what, where=shown)
     if "json" not in answer.kind:
         return _Links.of(answer.url, answer.body, shown=shown)
     try:

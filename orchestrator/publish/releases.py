@@ -6,12 +6,12 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host import web
-from orchestrator.models.reading import json_value
+from orchestrator.models.reading import read_json
 from orchestrator.publish.preflight import DestinationFiles, name_taken
 from orchestrator.publish.upload import (
     UploadBody,
@@ -35,7 +35,7 @@ _PAGES = 100
 _CREATED, _NOT_FOUND, _UNPROCESSABLE, _OK = 201, 404, 422, 200
 _FORBIDDEN = {403, 429}
 _UPLOADED = "uploaded"
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_T = TypeVar("_T")
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 
@@ -94,21 +94,23 @@ class ReleaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Release:
+    id: int
+    upload_url: str
+    tag_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Asset:
     name: str
     url: str
     state: str
-    sha256: str
+    digest: str | None = None
 
-    @classmethod
-    def read(cls, document: Mapping[str, Any]) -> _Asset:
-        digest = _DIGEST.fullmatch(str(document.get("digest") or ""))
-        return cls(
-            name=str(document.get("name", "")),
-            url=str(document.get("url", "")),
-            state=str(document.get("state", "")),
-            sha256=digest[1] if digest else "",
-        )
+    @property
+    def sha256(self) -> str:
+        kind, _, value = (self.digest or "").partition(":")
+        return value if kind == "sha256" else ""
 
 
 class ReleaseDestination:
@@ -123,7 +125,7 @@ class ReleaseDestination:
         self._network = network
         self._cancel = cancel
         self._lock = threading.Lock()
-        self._release: dict[str, Any] | None = None
+        self._release: _Release | None = None
 
     def survey(self, wheels: Sequence[CandidateWheel]) -> DestinationFiles:
         """List the assets; one without a digest is downloaded."""
@@ -144,7 +146,7 @@ class ReleaseDestination:
         for asset in self._assets(release):
             if asset.name == wheel.filename and asset.state != _UPLOADED:
                 self._ask("DELETE", asset.url)
-        address = str(release["upload_url"]).partition("{")[0]
+        address = release.upload_url.partition("{")[0]
         with wheel.path.open("rb") as stream:
             body: Any = UploadBody(stream, self._cancel)
             answer = self._ask(
@@ -156,45 +158,43 @@ class ReleaseDestination:
             )
         if answer.status != _CREATED:
             raise self._error("the upload", answer)
-        asset = _Asset.read(answer.document())
+        asset = _read(_Asset, answer)
         if asset.name != wheel.filename:
             raise UploadError.of(f"GitHub has renamed it to {asset.name!r}")
         if asset.sha256 and asset.sha256 != wheel.sha256:
             raise UploadError.of(name_taken(wheel, asset.sha256), kind=ErrorKind.NAME_TAKEN)
 
-    def _find_release(self) -> dict[str, Any] | None:
+    def _find_release(self) -> _Release | None:
         """Return the release of the tag, drafts included."""
         if self._release is None:
             tag = self._settings.tag
             answer = self._ask("GET", self._url(f"releases/tags/{quote(tag)}"))
             if answer.status == _OK:
-                self._release = _checked_release(answer.document())
+                self._release = _read(_Release, answer)
             elif answer.status == _NOT_FOUND:
                 # A draft's tag does not exist yet, but the list names it.
-                for release in self._pages("releases"):
-                    if release.get("tag_name") == tag:
-                        self._release = _checked_release(release)
-                        break
+                releases = self._pages("releases", _Release)
+                self._release = next((each for each in releases if each.tag_name == tag), None)
             else:
                 raise self._error("the release", answer)
         return self._release
 
-    def _make_release(self) -> dict[str, Any]:
+    def _make_release(self) -> _Release:
         wanted = {"tag_name": self._settings.tag, "name": self._settings.tag}
         if self._settings.commit:
             wanted["target_commitish"] = self._settings.commit
         body = json.dumps(wanted).encode()
         answer = self._ask("POST", self._url("releases"), body=body, size=len(body))
         if answer.status == _CREATED:
-            self._release = _checked_release(answer.document())
+            self._release = _read(_Release, answer)
         elif answer.status == _UNPROCESSABLE:  # another job was faster
             self._find_release()
         if self._release is None:
             raise self._error("making the release", answer)
         return self._release
 
-    def _assets(self, release: Mapping[str, Any]) -> list[_Asset]:
-        return [_Asset.read(each) for each in self._pages(f"releases/{int(release['id'])}/assets")]
+    def _assets(self, release: _Release) -> list[_Asset]:
+        return [*self._pages(f"releases/{release.id}/assets", _Asset)]
 
     def _hash(self, asset: _Asset) -> str:
         if asset.sha256:
@@ -205,19 +205,14 @@ class ReleaseDestination:
         except EnvironmentProblemError as error:
             raise UploadError.of(f"GitHub: {error.what}", transient=True) from None
 
-    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, kind: type[_T]) -> Iterator[_T]:
         for page in range(1, _PAGES + 1):
             query = urlencode({"per_page": _PAGE, "page": page})
             answer = self._ask("GET", f"{self._url(path)}?{query}")
             if answer.status != _OK:
                 raise self._error(path, answer)
-            try:
-                entries = json_value(answer.body, where=path)
-            except ConfigError:
-                entries = None
-            if not isinstance(entries, list):
-                raise UploadError.of("GitHub's answer is not a list", transient=True)
-            yield from (entry for entry in entries if isinstance(entry, dict))
+            entries = _read(tuple[kind, ...], answer)  # type: ignore[valid-type]
+            yield from entries
             if len(entries) < _PAGE:
                 return
 
@@ -272,7 +267,8 @@ class ReleaseDestination:
         return UploadError.of(text, transient=answer.passing or limited)
 
 
-def _checked_release(document: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(document.get("id"), int) and isinstance(document.get("upload_url"), str):
-        return document
-    raise UploadError.of("GitHub's answer is not a release", transient=True)
+def _read(kind: type[_T], answer: web.HttpResponse) -> _T:
+    try:
+        return read_json(kind, answer.body, where="GitHub's answer")
+    except ConfigError as error:
+        raise UploadError.of(str(error.problems[0]), transient=True) from None

@@ -103,7 +103,7 @@ class _Unpacked:
             elif member.link:
                 self.links[name] = member.link
             elif member.same:
-                self._write(name, member, (self.root / _inside(member.same)).open)
+                self._write(name, member, partial(io.FileIO, self.root / _inside(member.same)))
             else:
                 self._write(name, member, member.open)
         for name, target in self.links.items():
@@ -111,12 +111,9 @@ class _Unpacked:
         for name, target in self.links.items():
             self._check_link(name, target)
 
-    def _write(
-        self, name: PurePosixPath, member: _Member, opened: Callable[..., IO[bytes]]
-    ) -> None:
+    def _write(self, name: PurePosixPath, member: _Member, opened: Callable[[], IO[bytes]]) -> None:
         make_beneath(self.root, name.parent)
-        place = self.root / name
-        content = opened("rb") if member.same else opened()
+        place, content = self.root / name, opened()
         place.unlink(missing_ok=True)  # the last one of a name counts, as with tar
         self.links.pop(name, None)
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -109,8 +109,6 @@ class RemoteStore:
             obstore.exceptions.UnauthenticatedError,
         )
         self._damaged: set[Digest] = set()
-        open_url: Any = obstore.store.from_url  # its overloads tell the services apart
-        retries: dict[str, Any] = {"max_retries": RETRIES, "retry_timeout": RETRY_FOR}
         try:
             self._kind = obstore.parse_scheme(url)
             self._folder = Path(unquote(urlsplit(url).path)) if self._kind == "local" else None
@@ -118,16 +116,17 @@ class RemoteStore:
             client = self._client(url, options, environ)
             if ca_bundle is not None:
                 client["root_certificate"] = ca_bundle.read_bytes()
-            self._store = open_url(
-                root,
-                **({"config": dict(options)} if options else {}),
-                client_options=client,
-                retry_config=retries,
-            )
+            self._store = self._open(root, options, client)
         except obstore.exceptions.UnknownConfigurationKeyError as error:
             raise RemoteError(f"store.options: {error}") from None  # a name, no credential
         except self._errors as error:
             raise RemoteError(error_line(error)) from None
+
+    def _open(self, root: str, options: Mapping[str, str], client: Mapping[str, Any]) -> Any:
+        open_url: Any = self._obstore.store.from_url  # its overloads tell the services apart
+        retries = {"max_retries": RETRIES, "retry_timeout": RETRY_FOR}
+        config = {"config": dict(options)} if options else {}
+        return open_url(root, **config, client_options=client, retry_config=retries)
 
     def _client(
         self, url: str, options: Mapping[str, str], environ: Mapping[str, str]
