@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.config.destinations import DESTINATIONS, refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models.target import Digest
@@ -88,17 +88,9 @@ def name_claimed(wheel: CandidateWheel, theirs: str) -> str:
 
 
 def find_refusals(
-    place: str, wheels: Iterable[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
+    place: str, wheels: Sequence[CandidateWheel], held: DestinationFiles, granted: GrantedLimits
 ) -> dict[str, tuple[str, ...]]:
-    """Return why a destination refuses wheels: file name -> reasons, of the refused ones only.
-
-    Args:
-        place: the destination's name.
-        wheels: all wheels for this destination.
-        held: what the destination has.
-        granted: the limits that it has granted.
-    """
-    wheels = tuple(wheels)
+    """Return why a destination refuses wheels: file name -> reasons, of the refused ones only."""
     reasons = {wheel.filename: [*_refusals_of(place, wheel, held, granted)] for wheel in wheels}
     new = [wheel for wheel in wheels if wheel.filename not in held.files]
     for wheel, why in _over_project_limits(place, new, held, granted):

@@ -108,11 +108,9 @@ class Bucket:
     """
 
     def __init__(self, url: str, ca_bundle: Path | None) -> None:
-        """Open a bucket; credentials, region and endpoint come from the environment (AWS_...).
+        """Open ``s3://bucket/prefix``; variables AWS_... have credentials, region and endpoint.
 
-        Args:
-            url: ``s3://bucket/prefix``.
-            ca_bundle: PEM file of additional certificate authorities.
+        `ca_bundle` is a PEM file of additional certificate authorities.
 
         Raises:
             EnvironmentProblemError: obstore is not installed, or refuses the settings.

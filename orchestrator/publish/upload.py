@@ -19,7 +19,7 @@ from orchestrator.models.result import UploadOutcome
 from orchestrator.publish.preflight import DestinationFiles, name_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestrator.host.process import Cancel
     from orchestrator.publish.preflight import CandidateWheel
@@ -108,21 +108,16 @@ def survey(
 
 
 def send_all(
-    work: Iterable[tuple[UploadDestination, CandidateWheel]],
+    todo: Sequence[tuple[UploadDestination, CandidateWheel]],
     *,
     jobs: int,
     cancel: Cancel,
     on_result: Callable[[UploadResult], object],
 ) -> tuple[UploadResult, ...]:
-    """Send wheels, several at a time; an interrupt stops all of them and raises nothing.
+    """Send wheels, several at a time; an interrupt sets `cancel`, stops all, and raises nothing.
 
-    Args:
-        work: the wheels and their destinations.
-        jobs: how many are sent at a time.
-        cancel: an interrupt sets it; if it is already set, nothing is sent.
-        on_result: called in this thread with each result.
+    If `cancel` is already set, nothing is sent. `on_result` is called in this thread.
     """
-    todo = tuple(work)
     ended: SimpleQueue[tuple[int, UploadResult | BaseException]] = SimpleQueue()
     _start_threads(todo, jobs, cancel, ended)
     results: dict[int, UploadResult] = {}

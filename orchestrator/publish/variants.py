@@ -94,11 +94,7 @@ class VariantCatalog:
                 yield _key(self._rules.project, Version(target.version)), paths
 
     def cells_of(self, name: WheelName, made: Result | None) -> tuple[tuple[str, SubIndex], ...]:
-        """Return (python, variant) of every cell that a wheel serves.
-
-        Args:
-            name: its name.
-            made: its entry in ``results.json``, or None.
+        """Return (python, variant) of every cell that a wheel serves; `results.json` has `made`.
 
         Raises:
             BadWheelError: its variant cannot be the path of a sub-index.

@@ -103,12 +103,7 @@ class LocalStore:
     """A store in a directory."""
 
     def __init__(self, root: Path, secret: Callable[[], bytes] = lambda: _OWN_SECRET) -> None:
-        """Take the directory; the first write makes it.
-
-        Args:
-            root: the directory.
-            secret: what records are sealed with; by default it is that of this process.
-        """
+        """Take the directory, which the first write makes, and what records are sealed with."""
         self.root = root
         self._secret = cache(secret)
         self._foreign: bool | None = None
@@ -212,13 +207,7 @@ class LocalStore:
         )
 
     def _put(self, name: PurePath, fill: Callable[[Path], object], size: int | None) -> None:
-        """Write a file whole or not at all.
-
-        Args:
-            name: where, below the root.
-            fill: writes the contents to a path.
-            size: of the contents, if they are named by their hash: an existing file stays.
-        """
+        """Write a file whole or not at all; one of this size stays: it is named by its hash."""
         place = self.root / name
         with self._shared():
             for folder in (name.parent, PurePath("tmp")):
