@@ -401,35 +401,28 @@ class _Lines:
         self._callbacks = callbacks
         self._redact = redact
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._pieces: list[str] = []
-        self._held = 0
+        self._rest = ""
 
-    def feed(self, data: bytes) -> None:
-        text = self._decoder.decode(data)
-        *complete, rest = text.split("\n")
+    def feed(self, data: bytes, *, final: bool = False) -> None:
+        *complete, rest = (self._rest + self._decoder.decode(data, final)).split("\n")
         for line in complete:
-            self._hold(line)
-            self._emit()
-        self._hold(rest)
+            self._emit(self._cut(line))
+        self._rest = self._cut(rest)
 
     def finish(self) -> None:
-        self._hold(self._decoder.decode(b"", final=True))
-        if self._held:
-            self._emit()
+        self.feed(b"", final=True)
+        if self._rest:
+            self._emit(self._rest)
 
-    def _hold(self, text: str) -> None:
-        while self._held + len(text) > MAX_LINE:
-            room = MAX_LINE - self._held
-            self._pieces.append(text[:room])
-            text = text[room:]
-            self._emit()
-        self._pieces.append(text)
-        self._held += len(text)
+    def _cut(self, text: str) -> str:
+        """Hand on pieces of a line that is too long, and return what is left."""
+        while len(text) > MAX_LINE:
+            self._emit(text[:MAX_LINE])
+            text = text[MAX_LINE:]
+        return text
 
-    def _emit(self) -> None:
-        line = self._redact("".join(self._pieces).removesuffix("\r"))
-        self._pieces.clear()
-        self._held = 0
+    def _emit(self, text: str) -> None:
+        line = self._redact(text.removesuffix("\r"))
         for callback in self._callbacks:
             callback(line)
 

@@ -167,16 +167,6 @@ def test_nightlies_go_and_releases_stay(tmp_path: Path) -> None:
     assert left == set(names(site, "demo"))
 
 
-def test_a_variant_without_files_keeps_its_address_until_it_is_removed(tmp_path: Path) -> None:
-    wheel(tmp_path / "dist", "1.0.dev1+cu126")
-    wheel(tmp_path / "dist", "1.0+cu130")
-    index("dist", "--output", "site", cwd=tmp_path)
-    index("--output", "site", "--keep", "0", cwd=tmp_path)
-    assert names(tmp_path / "site", "cu126/demo") == []
-    index("--output", "site", "--remove", "cu126", cwd=tmp_path)
-    assert not (tmp_path / "site/cu126").exists()
-
-
 def test_updates_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     versions = [f"1.{number}+cu126" for number in range(4)]
     for version in versions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -333,19 +332,6 @@ def test_links_that_lead_nowhere_are_kept_as_they_are(plain: Path, staged: Stage
 
     linked(root, {"outside": "/nonexistent/x"})
     assert (staged("src").root / "outside").readlink() == Path("/nonexistent/x")
-
-
-def test_executable_bits_are_kept(plain: Path, staged: Stager) -> None:
-    root = write(plain / "src", {"pyproject.toml": PYPROJECT, "configure": "#!"})
-    (root / "configure").chmod(0o755)
-
-    found = staged("src").root
-
-    assert (found / "configure").stat().st_mode & stat.S_IXUSR
-    assert not (found / "pyproject.toml").stat().st_mode & stat.S_IXUSR
-
-
-"""Name, and content or the target of a link."""
 
 
 # SOURCE_DATE_EPOCH
