@@ -98,7 +98,7 @@ def pip_rules(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _pip_options(given: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return section -> option -> value; several values, which have lines, are on one line."""
+    """Return section -> option -> value; a value of several lines becomes one line."""
     files = _pip_files(given)
     return {
         section: {n.replace("_", "-"): " ".join((v or "").split()) for n, v in files.items(section)}
