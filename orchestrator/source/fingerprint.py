@@ -17,11 +17,11 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
-from orchestrator.fsutil import file_sha256, write_whole
-from orchestrator.models.reading import load_json
+from orchestrator.fsutil import file_sha256, read_file, write_whole
+from orchestrator.models.reading import LARGEST, json_value
 from orchestrator.models.target import Source
 from orchestrator.source import git
 from orchestrator.source.locate import SourceKind, SourceLocation
@@ -138,7 +138,8 @@ class _Snapshot:
     @classmethod
     def read(cls, file: Path) -> _Snapshot | None:
         try:
-            read = load_json(dict[str, Any], file)
+            # Names of files may be no UTF-8, which `load_json` refuses.
+            read = json_value(read_file(file, limit=LARGEST), where=str(file))
             if read["schema"] != SCHEMA:
                 return None
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
@@ -146,7 +147,7 @@ class _Snapshot:
             identity = SourceFingerprint(source=Source(**source), files=files)
             own = {name: read[name] for name in ("watched", "folders", "taken")}
             return cls(identity=identity, **own)
-        except (ConfigError, ValueError, LookupError, TypeError):
+        except (OSError, ConfigError, ValueError, LookupError, TypeError):
             return None
 
     def write(self, file: Path) -> None:

@@ -100,6 +100,7 @@ def test_it_is_what_a_copy_of_the_tree_is(either: Tree) -> None:
 def test_a_tree_that_did_not_change_is_not_read_and_git_is_not_asked(
     either: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (either.root / os.fsdecode(b"no UTF-8: \xff")).touch()
     first = either.identify()
     monkeypatch.setattr("orchestrator.host.process.subprocess.Popen", refuse)
     monkeypatch.setattr(fingerprint, "source_file", refuse)
