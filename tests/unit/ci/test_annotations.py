@@ -49,25 +49,20 @@ outputs = ["x"]
 """
 
 
-@pytest.fixture
-def matrix(tmp_path: Path) -> Path:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1"\n')
-    (tmp_path / "matrix.toml").write_text(MATRIX)
-    return tmp_path / "matrix.toml"
-
-
-def lines(matrix: Path, channel: str = "") -> dict[tuple[str, ...], int]:
-    workspace = open_workspace(matrix, channel)
+def lines(folder: Path, text: str, channel: str = "") -> dict[tuple[str, ...], int]:
+    (folder / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1"\n')
+    (folder / "matrix.toml").write_text(text)
+    workspace = open_workspace(folder / "matrix.toml", channel)
     plan = workspace.plan
-    found = target_lines(plan.targets, workspace.settings, matrix.read_text(), channel)
+    found = target_lines(plan.targets, workspace.settings, text, channel)
     return {
         (each.python, *(value for _, value in each.variant)): found[each.id]
         for each in plan.targets
     }
 
 
-def test_the_last_override_counts_else_the_first_axis(matrix: Path) -> None:
-    assert lines(matrix) == {
+def test_the_last_override_counts_else_the_first_axis(tmp_path: Path) -> None:
+    assert lines(tmp_path, MATRIX) == {
         ("",): 34,
         ("cp312", "12.6", "a", "plain"): 11,
         ("cp312", "12.6", "b", "fancy"): 11,
@@ -80,8 +75,8 @@ def test_the_last_override_counts_else_the_first_axis(matrix: Path) -> None:
     }
 
 
-def test_a_channels_own_values_come_first(matrix: Path) -> None:
-    assert set(lines(matrix, "nightly").values()) == {31, 34}
+def test_a_channels_own_values_come_first(tmp_path: Path) -> None:
+    assert set(lines(tmp_path, MATRIX, "nightly").values()) == {31, 34}
 
 
 @pytest.mark.parametrize(
@@ -93,22 +88,19 @@ def test_a_channels_own_values_come_first(matrix: Path) -> None:
     ],
 )
 def test_without_axes_of_ones_own_it_is_the_python(tmp_path: Path, more: str, line: int) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1"\n')
     text = f'[project]\n[axes]\narch = ["x86_64"]\n{more}'
-    (tmp_path / "matrix.toml").write_text(text)
 
-    assert set(lines(tmp_path / "matrix.toml").values()) == {line}
+    assert set(lines(tmp_path, text).values()) == {line}
 
 
 def test_rows_and_includes_have_lines_too(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1"\n')
-    (tmp_path / "matrix.toml").write_text(
+    text = (
         'env.A = "{a}"\n[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "{a}"\n'
         '[[rows]]\naxes = ["a", "b"]\nvalues = [\n  ["1", "2"],\n  [["3", "4"], "5"],\n]\n'
         '[[include]]\na = ["6"]\nb = "7"\npython = "cp312"\narch = "x86_64"\n'
     )
 
-    assert lines(tmp_path / "matrix.toml") == {
+    assert lines(tmp_path, text) == {
         ("cp312", "1", "2"): 10,
         ("cp312", "3", "5"): 11,
         ("cp312", "4", "5"): 11,
