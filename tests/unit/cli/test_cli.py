@@ -18,10 +18,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 import orchestrator.cli
+from orchestrator.builders.backend_choice import Choice
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
 from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
-from orchestrator.models.target import Digest, EmulationMode, TargetId
+from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
 from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import WheelReport
 from orchestrator.report import results as results_file
@@ -681,6 +682,15 @@ def printed(what: RenderableType) -> str:
     out = io.StringIO()
     Console(width=80, file=out).print(what)
     return out.getvalue()
+
+
+def test_targets_with_one_backend_and_reason_share_a_line() -> None:
+    direct = Choice(backend=BackendName.DIRECT, reason="no image")
+    choices = {TargetId(f"t{number}"): direct for number in range(5)}
+    lost = Choice(backend=None, reason="no engine")
+    lines = summary.choice_lines({**choices, TargetId("a"): lost, TargetId("b"): lost})
+
+    assert list(lines) == ["direct: 5 targets: no image", "cannot be built here: a, b: no engine"]
 
 
 def test_targets_with_one_reason_share_a_block() -> None:

@@ -258,6 +258,15 @@ def test_a_target_that_never_had_a_request(read: Read) -> None:
         read(entry).request(ID)
 
 
+def test_a_wheel_is_claimed_as_the_file_has_it(read: Read) -> None:
+    recorded = read(written(wheel=factories.WHEEL))
+    claim = recorded.wheel(ID)
+
+    assert claim is not None
+    assert (claim.facts.sha256, claim.folder) == (factories.WHEEL.sha256, recorded.file.parent)
+    assert recorded.wheel(TargetId("other")) is None
+
+
 def test_facts_that_differ_are_named(read: Read) -> None:
     before = read(written()).results[ID]
     now = written(
