@@ -1,4 +1,4 @@
-"""What tests share: running the command line, and saying honestly what this machine lacks.
+"""What tests share: running programs, and saying honestly what this machine lacks.
 
 A missing engine is a skip with its reason on a developer's machine, and a failure in CI.
 """
@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from orchestrator.cross.driver import SOURCES
+from orchestrator.host.network import HostNetwork
+from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.toolchain import Toolchain, sync
 from orchestrator.wheel import Policies
 from tests.auditor import load_policies
-from tests.static import browser
+from tests.packages import Indexes, indexes
+from tests.servers import browser
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
 # How long an example takes says more about the machine than about the code.
@@ -54,6 +60,9 @@ STORES = tempfile.TemporaryDirectory(prefix="orchestrator-stores-")
 REPOSITORY = Path(__file__).parent.parent
 IMAGES = "localhost/orchestrator-baseline"
 """The project's own baseline images, made by `.ci/images`."""
+TAG = f"cp3{sys.version_info.minor}"
+"""The Python that runs the tests is on this host for certain."""
+MACHINE = os.uname().machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +78,67 @@ class Said:
         return f"exit {self.code}\n{self.stdout}\n{self.stderr}"
 
 
+def ran(
+    *argv: str | Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    code: int | None = None,
+    timeout: float = 1500,
+    stdin: IO[bytes] | None = None,
+) -> Said:
+    """Run a program, which has to end with that exit code if one is given."""
+    how: dict[str, Any] = {"cwd": cwd, "env": env, "timeout": timeout, "stdin": stdin}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, **how)
+    said = Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    assert code is None or said.code == code, said.all
+    return said
+
+
+def with_own_store(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables of a command line with a store of its own.
+
+    A test that builds wants a build: one that wants the store names it.
+    """
+    store = {"ORCHESTRATOR_STORE_DIR": tempfile.mkdtemp(dir=STORES.name)}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), **store, **(env or {})}
+
+
 def orchestrator(
-    *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 1500
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    code: int | None = None,
+    timeout: float = 1500,
 ) -> Said:
     """Run the command line as a user does, in a process of its own."""
-    argv = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
-    # A test that builds wants a build: one that wants the store names it.
-    store = {"ORCHESTRATOR_STORE_DIR": tempfile.mkdtemp(dir=STORES.name)}
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **store, **(env or {})}
-    done = subprocess.run(
-        argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=timeout, check=False
-    )
-    return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    argv = (sys.executable, "-m", "orchestrator", *arguments)
+    return ran(*argv, cwd=cwd, env=with_own_store(env), code=code, timeout=timeout)
+
+
+def started(
+    *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, **more: Any
+) -> subprocess.Popen[str]:
+    """Start the command line; `more` is for `Popen`."""
+    argv = [sys.executable, "-m", "orchestrator", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen(argv, cwd=cwd, env=with_own_store(env), text=True, **pipes)
+
+
+def git(root: Path, *words: str, **env: str) -> str:
+    """Run git as somebody with a name and no settings; return what it prints."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    who = {f"GIT_{a}_{b}": "x" for a in ("AUTHOR", "COMMITTER") for b in ("NAME", "EMAIL")}
+    own = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null", **env}
+    return ran("git", "-C", root, *words, env=own, code=0).stdout.strip()
+
+
+def is_alive(pid: int | str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state not in "ZX"  # dead, and waited for by nobody
 
 
 def results(output: Path) -> dict[str, Any]:
@@ -89,21 +147,25 @@ def results(output: Path) -> dict[str, Any]:
     return {each["id"]: each for each in document["results"]}
 
 
-def lacking(reason: str) -> None:
+def log_of(place: Path, target: str = "*") -> str:
+    """Return the log of a target that was built in a directory; of all, one after the other."""
+    logs = sorted((place / ".orchestrator/logs").glob(f"{target}.log"))
+    assert logs or target == "*"
+    return "".join(log.read_text("utf-8") for log in logs)
+
+
+def lacking(reason: str) -> NoReturn:
     """Skip, or fail in CI."""
     if os.environ.get("CI", "").lower() in {"true", "1"}:
         pytest.fail(f"CI must have this: {reason}")
     pytest.skip(reason)
 
 
-def podman(*arguments: str, timeout: float = 600) -> Said:
+def podman(*arguments: str | Path, timeout: float = 600) -> Said:
     try:
-        done = subprocess.run(
-            ["podman", *arguments], capture_output=True, text=True, timeout=timeout, check=False
-        )
+        return ran("podman", *arguments, timeout=timeout)
     except FileNotFoundError:
         return Said(code=127, stdout="", stderr="podman is not installed")
-    return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
 def containers(mark: Path) -> list[str]:
@@ -142,6 +204,42 @@ def emulated(engine: str) -> str:
     if podman("run", "--rm", "--network=none", image, "/bin/true").code != 0:
         lacking(f"needs QEMU for aarch64 and the image {image}: run .ci/engine and .ci/images")
     return image
+
+
+@pytest.fixture(scope="session")
+def tools() -> Toolchain:
+    """The locked tools."""
+    return sync(default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ)
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that is called in the place of compilers, compiled by this host's own."""
+    if shutil.which("gcc") is None or shutil.which("g++") is None:
+        lacking("needs gcc and g++")
+    made = tmp_path_factory.mktemp("driver") / "compiler"
+    flags = ("-ffreestanding", "-nostdlib", "-static", "-O2", "-fno-stack-protector")
+    strict = ("-fno-builtin", "-Wall", "-Wextra", "-Werror")
+    ran("gcc", *flags, *strict, *SOURCES, "-o", made, code=0)
+    return made
+
+
+@pytest.fixture
+def stock(tmp_path: Path) -> Iterator[Indexes]:
+    with indexes(tmp_path / "indexes") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3; a process has one, with all of its buckets."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - takes seconds
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

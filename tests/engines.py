@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tests.conftest import REPOSITORY, Said, lacking
+from tests.conftest import REPOSITORY, Said, lacking, ran
 
 USER, UID, SUBORDINATE = "wheeler", 54321, 600_000
 
@@ -96,15 +96,8 @@ class Rootless:
         become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
         command = shlex.join([*become, "env", "-i", *words, *map(str, argv)])
         script = f"{self._namespace()}\ncd {shlex.quote(str(cwd))}\nexec {command}\n"
-        done = subprocess.run(
-            ["unshare", "--mount", "--propagation=private", "sh", "-euc", script],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-            stdin=stdin,
-        )
-        return Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        own_mounts = ("unshare", "--mount", "--propagation=private", "sh", "-euc")
+        return ran(*own_mounts, script, stdin=stdin)
 
     def orchestrator(
         self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None

@@ -33,6 +33,7 @@ from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.version import VersionContext
 from orchestrator.provision.host import Host
 from orchestrator.provision.toolchain_env import Toolchain
+from tests.conftest import IMAGES, MACHINE, TAG
 
 SOURCE = Source(name="demo", version="1.0", digest=Digest("0" * 64), epoch=1_700_000_000)
 TARGET = Target(
@@ -162,6 +163,49 @@ def project_files(name: str) -> dict[str, str]:
     folder = PROJECTS / name
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write files: path below the folder -> text."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def write_project(place: Path, name: str, more: str = "", **fields: object) -> Path:
+    """Write a project of tests/projects, and its matrix.toml, filled in, to where that finds it.
+
+    Args:
+        place: the directory of the matrix.
+        name: of the project.
+        more: TOML to append to the matrix.
+        fields: of the matrix beside `tag`, `machine`, `images` and `root`.
+
+    Returns:
+        The directory of the source.
+    """
+    files = project_files(name)
+    known = {"tag": TAG, "machine": MACHINE, "images": IMAGES, "root": place}
+    matrix = files.pop("matrix.toml").format(**{**known, **fields})
+    write_files(place, {"matrix.toml": matrix + more})
+    return write_files(place / tomllib.loads(matrix)["project"]["source"], files)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text, which must be there, in a file."""
+    text = path.read_text("utf-8")
+    assert old in text, f"{path} has no {old!r}"
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def program(path: Path, script: str) -> Path:
+    """Write a shell script that can be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
 
 
 def cases(beside: str, name: str) -> dict[str, dict[str, str]]:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, ran
 
 WORKFLOW = REPOSITORY / ".github/workflows/build-wheels.yml"
 
-_TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|([A-Za-z_][\w.-]*)|(&&|\|\||==|!=|[()!]))")
+_TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|([A-Za-z_][\w.-]*)|(&&|\|\||==|!=|[()]))")
 
 
 def read(path: Path) -> Any:
@@ -32,73 +31,35 @@ def read(path: Path) -> Any:
     return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
 
 
-class Expression:
-    """One expression: names, texts, ``== != && || !``, and the few functions that are used."""
+def evaluate(text: str, names: Mapping[str, Any], *, failed: bool = False) -> Any:
+    """Evaluate an expression: names, texts, ``== != && ||``, and the functions that are used."""
 
-    def __init__(self, text: str, names: Mapping[str, Any], *, failed: bool = False) -> None:
-        self._names = names
-        self._failed = failed
-        self._tokens = [match.groups() for match in _TOKEN.finditer(text)]
-        assert _TOKEN.sub("", text).strip() == "", f"cannot read {text!r}"
-
-    def value(self) -> Any:
-        found = self._either()
-        assert not self._tokens, self._tokens
-        return found
-
-    def _operator(self, *wanted: str) -> str | None:
-        if self._tokens and self._tokens[0][2] in wanted:
-            return str(self._tokens.pop(0)[2])
-        return None
-
-    def _either(self) -> Any:
-        found = self._both()
-        while self._operator("||"):
-            other = self._both()
-            found = found or other
-        return found
-
-    def _both(self) -> Any:
-        found = self._compared()
-        while self._operator("&&"):
-            other = self._compared()
-            found = found and other
-        return found
-
-    def _compared(self) -> Any:
-        found = self._one()
-        operator = self._operator("==", "!=")
-        if operator:
-            return (found == self._one()) is (operator == "==")
-        return found
-
-    def _one(self) -> Any:
-        if self._operator("!"):
-            return not self._one()
-        if self._operator("("):
-            found = self._either()
-            assert self._operator(")")
-            return found
-        text, name, _ = self._tokens.pop(0)
-        if text is not None:
-            return text.replace("''", "'")
-        if self._operator("("):
-            return self._called(name)
-        if name in {"true", "false"}:
-            return name == "true"
-        here: Any = self._names
+    def look_up(name: str) -> Any:
+        here: Any = names
         for part in name.split("."):
             here = (here or {}).get(part, "")
         return here
 
-    def _called(self, name: str) -> Any:
-        if self._operator(")"):
-            states = {"always": True, "success": not self._failed, "failure": self._failed}
-            return states[name]
-        argument = self._either()
-        assert self._operator(")")
-        assert name == "fromJSON"
-        return json.loads(argument)
+    known = {
+        "true": True,
+        "false": False,
+        "fromJSON": json.loads,
+        "look_up": look_up,
+        "always": lambda: True,
+        "success": lambda: not failed,
+        "failure": lambda: failed,
+    }
+
+    def as_python(match: re.Match[str]) -> str:
+        text, name, operator = match.groups()
+        if operator:
+            return {"&&": " and ", "||": " or "}.get(operator, operator)
+        if name:
+            return name if name in known else f"look_up({name!r})"
+        return repr(text.replace("''", "'"))
+
+    assert _TOKEN.sub("", text).strip() == "", f"cannot read {text!r}"
+    return eval(_TOKEN.sub(as_python, text).strip(), known)  # noqa: S307 - of our own workflows
 
 
 def filled(value: Any, names: Mapping[str, Any]) -> Any:
@@ -111,8 +72,8 @@ def filled(value: Any, names: Mapping[str, Any]) -> Any:
         return value
     whole = re.fullmatch(r"\$\{\{((?:(?!\}\}).)*)\}\}", value)
     if whole:
-        return Expression(whole[1], names).value()
-    return re.sub(r"\$\{\{(.*?)\}\}", lambda m: text(Expression(m[1], names).value()), value)
+        return evaluate(whole[1], names)
+    return re.sub(r"\$\{\{(.*?)\}\}", lambda m: text(evaluate(m[1], names)), value)
 
 
 def text(value: Any) -> str:
@@ -181,7 +142,7 @@ class Cloud:
 
     def _job(self, name: str, job: Any, names: dict[str, Any]) -> dict[str, Any]:
         failed = any(each["result"] != "success" for each in names["needs"].values())
-        if not Expression(job.get("if", "success()"), names, failed=failed).value():
+        if not evaluate(job.get("if", "success()"), names, failed=failed):
             return {"result": "skipped", "outputs": {}}
         strategy = filled(job.get("strategy", {}), names)
         cells = strategy.get("matrix", {}).get("include", [None])
@@ -243,7 +204,7 @@ class Machine:
         )
 
     def _step(self, step: Any, names: Mapping[str, Any]) -> None:
-        if not Expression(_condition(step), names, failed=self._failed).value():
+        if not evaluate(_condition(step), names, failed=self._failed):
             return
         if "run" in step:
             self._bash(step, names)
@@ -276,17 +237,9 @@ class Machine:
         script = self._temp / "script.sh"
         script.write_text(step["run"])
         options = ["--noprofile", "--norc", "-eo", "pipefail"] if step.get("shell") else ["-e"]
-        done = subprocess.run(
-            ["bash", *options, str(script)],
-            cwd=self._workspace,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        self._log.append(f"{done.stdout}{done.stderr}")
-        self._failed |= done.returncode != 0
+        said = ran("bash", *options, script, cwd=self._workspace, env=env, timeout=600)
+        self._log.append(f"{said.stdout}{said.stderr}")
+        self._failed |= said.code != 0
         self._path += files["path"].read_text().splitlines()
         pairs = (line.split("=", 1) for line in files["output"].read_text().splitlines())
         self._outputs[step.get("id", "")] = {"outputs": dict(pairs)}
@@ -376,11 +329,8 @@ _ACTIONS = {
 def _condition(step: Any) -> str:
     """Return a step's condition; without a status function it holds only while all goes well."""
     condition = str(step.get("if", "success()"))
-    return (
-        condition
-        if re.search(r"(always|failure|success)\(\)", condition)
-        else (f"success() && ({condition})")
-    )
+    says = re.search(r"(always|failure|success)\(\)", condition)
+    return condition if says else f"success() && ({condition})"
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.host.index_config import PUBLIC_INDEX
-from tests.static import Server
+from tests.servers import Server, served
 from tests.wheelmaker import WheelSpec
 
 ORIGIN = "came_from"
 """The attribute of each module that says which index has the wheel."""
 
 
-def write_wheel(folder: Path, name: str, version: str, *requires: str, origin: str = "") -> Path:
-    """Write a pure wheel with one module, which says its version and where it came from."""
-    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
-    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+def write_pure(
+    folder: Path, name: str, version: str, members: Mapping[str, str], needs: Iterable[str] = ()
+) -> Path:
+    """Write a pure wheel."""
+    required = "".join(f"Requires-Dist: {each}\n" for each in needs)
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}"
     return WheelSpec(
         name=name,
         version=version,
@@ -27,9 +28,27 @@ def write_wheel(folder: Path, name: str, version: str, *requires: str, origin: s
         abi="none",
         platform="any",
         purelib="true",
-        members={f"{name}/__init__.py": f"{ORIGIN} = {origin!r}\nversion = {version!r}\n".encode()},
+        members={path: content.encode() for path, content in members.items()},
         extra_info={"METADATA": text.encode()},
     ).write(folder)
+
+
+def write_wheel(folder: Path, name: str, version: str, *requires: str, origin: str = "") -> Path:
+    """Write a wheel with one module, which says its version and where it came from."""
+    module = f"{ORIGIN} = {origin!r}\nversion = {version!r}\n"
+    return write_pure(folder, name, version, {f"{name}/__init__.py": module}, requires)
+
+
+def write_torch(folder: Path, version: str, *, cuda: str | None, abi: int = 1) -> Path:
+    """Write a torch that has nothing but what tells how it was built."""
+    members = {
+        "torch/__init__.py": "",
+        "torch/version.py": f"__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n",
+        "torch/share/cmake/Torch/TorchConfig.cmake": (
+            f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n'
+        ),
+    }
+    return write_pure(folder, "torch", version, members)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,29 +87,5 @@ class Indexes:
 def indexes(root: Path) -> Iterator[Indexes]:
     for name in ("public", "own", "links"):
         (root / name).mkdir(parents=True)
-    with Server(root, negotiates=False) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(root) as server:
         yield Indexes(server=server, root=root)
-        server.shutdown()
-
-
-def write_torch(folder: Path, version: str, *, cuda: str | None, abi: int = 1) -> Path:
-    """Write a torch that has nothing but what tells how it was built."""
-    told = f"__version__ = {version!r}\ncuda = {cuda!r}\nhip = None\n"
-    config = f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n'
-    return WheelSpec(
-        name="torch",
-        version=version,
-        python="py3",
-        abi="none",
-        platform="any",
-        purelib="true",
-        members={
-            "torch/__init__.py": b"",
-            "torch/version.py": told.encode(),
-            "torch/share/cmake/Torch/TorchConfig.cmake": config.encode(),
-        },
-        extra_info={
-            "METADATA": f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n".encode()
-        },
-    ).write(folder)

@@ -15,12 +15,12 @@ import ssl
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.servers import JSON, Answers, Loopback
 
 CHUNK = 1 << 16
 
@@ -114,58 +114,18 @@ def _names(head: bytes) -> list[str]:
     return [each.decode() for each in re.findall(rb'filename="([^"]+\.whl)"', head)]
 
 
-@contextmanager
-def running(server: Any) -> Iterator[Any]:
-    """Serve until the end of the block."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    context: ssl.SSLContext | None = None
-
-    @property
-    def url(self) -> str:
-        scheme = "https" if self.context else "http"
-        return f"{scheme}://127.0.0.1:{self.server_port}"
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        if self.context is None:
-            super().finish_request(request, client_address)
-            return
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients hang up here."""
-
-
-class _Answers(BaseHTTPRequestHandler):
+class _Answers(Answers):
     server: Any
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
 
     def say(self, status: int, document: object, reason: str | None = None) -> None:
         body = json.dumps(document).encode()
-        self.send_response(status, reason)
-        self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(status, body, reason=reason, Content_Type=JSON)
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
 
-class Warehouse(_Http):
+class Warehouse(Loopback):
     """An index as Warehouse answers: trusted publishing, attestations, 400 for another file.
 
     Attributes:
@@ -178,8 +138,7 @@ class Warehouse(_Http):
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Warehouse)
-        self.context = context
+        super().__init__(_Warehouse, context)
         self.files: dict[str, bytes] = {}
         self.forms: list[dict[str, list[str]]] = []
         self.audience = "testpypi"
@@ -217,18 +176,14 @@ class _Warehouse(_Answers):
 
     def do_HEAD(self) -> None:
         self.server.asked.append(self.path)
-        self.send_response(404)
-        self.end_headers()
+        self.answer(404)
 
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
         body = self.body()
         if self.path == "/_/oidc/mint-token" and self.server.moved:
             status, address = self.server.moved
-            self.send_response(status)
-            self.send_header("Location", self.server.url + address)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(status, Location=self.server.url + address)
             return
         if self.path == "/_/oidc/mint-token":
             if json.loads(body) == {"token": identity_for(self.server.audience)}:
@@ -266,7 +221,7 @@ class _Warehouse(_Answers):
         self.say(200, {})
 
 
-class GitHub(_Http):
+class GitHub(Loopback):
     """The part of GitHub's REST API that has to do with releases.
 
     Attributes:
@@ -279,7 +234,7 @@ class GitHub(_Http):
     """
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _GitHub)
+        super().__init__(_GitHub)
         self.releases: dict[int, dict[str, Any]] = {}
         self.assets: dict[int, dict[str, Any]] = {}
         self.contents: dict[int, bytes] = {}
@@ -310,7 +265,7 @@ class _GitHub(_Answers):
         path = urlsplit(self.path).path
         if found := re.fullmatch(r"/files/(\d+)", path):  # where a redirect leads
             assert self.headers["Authorization"] is None
-            self._give(self.server.contents[int(found[1])])
+            self.answer(200, self.server.contents[int(found[1])])
         elif not self._known():
             pass
         elif found := re.fullmatch(r"/repos/o/r/releases/tags/(.+)", path):
@@ -324,18 +279,14 @@ class _GitHub(_Answers):
             ours = [each for each in self.server.assets.values() if each["_release"] == found[1]]
             self.say(200, ours)
         elif found := re.fullmatch(r"/repos/o/r/releases/assets/(\d+)", path):
-            self.send_response(302)
-            self.send_header("Location", f"{self.server.url}/files/{found[1]}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(302, Location=f"{self.server.url}/files/{found[1]}")
         else:
             self.say(404, {"message": "Not Found"})
 
     def do_DELETE(self) -> None:
         if self._known():
             del self.server.assets[int(self.path.rpartition("/")[2])]
-            self.send_response(204)
-            self.end_headers()
+            self.answer(204)
 
     def do_POST(self) -> None:
         if not self._known():
@@ -383,9 +334,3 @@ class _GitHub(_Answers):
             asset["digest"] = f"sha256:{hashlib.sha256(data).hexdigest()}"
         server.contents[number] = data
         self.say(201, asset)
-
-    def _give(self, data: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)

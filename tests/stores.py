@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
-from http.server import ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,13 @@ import obstore
 from gcp_storage_emulator.handlers.buckets import create_bucket  # type: ignore[import-untyped]
 from gcp_storage_emulator.server import RequestHandler, Router  # type: ignore[import-untyped]
 from gcp_storage_emulator.storage import Storage  # type: ignore[import-untyped]
-from obstore.store import AzureStore
+from obstore.store import AzureStore, S3Store
 from waitress.server import create_server  # type: ignore[import-untyped]
 from wsgidav.wsgidav_app import WsgiDAVApp  # type: ignore[import-untyped]
 
 from orchestrator.store.remote import PASSWORD, USERNAME
-from tests.conftest import REPOSITORY, lacking
+from tests.conftest import REPOSITORY, lacking, ran
+from tests.servers import Loopback, running
 
 BUCKET = "wheels"
 ACCOUNT = "devstoreaccount1"
@@ -73,19 +73,6 @@ class Place:
 
 
 @contextmanager
-def running(server: Any) -> Iterator[None]:
-    """Answer from a thread."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
 def webdav(folder: Path) -> Iterator[Place]:
     """WsgiDAV, which wants a login."""
     folder.mkdir()
@@ -124,7 +111,7 @@ def webdav(folder: Path) -> Iterator[Place]:
 class _Google(RequestHandler):  # type: ignore[misc]
     """The emulator, with the part of the XML API that it leaves out: HEAD, and these headers."""
 
-    def do_HEAD(self) -> None:  # noqa: N802 - its name there
+    def do_HEAD(self) -> None:
         Router(self).handle("GET")
 
     def end_headers(self) -> None:
@@ -140,10 +127,9 @@ def google() -> Iterator[Place]:
     """An emulator of Google's service; anybody may do anything."""
     storage = Storage(use_memory_fs=True)
     create_bucket(BUCKET, storage)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Google, storage))
-    url = f"http://127.0.0.1:{server.server_port}"
     objects = f"storage/v1/b/{BUCKET}/o"
-    with running(server):
+    with running(Loopback(partial(_Google, storage))) as server:
+        url = server.url
         yield Place(
             url=f"gs://{BUCKET}",
             env={"GOOGLE_SERVICE_ACCOUNT_KEY": ANYBODY, "GOOGLE_BASE_URL": url},
@@ -159,20 +145,32 @@ def google() -> Iterator[Place]:
 
 
 @contextmanager
+def s3(endpoint: str) -> Iterator[Place]:
+    """A bucket of a server that speaks S3, and takes any key."""
+    asked(f"{endpoint}/{BUCKET}", "PUT")
+    known = {"endpoint": endpoint, "region": "us-east-1", "access_key_id": "x"}
+    config: Any = {**known, "secret_access_key": "x"}
+    store = S3Store(BUCKET, config=config, client_options={"allow_http": True})
+    env = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_REGION": "us-east-1"}
+    yield Place(
+        url=f"s3://{BUCKET}",
+        env={**env, "AWS_ENDPOINT_URL": endpoint},
+        broken={**env, "AWS_ENDPOINT_URL": NOWHERE},
+        contents=lambda: {
+            each["path"]: each["e_tag"] for page in obstore.list(store) for each in page
+        },
+        write=lambda name, data: obstore.put(store, name, data),
+    )
+
+
+@contextmanager
 def azure(folder: Path) -> Iterator[Place]:
     """Azurite, Microsoft's emulator, with an account and a key of our own."""
     shutil.copytree(REPOSITORY / "tests/azurite", folder)
-    node = nodejs()
-    npm = node / "lib/node_modules/npm/bin/npm-cli.js"
-    options = ("--no-audit", "--no-fund", "--ignore-scripts")
-    argv: list[str | Path] = [node / "bin/node", npm, "ci", *options]
-    try:
-        subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=300)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        lacking(f"needs Azurite, which npm did not install: {error}")
+    npm_install(folder)
     program = folder / "node_modules/azurite/dist/src/blob/main.js"
-    argv = [node / "bin/node", program, "--blobPort", "0", "--inMemoryPersistence"]
-    argv += ["--skipApiVersionCheck", "--disableTelemetry"]
+    argv: list[str | Path] = [nodejs() / "bin/node", program, "--blobPort=0"]
+    argv += ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
     env = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}
     server = subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -237,3 +235,12 @@ def nodejs() -> Path:
     assert found is not None
     assert found.origin is not None
     return Path(found.origin).parent
+
+
+def npm_install(folder: Path) -> None:
+    """Install what a folder's package-lock.json names, by hash."""
+    npm = nodejs() / "lib/node_modules/npm/bin/npm-cli.js"
+    options = ("--no-audit", "--no-fund", "--ignore-scripts")
+    said = ran(nodejs() / "bin/node", npm, "ci", *options, cwd=folder, timeout=300)
+    if said.code != 0:
+        lacking(f"needs what npm did not install: {said.all}")

@@ -8,12 +8,11 @@ import pty
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.conftest import REPOSITORY, STORES
+from tests.conftest import with_own_store
 
 
 def in_terminal(
@@ -36,8 +35,7 @@ def in_terminal(
         The exit code, and everything that the terminal showed.
     """
     ours, theirs = pty.openpty()
-    store = {"ORCHESTRATOR_STORE_DIR": tempfile.mkdtemp(dir=STORES.name), "TERM": "dumb"}
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **store, **(env or {})}
+    environ = with_own_store({"TERM": "dumb", **(env or {})})
     argv = ["setsid", "--ctty", sys.executable, "-m", "orchestrator", *arguments]
     child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=environ)
     os.close(theirs)

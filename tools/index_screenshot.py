@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.publish.index_site import File, Site, SiteChange, SubIndex, apply_change
 from orchestrator.publish.pages import pages
-from tests.static import browse, browser, served
+from tests.servers import browse, browser, served
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("cp311", "cp312", "cp313", "cp314t")

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import IMAGES, Said, containers, lacking, orchestrator, podman, results
-from tests.factories import project_file
+from tests.conftest import (
+    IMAGES,
+    Said,
+    containers,
+    lacking,
+    log_of,
+    orchestrator,
+    podman,
+    results,
+)
+from tests.factories import edit, write_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
-
-SETUP = project_file("architectures/setup.py")
-
-PYPROJECT = project_file("architectures/pyproject.toml")
-
-MATRIX = project_file("architectures/matrix.toml")
-
-CHECK = "import c_part, cxx_part, platform; print('TESTED', platform.machine(), cxx_part.word())\n"
 
 TARGETS = {
     # arch -> suite, Python, what builds it, e_machine (System V ABI)
@@ -33,12 +34,7 @@ TARGETS = {
 def write(folder: Path, arch: str, more: str = "") -> str:
     """Write project and matrix; return the image."""
     suite, python, _, _ = TARGETS[arch]
-    project = folder / "two"
-    project.mkdir()
-    for name, text in (("setup.py", SETUP), ("pyproject.toml", PYPROJECT), ("check.py", CHECK)):
-        (project / name).write_text(text)
-    text = MATRIX.format(python=python, arch=arch, images=IMAGES, suite=suite, root=folder)
-    (folder / "matrix.toml").write_text(text + more)
+    write_project(folder, "architectures", more, python=python, arch=arch, suite=suite)
     return f"{IMAGES}:{suite}-{arch}"
 
 
@@ -58,8 +54,7 @@ def machines(wheel: Path) -> set[int]:
 
 
 def built(folder: Path, arch: str) -> dict[str, Any]:
-    said = orchestrator("build", cwd=folder)
-    assert said.code == 0, said.all
+    orchestrator("build", cwd=folder, code=0)
     _, python, _, _ = TARGETS[arch]
     result: dict[str, Any] = results(folder / "dist")[f"{python}-manylinux_{arch}"]
     return result
@@ -77,12 +72,11 @@ def test_c_and_cxx_are_built_and_tested(arch: str, engine: str, tmp_path: Path) 
     assert result["backend"] == backend
     wheel = tmp_path / "dist" / result["wheel"]["filename"]
     assert machines(wheel) == {machine}
-    log = (tmp_path / ".orchestrator/logs" / f"{python}-manylinux_{arch}.log").read_text()
+    log = log_of(tmp_path, f"{python}-manylinux_{arch}")
     assert f'SEEN a "b" $(touch /project/pwned) c {arch}' in log
     assert "TESTED" in log
     assert "made of 2" in log
-    verified = orchestrator("verify", wheel, cwd=tmp_path)
-    assert verified.code == 0, verified.all
+    orchestrator("verify", wheel, cwd=tmp_path, code=0)
     label = podman("image", "inspect", "-f", '{{index .Labels "org.orchestrator.libc"}}', image)
     baseline = int(label.stdout.strip().removeprefix("glibc-2."))
     minors = [int(each) for each in re.findall(r"manylinux_2_(\d+)_", wheel.name)]
@@ -104,13 +98,10 @@ def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Pat
     image = write(tmp_path, "loongarch64")
     runs(image)
     line, kind, words = LOONGARCH_FAILURES[case]
-    matrix = tmp_path / "matrix.toml"
-    text = matrix.read_text().replace('before-build = "test ! -e /project/pwned"', line)
-    matrix.write_text(text)
+    edit(tmp_path / "matrix.toml", 'before-build = "test ! -e /project/pwned"', line)
 
-    said = orchestrator("build", cwd=tmp_path)
+    orchestrator("build", cwd=tmp_path, code=1)
 
-    assert said.code == 1, said.all
     failure = results(tmp_path / "dist")["cp314-manylinux_loongarch64"]["failure"]
     assert failure["kind"] == kind
     assert words in failure["message"]
@@ -120,9 +111,8 @@ def test_a_failing_step_ends_its_container(case: str, engine: str, tmp_path: Pat
 def test_pypi_refuses_loongarch64_when_the_matrix_is_planned(tmp_path: Path) -> None:
     write(tmp_path, "loongarch64", '\n[publish]\nto = ["pypi"]\n')
 
-    said = orchestrator("plan", cwd=tmp_path)
+    said = orchestrator("plan", cwd=tmp_path, code=2)
 
-    assert said.code == 2, said.all
     assert "publish.to: pypi takes no manylinux_*_loongarch64 wheels" in said.stderr
     assert "cp314-manylinux_loongarch64" in said.stderr
     assert "publish = { to = [] }" in said.stderr, "and what to do about it"

@@ -27,22 +27,13 @@ import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.run.inputs import open_host
-from tests.conftest import IMAGES, REPOSITORY, lacking, podman
-from tests.factories import project_file
+from tests.conftest import IMAGES, lacking, podman, ran, started
+from tests.factories import PROJECTS, project_file, write_project
 
 pytestmark = pytest.mark.index
 
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
-MACHINE = os.uname().machine
 VARIANTS = ("a", "b", "c")
 PATIENCE = 180
-
-# A build backend of its own: what takes time is the compiler, and not fetching another backend.
-BACKEND = project_file("chaos/backend.py")
-SOURCE = project_file("chaos/source.c")
-PYPROJECT = project_file("chaos/pyproject.toml")
-MATRIX = project_file("chaos/matrix.toml")
-ENGINE = project_file("chaos/engine.toml")
 
 
 def mark(number: int) -> str:
@@ -70,47 +61,35 @@ class Place:
         return self.root / "cache" / "store"
 
     def prepare(self) -> None:
-        for name in ("chaos", "count", "tmp", "cache"):
+        for name in ("count", "tmp", "cache"):
             (self.root / name).mkdir()
         open_host(os.environ, print)  # makes the toolchain where this machine has none
         toolchain = default_cache_dir(os.environ) / "toolchain"
         (self.root / "cache" / "toolchain").symlink_to(toolchain)
-        (self.root / "chaos" / "backend.py").write_text(BACKEND)
-        (self.root / "chaos" / "pyproject.toml").write_text(PYPROJECT)
-        contained = self.backend == "cibuildwheel"
-        more = ENGINE.format(images=IMAGES, root=self.root, label=self.label) if contained else ""
-        text = MATRIX.format(
-            tag=TAG if not contained else "cp311",
-            machine=MACHINE,
-            kinds=", ".join(f'"{each}"' for each in VARIANTS),
-            count="/count" if contained else self.root / "count",
-            more=more,
-        )
-        (self.root / "matrix.toml").write_text(text)
+        fields = {"kinds": ", ".join(f'"{each}"' for each in VARIANTS)}
+        if self.backend == "cibuildwheel":
+            engine = project_file("chaos_engine.toml")
+            more = engine.format(images=IMAGES, root=self.root, label=self.label)
+            fields |= {"tag": "cp311", "count": "/count", "more": more}
+        else:
+            fields |= {"count": str(self.root / "count"), "more": ""}
+        # It has a build backend of its own: what takes time is the compiler, and not fetching one.
+        write_project(self.root, "chaos", **fields)
         self.write(0)
 
     def write(self, number: int) -> None:
         """Change the source: everything has to be built again."""
-        (self.root / "chaos" / "chaos.c").write_text(SOURCE.format(mark=mark(number)))
+        source = project_file("chaos.c").format(mark=mark(number))
+        (self.root / "chaos" / "chaos.c").write_text(source)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        environ = {
-            **os.environ,
-            "PYTHONPATH": str(REPOSITORY),
-            "TMPDIR": str(self.root / "tmp"),
-            "ORCHESTRATOR_CACHE_DIR": str(self.root / "cache"),
-            **self.env,
-        }
-        command = [sys.executable, "-m", "orchestrator", "build", "-j2", "--backend", self.backend]
+    def start(self) -> subprocess.Popen[str]:
+        places = {"TMPDIR": "tmp", "ORCHESTRATOR_CACHE_DIR": "cache"}
+        env = {name: str(self.root / folder) for name, folder in places.items()}
+        env |= {"ORCHESTRATOR_STORE_DIR": "", **self.env}
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        command = ("build", "-j2", "--backend", self.backend)
         with (self.root / "said").open("wb") as said:
-            return subprocess.Popen(
-                command,
-                cwd=self.root,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            )
+            return started(*command, cwd=self.root, env=env, **quiet, stderr=said)
 
     def run(self) -> int:
         return self.start().wait(PATIENCE)
@@ -325,9 +304,9 @@ def words(process: Path) -> str:
 
 
 def mounted(*arguments: str | Path) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        lacking(f"needs root and mount(8): {done.stderr.strip()}")
+    said = ran("mount", *arguments)
+    if said.code != 0:
+        lacking(f"needs root and mount(8): {said.stderr.strip()}")
 
 
 @contextmanager
@@ -335,7 +314,7 @@ def unmounted(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        ran("umount", "--lazy", folder, code=0)
 
 
 @contextmanager
@@ -353,7 +332,7 @@ def small_disk(folder: Path, image: Path, size: int) -> Iterator[Callable[[int |
     folder.mkdir(parents=True)
     with image.open("wb") as stream:
         stream.truncate(size * 1024 * 1024)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    ran("mkfs.ext4", "-q", "-m", "0", image, code=0)
     mounted("-o", "loop", image, folder)
     filler = image.parent / "filler"
 
@@ -374,7 +353,7 @@ def small_disk(folder: Path, image: Path, size: int) -> Iterator[Callable[[int |
         yield leave
 
 
-def until_it_says(place: Place, run: subprocess.Popen[bytes], text: str) -> None:
+def until_it_says(place: Place, run: subprocess.Popen[str], text: str) -> None:
     while text not in place.said:
         assert run.poll() is None, place.said
         time.sleep(0.02)
@@ -473,17 +452,14 @@ def test_a_flipped_bit_anywhere_in_the_store_never_gives_a_wrong_wheel(
 
 # A clock that jumps
 
-CLOCK = project_file("chaos/clock.c")
 YEAR = 365 * 24 * 3600
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
     """A library that makes the clock of the orchestrator's own process jump."""
-    (tmp_path / "clock.c").write_text(CLOCK)
     library = tmp_path / "clock.so"
-    source = tmp_path / "clock.c"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    ran("cc", "-shared", "-fPIC", "-o", library, PROJECTS / "clock.c", "-ldl", code=0)
     return library
 
 
@@ -492,13 +468,13 @@ def test_the_clock_jumps_between_and_during_runs(
 ) -> None:
     now = tmp_path / "now"
     env = {"LD_PRELOAD": str(clock), "CHAOS_CLOCK": str(now)}
-    ask = [sys.executable, "-c", "import time; print(time.gmtime().tm_year)"]
+    ask = (sys.executable, "-c", "import time; print(time.gmtime().tm_year)")
 
     def jump(years: int) -> None:
         now.write_text(str(years * YEAR))
 
     jump(10)
-    year = subprocess.run(ask, env={**os.environ, **env}, capture_output=True, check=True)
+    year = ran(*ask, env={**os.environ, **env}, code=0)
     assert int(year.stdout) >= time.gmtime().tm_year + 9
     jump(0)
     place = Place(root=tmp_path, backend="direct", env=env)

@@ -17,12 +17,19 @@ import pytest
 
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
-from tests.conftest import IMAGES, REPOSITORY, orchestrator, podman, results
-from tests.factories import project_file, project_files
+from tests.conftest import (
+    IMAGES,
+    MACHINE,
+    REPOSITORY,
+    TAG,
+    log_of,
+    orchestrator,
+    podman,
+    results,
+)
+from tests.factories import edit, project_file, project_files, write_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
-
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 SUITES = {"aarch64": "bookworm", "riscv64": "trixie", "loongarch64": "forky"}
 """Architecture -> the suite of its baseline image."""
@@ -36,8 +43,6 @@ LOWEST = {"aarch64": 17, "riscv64": 31, "loongarch64": 36}
 PAGES = {"aarch64": 0x10000, "riscv64": 0x1000, "loongarch64": 0x4000}
 """Architecture -> the largest pages that its kernels are configured with by distributions."""
 
-MATRIX = project_file("cross.toml")
-
 
 def write(  # noqa: PLR0913 - mostly keywords
     folder: Path,
@@ -50,20 +55,16 @@ def write(  # noqa: PLR0913 - mostly keywords
     more: str = "",
 ) -> None:
     """Write project and matrix."""
-    for name, text in (files or {}).items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(folder / "project", files or {})
     images = "\n".join(f'manylinux_{each} = "{IMAGES}:{SUITES[each]}-{each}"' for each in arches)
     given = {"source": source, "python": python, "axes": axes, "build": build}
-    text = MATRIX.format(arch=json.dumps(arches), images=images, **given)
+    text = project_file("cross.toml").format(arch=json.dumps(arches), images=images, **given)
     (folder / "matrix.toml").write_text(text + more)
 
 
 def built(folder: Path, *arches: str) -> dict[str, Path]:
     """Build; return architecture -> wheel, each looked at."""
-    said = orchestrator("build", cwd=folder)
-    assert said.code == 0, said.all
+    orchestrator("build", cwd=folder, code=0)
     found = results(folder / "dist")
     wheels = {}
     for arch in arches:
@@ -97,10 +98,6 @@ def check(wheel: Path, arch: str, result: dict[str, Any], folder: Path) -> None:
                 assert os.fsencode(path) not in data, f"{each} has {path}"
 
 
-def log_of(folder: Path, target: str) -> str:
-    return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
-
-
 def imported(wheel: Path, arch: str) -> str:
     """Import a wheel in the image of its architecture, as the smoke test does."""
     script = REPOSITORY / "orchestrator/builders/scripts/import_wheel.py"
@@ -112,44 +109,27 @@ def imported(wheel: Path, arch: str) -> str:
     return said.stdout
 
 
-ASKS = project_files("asking")
-"""It asks everything that a setup.py asks about the machine it runs on."""
-
-
 def test_setuptools_believes_to_be_on_machines_that_this_host_has_no_python_for(
     emulated: str, tmp_path: Path
 ) -> None:
     arches = ("riscv64", "loongarch64")
-    # Their images have Pythons that this host may lack; modules of the stable ABI run there too.
-    write(
-        tmp_path,
-        *arches,
-        files=ASKS,
-        build='emulation = "cross"\nabi3 = "cp311"',
-        more="[test]\nsmoke = false\n",
-    )
+    # Its setup.py asks everything about the machine it runs on. Their images have Pythons that this
+    # host may lack; modules of the stable ABI run there too.
+    build, more = 'emulation = "cross"\nabi3 = "cp311"', "[test]\nsmoke = false\n"
+    write(tmp_path, *arches, files=project_files("asking"), build=build, more=more)
     wheels = built(tmp_path, *arches)
     for arch, wheel in wheels.items():
         assert "importing native" in imported(wheel, arch)
 
 
-CMAKE = project_files("cmake")
-
-MESON = project_files("meson")
-
-
-@pytest.mark.parametrize("files", [CMAKE, MESON], ids=["scikit-build-core", "meson-python"])
-def test_a_build_system_hears_of_the_machine(
-    emulated: str, tmp_path: Path, files: dict[str, str]
-) -> None:
-    write(tmp_path, "aarch64", files=files)
+@pytest.mark.parametrize("system", ["cmake", "meson"])
+def test_a_build_system_hears_of_the_machine(emulated: str, tmp_path: Path, system: str) -> None:
+    write(tmp_path, "aarch64", files=project_files(system))
     (wheel,) = built(tmp_path, "aarch64").values()
     with zipfile.ZipFile(wheel) as archive:
         assert "native.cpython-311-aarch64-linux-gnu.so" in archive.namelist()
     assert "importing native" in log_of(tmp_path, "cp311-manylinux_aarch64")
 
-
-CASES = project_files("refused")
 
 REFUSED = {
     "helped": "",  # a program for this machine, compiled by a compiler for this machine
@@ -169,9 +149,14 @@ def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
 ) -> None:
     more = '[version]\nlocal = "{case}"\non-mismatch = "rewrite"\n[env]\nCASE = "{case}"\n'
     more += "[test]\nsmoke = false\n"
-    write(tmp_path, "aarch64", files=CASES, axes=f"case = {json.dumps(names)}", more=more)
-    said = orchestrator("build", "--keep-going", cwd=tmp_path)
-    assert said.code == 1, said.all
+    write(
+        tmp_path,
+        "aarch64",
+        files=project_files("refused"),
+        axes=f"case = {json.dumps(names)}",
+        more=more,
+    )
+    orchestrator("build", "--keep-going", cwd=tmp_path, code=1)
     found = results(tmp_path / "dist")
     for name in names:
         result, words = found[f"cp311-manylinux_aarch64-{name}"], REFUSED[name]
@@ -183,8 +168,6 @@ def test_what_cannot_be_built_without_emulation_is_refused_and_says_why(
 
 # Nightly: projects of the package index, and C++
 
-
-PYBIND11 = project_files("bound")
 
 BINDINGS = {
     "pybind11": {"header": "pybind11/pybind11.h", "macro": "PYBIND11_MODULE"},
@@ -214,7 +197,7 @@ def test_cmake_finds_a_binding_and_the_targets_python(
     emulated: str, tmp_path: Path, binding: str
 ) -> None:
     words = {"binding": binding, **BINDINGS[binding]}
-    files = {name: text.format(**words) for name, text in PYBIND11.items()}
+    files = {name: text.format(**words) for name, text in project_files("bound").items()}
     write(tmp_path, "aarch64", files=files, more=quoted(RAISES))
     built(tmp_path, "aarch64")
     assert "== test" in log_of(tmp_path, "cp311-manylinux_aarch64")
@@ -278,16 +261,13 @@ def test_a_project_of_the_index_is_cross_compiled_for_loongarch64(
 
 @pytest.mark.nightly
 def test_cxx_of_an_old_glibc_runs_on_this_very_machine(tmp_path: Path) -> None:
-    machine = os.uname().machine
     # It runs what it has compiled: the target is this machine.
     files = project_files("old_glibc")
     test = quoted("import native; assert native.number() == '42!'")
     write(tmp_path, files=files, python=TAG, build='baseline = "2.17"', more=test)
-    text = (tmp_path / "matrix.toml").read_text().replace("arch = []", f'arch = ["{machine}"]')
-    (tmp_path / "matrix.toml").write_text(text)
-    said = orchestrator("build", "--backend", "direct", cwd=tmp_path)
-    assert said.code == 0, said.all
-    result = results(tmp_path / "dist")[f"{TAG}-manylinux_{machine}"]
+    edit(tmp_path / "matrix.toml", "arch = []", f'arch = ["{MACHINE}"]')
+    orchestrator("build", "--backend", "direct", cwd=tmp_path, code=0)
+    result = results(tmp_path / "dist")[f"{TAG}-manylinux_{MACHINE}"]
     assert result["container"] is None
     assert int(result["wheel"]["observed_tag"].split("_")[2]) <= 17
-    assert "said 42!" in log_of(tmp_path, f"{TAG}-manylinux_{machine}")
+    assert "said 42!" in log_of(tmp_path, f"{TAG}-manylinux_{MACHINE}")

@@ -10,17 +10,14 @@ import pytest
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import apt
 from orchestrator.provision.apt import Archive, Package
-from tests.conftest import lacking
-from tests.e2e.test_cross_projects import built, log_of, quoted, write
-from tests.factories import project_files
+from tests.conftest import lacking, log_of
+from tests.e2e.test_cross_projects import built, quoted, write
+from tests.factories import program, project_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu, pytest.mark.nightly]
 
 SUITE = "bookworm"
 """Its crate pyo3 knows CPython up to 3.11, and its Rust compiles that."""
-
-FILES = project_files("maturin")
-"""It has maturin 1.4.0, as later ones want a later cargo."""
 
 ANSWERS = """\
 import native
@@ -63,19 +60,20 @@ def rust(tmp_path: Path) -> Path:
     download(there, scratch / "there", "libstd-rust-dev", alone=True)
     for each in ("here", "there"):
         apt.unpack(scratch / each, root)
-    (root / "programs").mkdir()
     libraries = f'LD_LIBRARY_PATH="{root}/usr/lib/x86_64-linux-gnu"'
     for name, argument in (("cargo", ""), ("rustc", f"--sysroot={root}/usr ")):
-        script = root / "programs" / name
-        script.write_text(f'#!/bin/sh\n{libraries} exec {root}/usr/bin/{name} {argument}"$@"\n')
-        script.chmod(0o755)
+        call = f'{libraries} exec {root}/usr/bin/{name} {argument}"$@"'
+        program(root / "programs" / name, call)
     return root
 
 
 def test_maturin_cross_compiles_an_extension_of_pyo3(
     emulated: str, rust: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {name: text.replace("{rust}", str(rust)) for name, text in FILES.items()}
+    # It has maturin 1.4.0, as later ones want a later cargo.
+    files = {
+        name: text.replace("{rust}", str(rust)) for name, text in project_files("maturin").items()
+    }
     # What a crate says when it panics names its source.
     flags = f'[env]\nRUSTFLAGS = "--remap-path-prefix={rust}=/rust"\n'
     write(tmp_path, "aarch64", files=files, more=flags + quoted(ANSWERS))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.utils import parse_wheel_filename
 
 from tests import demo
-from tests.conftest import IMAGES, REPOSITORY, Said, containers, orchestrator, podman, results
-from tests.factories import project_file
+from tests.conftest import (
+    IMAGES,
+    REPOSITORY,
+    containers,
+    log_of,
+    orchestrator,
+    podman,
+    results,
+    started,
+    with_own_store,
+)
+from tests.factories import edit, project_file, project_files, write_files, write_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
@@ -30,8 +40,6 @@ PROJECTS = {
     "kiwisolver": ("kiwisolver==1.4.7", "kiwisolver._cext"),
 }
 
-MATRIX = project_file("engine/matrix.toml")
-
 BY_SUITE = """
 [[override]]
 when = {{ python = "cp39" }}
@@ -45,21 +53,23 @@ image = "{images}:trixie-x86_64"
 
 def write_matrix(folder: Path, project: str, *, pythons: tuple[str, ...], arch: str) -> None:
     quoted = ", ".join(f'"{each}"' for each in pythons)
-    text = MATRIX.format(source=PROJECTS[project][0], pythons=quoted, arch=arch, images=IMAGES)
+    matrix = project_file("engine.toml")
+    text = matrix.format(source=PROJECTS[project][0], pythons=quoted, arch=arch, images=IMAGES)
     text += BY_SUITE.format(images=IMAGES) if len(pythons) > 1 else ""
     (folder / "matrix.toml").write_text(text)
 
 
-def imports_cleanly(dist: Path, wheel: str, module: str, image: str) -> Said:
+def imports_cleanly(dist: Path, wheel: str, module: str, image: str) -> str:
     """Install the finished wheel, and nothing else, in a clean environment of its own arch."""
     script = (
         "python3 -m venv /clean && cd / && "
         f"/clean/bin/python -m pip install --no-index --no-deps -q '/dist/{wheel}' && "
         f"/clean/bin/python -c 'import {module}; print({module}.__file__)'"
     )
-    return podman(
-        *("run", "--rm", "--network=none", f"--volume={dist}:/dist:ro"), image, "sh", "-c", script
-    )
+    volume = f"--volume={dist}:/dist:ro"
+    said = podman("run", "--rm", "--network=none", volume, image, "sh", "-c", script)
+    assert said.code == 0, said.all
+    return said.stdout
 
 
 def glibc_minor(wheel: str) -> int:
@@ -70,8 +80,7 @@ def glibc_minor(wheel: str) -> int:
 @pytest.mark.parametrize("project", PROJECTS)
 def test_each_wheel_follows_its_baseline(project: str, engine: str, tmp_path: Path) -> None:
     write_matrix(tmp_path, project, pythons=tuple(SUITES), arch="x86_64")
-    said = orchestrator("build", "-j2", cwd=tmp_path)
-    assert said.code == 0, said.all
+    orchestrator("build", "-j2", cwd=tmp_path, code=0)
     found = results(tmp_path / "dist")
     assert sorted(found) == sorted(f"{python}-manylinux_x86_64" for python in SUITES)
     for python, (suite, glibc) in SUITES.items():
@@ -83,25 +92,22 @@ def test_each_wheel_follows_its_baseline(project: str, engine: str, tmp_path: Pa
         assert {tag.interpreter for tag in tags} == {python}
         assert glibc_minor(name) <= glibc
         image = f"{IMAGES}:{suite}-x86_64"
-        imported = imports_cleanly(tmp_path / "dist", name, PROJECTS[project][1], image)
-        assert imported.code == 0, imported.all
-    verified = orchestrator("verify", *sorted((tmp_path / "dist").glob("*.whl")), cwd=tmp_path)
-    assert verified.code == 0, verified.all
+        imports_cleanly(tmp_path / "dist", name, PROJECTS[project][1], image)
+    wheels = sorted((tmp_path / "dist").glob("*.whl"))
+    orchestrator("verify", *wheels, cwd=tmp_path, code=0)
 
 
 @pytest.mark.qemu
 def test_foreign_architecture_under_qemu(emulated: str, tmp_path: Path) -> None:
     write_matrix(tmp_path, "msgpack", pythons=("cp311",), arch="aarch64")
-    said = orchestrator("build", cwd=tmp_path)
-    assert said.code == 0, said.all
+    orchestrator("build", cwd=tmp_path, code=0)
     result = results(tmp_path / "dist")["cp311-manylinux_aarch64"]
     name = result["wheel"]["filename"]
     assert name.endswith("_aarch64.whl")
     assert "emulated" in result["backend_reason"]
     assert glibc_minor(name) <= 36
     imported = imports_cleanly(tmp_path / "dist", name, PROJECTS["msgpack"][1], emulated)
-    assert imported.code == 0, imported.all
-    assert "aarch64-linux-gnu" in imported.stdout
+    assert "aarch64-linux-gnu" in imported
 
 
 def write_saxpy(folder: Path, *, arch: str) -> None:
@@ -117,8 +123,7 @@ def write_saxpy(folder: Path, *, arch: str) -> None:
 def test_saxpy_variants(backend: str, engine: str, tmp_path: Path) -> None:
     write_saxpy(tmp_path, arch="x86_64")
     chosen = ("--select", "arch=x86_64", "--backend", backend)
-    said = orchestrator("build", "-j2", *chosen, cwd=tmp_path)
-    assert said.code == 0, said.all
+    orchestrator("build", "-j2", *chosen, cwd=tmp_path, code=0)
     found = results(tmp_path / "dist")
     for device in ("cpu", "cu130", "cu132"):
         wheel = found[f"cp311-manylinux_x86_64-{device}"]["wheel"]
@@ -134,29 +139,28 @@ def test_saxpy_variants(backend: str, engine: str, tmp_path: Path) -> None:
 @pytest.mark.qemu
 def test_saxpy_on_a_foreign_architecture(emulated: str, tmp_path: Path) -> None:
     write_saxpy(tmp_path, arch="aarch64")
-    said = orchestrator("build", "--select", "*-manylinux_aarch64-cpu", cwd=tmp_path)
-    assert said.code == 0, said.all
+    orchestrator("build", "--select", "*-manylinux_aarch64-cpu", cwd=tmp_path, code=0)
     wheel = results(tmp_path / "dist")["cp311-manylinux_aarch64-cpu"]["wheel"]
-    imported = imports_cleanly(tmp_path / "dist", wheel["filename"], "saxpy", emulated)
-    assert imported.code == 0, imported.all
+    imports_cleanly(tmp_path / "dist", wheel["filename"], "saxpy", emulated)
 
 
-TINY_SETUP = project_file("engine/setup.py")
-
-TINY_PROJECT = project_file("engine/pyproject.toml")
-
-TINY_MATRIX = project_file("engine/tiny.toml")
+GOOD, BROKEN, UNSUPPORTED = (
+    f"cp311-manylinux_x86_64-{kind}" for kind in ("good", "broken", "unsupported")
+)
+CIBUILDWHEEL = ("--backend", "cibuildwheel")
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A project of a few lines, with configuration of its own."""
-    project = tmp_path / "tiny"
-    project.mkdir()
-    (project / "setup.py").write_text(TINY_SETUP)
-    (project / "pyproject.toml").write_text(TINY_PROJECT)
-    (tmp_path / "matrix.toml").write_text(TINY_MATRIX.format(images=IMAGES, root=tmp_path))
+    write_project(tmp_path, "tiny")
     return tmp_path
+
+
+def build_good(place: Path, *options: str, code: int = 0) -> dict[str, Any]:
+    orchestrator("build", "--select", "*-good", *options, cwd=place, code=code)
+    result: dict[str, Any] = results(place / "dist")[GOOD]
+    return result
 
 
 @pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
@@ -164,10 +168,9 @@ def test_environment_reaches_the_build_as_written(backend: str, engine: str, tin
     summary = tiny / "summary.md"
     summary.write_text("ours\n")
     env = {"LEAKED": "x", "CFLAGS": "-DLEAK", "GITHUB_STEP_SUMMARY": str(summary)}
-    said = orchestrator(*("build", "--select", "*-good", "--backend", backend), cwd=tiny, env=env)
-    assert said.code == 0, said.all
-    log = (tiny / ".orchestrator/logs/cp311-manylinux_x86_64-good.log").read_text()
-    seen = next(line for line in log.splitlines() if "SEEN {" in line)
+    command = ("build", "--select", "*-good", "--backend", backend)
+    orchestrator(*command, cwd=tiny, env=env, code=0)
+    seen = next(line for line in log_of(tiny, GOOD).splitlines() if "SEEN {" in line)
     assert "'FROM_PROJECT': 'kept'" in seen
     assert "'FROM_MATRIX': 'matrix'" in seen
     assert "'EVALUATED': 'Linux-matrix'" in seen
@@ -178,11 +181,10 @@ def test_environment_reaches_the_build_as_written(backend: str, engine: str, tin
 
 
 def test_a_failing_target_loses_no_other(engine: str, tiny: Path) -> None:
-    said = orchestrator("build", "-j2", cwd=tiny)
-    assert said.code == 1, said.all
+    said = orchestrator("build", "-j2", cwd=tiny, code=1)
     found = results(tiny / "dist")
-    assert found["cp311-manylinux_x86_64-good"]["status"] == "ok"
-    broken = found["cp311-manylinux_x86_64-broken"]
+    assert found[GOOD]["status"] == "ok"
+    broken = found[BROKEN]
     assert (broken["status"], broken["failure"]["kind"]) == ("failed", "setup")
     assert broken["failure"]["step"] == "before-build"
     assert "it broke here" in said.stderr, "the log's last lines are shown"
@@ -192,36 +194,25 @@ def test_a_failing_target_loses_no_other(engine: str, tiny: Path) -> None:
 
 
 def test_no_wheel_with_exit_zero_is_a_failure(engine: str, tiny: Path) -> None:
-    pyproject = tiny / "tiny/pyproject.toml"
-    pyproject.write_text(
-        TINY_PROJECT
-        + '[project]\nname = "tiny"\ndynamic = ["version"]\nrequires-python = ">=3.12"\n'
-    )
+    own = '[project]\nname = "tiny"\ndynamic = ["version"]\nrequires-python = ">=3.12"\n'
+    with (tiny / "tiny/pyproject.toml").open("a") as pyproject:
+        pyproject.write(own)
     for backend in ("cibuildwheel", "direct"):
-        said = orchestrator("build", "--select", "*-good", "--backend", backend, cwd=tiny)
-        assert said.code == 1, said.all
-        result = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
-        assert result["failure"]["kind"] == "no-identifier"
-        assert "requires-python" in result["failure"]["hint"]
+        failure = build_good(tiny, "--backend", backend, code=1)["failure"]
+        assert failure["kind"] == "no-identifier"
+        assert "requires-python" in failure["hint"]
 
 
 def test_engine_and_image_faults_are_told_apart(engine: str, tiny: Path) -> None:
     """docker has no daemon here; that image does not exist: two reasons, exit code 4."""
-    matrix = tiny / "matrix.toml"
-    good = matrix.read_text()
-    matrix.write_text(good.replace("bookworm-x86_64", "no-such-image"))
-    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
-    assert said.code == 4, said.all
-    result = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
+    edit(tiny / "matrix.toml", "bookworm-x86_64", "no-such-image")
+    result = build_good(tiny, *CIBUILDWHEEL, code=4)
     assert (result["status"], result["failure"]["kind"]) == ("unavailable", "unavailable")
     assert "no-such-image" in result["failure"]["message"]
-    matrix.write_text(good.replace("[engine]\n", '[engine]\nname = "docker"\n'))
-    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
-    assert said.code == 4, said.all
-    assert "docker" in results(tiny / "dist")["cp311-manylinux_x86_64-good"]["failure"]["message"]
-    said = orchestrator("build", "--select", "*-good", cwd=tiny)
-    assert said.code == 0, said.all
-    fallback = results(tiny / "dist")["cp311-manylinux_x86_64-good"]
+    edit(tiny / "matrix.toml", "no-such-image", "bookworm-x86_64")
+    edit(tiny / "matrix.toml", "[engine]\n", '[engine]\nname = "docker"\n')
+    assert "docker" in build_good(tiny, *CIBUILDWHEEL, code=4)["failure"]["message"]
+    fallback = build_good(tiny)
     assert fallback["backend"] == "direct"
     assert "docker" in fallback["backend_reason"], "auto says why not cibuildwheel"
 
@@ -229,35 +220,28 @@ def test_engine_and_image_faults_are_told_apart(engine: str, tiny: Path) -> None
 def test_an_image_without_the_interpreter_is_found_before_the_build(
     engine: str, tiny: Path
 ) -> None:
-    matrix = tiny / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace('["cp311"]', '["cp310"]'))
-    said = orchestrator("build", "--select", "*-good", "--backend", "cibuildwheel", cwd=tiny)
-    assert said.code == 4, said.all
+    edit(tiny / "matrix.toml", '["cp311"]', '["cp310"]')
+    orchestrator("build", "--select", "*-good", *CIBUILDWHEEL, cwd=tiny, code=4)
     failure = results(tiny / "dist")["cp310-manylinux_x86_64-good"]["failure"]
     assert "has no cp310" in failure["message"]
     assert "cp311-cp311" in failure["hint"], "it says what the image has"
 
 
 def test_the_next_run_removes_what_a_killed_one_left(engine: str, tiny: Path) -> None:
-    matrix = tiny / "matrix.toml"
-    good = matrix.read_text()
-    matrix.write_text(good.replace("echo it broke here; exit 3", "echo sleeping; sleep 600"))
-    command = ("build", "--backend", "cibuildwheel", "--select", "*-broken")
-    argv = [sys.executable, "-m", "orchestrator", *command]
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.DEVNULL) as run:
+    breaks, sleeps = "echo it broke here; exit 3", "echo sleeping; sleep 600"
+    edit(tiny / "matrix.toml", breaks, sleeps)
+    with started("build", *CIBUILDWHEEL, "--select", "*-broken", cwd=tiny) as run:
         wait_for_sleep(tiny)
         run.kill()
     assert containers(tiny), "nobody was there to remove it"
-    matrix.write_text(good)
-    said = orchestrator("build", "--backend", "cibuildwheel", "--select", "*-good", cwd=tiny)
-    assert said.code == 0, said.all
+    edit(tiny / "matrix.toml", sleeps, breaks)
+    build_good(tiny, *CIBUILDWHEEL)
     assert containers(tiny) == []
     assert list((tiny / ".orchestrator/runs").iterdir()) == []
 
 
 def wait_for_sleep(place: Path) -> None:
-    log = place / ".orchestrator/logs/cp311-manylinux_x86_64-broken.log"
+    log = place / f".orchestrator/logs/{BROKEN}.log"
     deadline = time.monotonic() + 300
     while not (log.exists() and "\nsleeping" in log.read_text()):
         assert time.monotonic() < deadline, "the slow target never started"
@@ -265,15 +249,11 @@ def wait_for_sleep(place: Path) -> None:
 
 
 def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path) -> None:
-    matrix = tiny / "matrix.toml"
-    slow = 'build = { before-build = "echo sleeping; sleep 600" }'
-    matrix.write_text(
-        matrix.read_text().replace('build = { before-build = "echo it broke here; exit 3" }', slow)
-    )
+    edit(tiny / "matrix.toml", "echo it broke here; exit 3", "echo sleeping; sleep 600")
     # A shell that starts the tests in the background makes its children ignore SIGINT.
     argv = ["env", "--default-signal=INT", sys.executable, "-m", "orchestrator"]
     argv += ["build", "--backend", "cibuildwheel"]
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environ = with_own_store()
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
         wait_for_sleep(tiny)
         assert containers(tiny)
@@ -282,18 +262,16 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     assert run.returncode == 130, stderr
     assert containers(tiny) == []
     found = results(tiny / "dist")
-    assert found["cp311-manylinux_x86_64-good"]["status"] == "ok"
-    assert found["cp311-manylinux_x86_64-broken"]["status"] == "cancelled"
-    assert found["cp311-manylinux_x86_64-unsupported"]["status"] == "cancelled"
+    statuses = [found[each]["status"] for each in (GOOD, BROKEN, UNSUPPORTED)]
+    assert statuses == ["ok", "cancelled", "cancelled"]
     wheels = [each.name for each in (tiny / "dist").iterdir() if each.suffix == ".whl"]
-    assert wheels == [found["cp311-manylinux_x86_64-good"]["wheel"]["filename"]]
+    assert wheels == [found[GOOD]["wheel"]["filename"]]
     assert list((tiny / ".orchestrator/runs").iterdir()) == []
 
 
 def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path) -> None:
     demo.write(tmp_path, arch="x86_64", tag="cp311", floor="0x030b0000")
-    said = orchestrator("build", "-j2", cwd=tmp_path)
-    assert said.code == 0, said.all
+    orchestrator("build", "-j2", cwd=tmp_path, code=0)
     found = results(tmp_path / "dist")
     wheel = found.pop("abi3-cp311-manylinux_x86_64")
     assert wheel["backend"] == "cibuildwheel"
@@ -303,28 +281,13 @@ def test_libraries_feed_an_abi3_wheel_in_containers(engine: str, tmp_path: Path)
     assert containers(tmp_path) == []
 
 
-THREE = project_file("engine/three.c")
-
-
 def test_one_source_on_three_baselines_gets_three_true_tags(engine: str, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-        '[project]\nname = "three"\nversion = "1.0"\n'
-    )
-    (project / "setup.py").write_text(
-        "from setuptools import Extension, setup\n"
-        'setup(ext_modules=[Extension("three", ["three.c"], libraries=["pthread"])])\n'
-    )
-    (project / "three.c").write_text(THREE)
+    write_files(tmp_path / "project", project_files("three"))
     write_matrix(tmp_path, "markupsafe", pythons=tuple(SUITES), arch="x86_64")
-    matrix = tmp_path / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace("markupsafe==3.0.2", "project"))
+    edit(tmp_path / "matrix.toml", "markupsafe==3.0.2", "project")
 
-    said = orchestrator("build", "-j2", cwd=tmp_path)
+    orchestrator("build", "-j2", cwd=tmp_path, code=0)
 
-    assert said.code == 0, said.all
     found = results(tmp_path / "dist")
     tags = [found[f"{python}-manylinux_x86_64"]["wheel"]["observed_tag"] for python in SUITES]
     assert tags[1:] == ["manylinux_2_34_x86_64", "manylinux_2_38_x86_64"]
@@ -332,13 +295,11 @@ def test_one_source_on_three_baselines_gets_three_true_tags(engine: str, tmp_pat
     names = [found[f"{python}-manylinux_x86_64"]["wheel"]["filename"] for python in SUITES]
     for name, (suite, _) in zip(names, SUITES.values(), strict=True):
         image = f"{IMAGES}:{suite}-x86_64"
-        imported = imports_cleanly(tmp_path / "dist", name, "three", image)
-        assert imported.code == 0, imported.all
+        imports_cleanly(tmp_path / "dist", name, "three", image)
 
     # What a pipeline that only renames does: the newest wheel under the oldest one's tag.
     renamed = tmp_path / names[2].replace("manylinux_2_38", "manylinux_2_17")
     renamed.write_bytes((tmp_path / "dist" / names[2]).read_bytes())
-    verified = orchestrator("verify", renamed, cwd=tmp_path)
-    assert verified.code == 5, verified.all
+    verified = orchestrator("verify", renamed, cwd=tmp_path, code=5)
     assert "wheel-tags" in verified.stdout
     assert "tag-too-low" in verified.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IMAGES
-from tests.integration.test_environments import LIMITED, TAG, Project
+from tests.integration.test_environments import LIMITED, Project
 from tests.packages import Indexes, indexes
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
@@ -43,7 +43,6 @@ def test_requires_constraints_and_indexes(engine: str, project: Project, isolati
     # uv has no platform for i686: pip installs, and knows no index for one package alone.
     named, index = ('[indexes]\nplain = "OWN"\n', "own") if arch == "x86_64" else ("", "public")
     containers = CONTAINERS.format(arch=arch, images=IMAGES, engine=engine)
-    said = project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}{named}{containers}")
-    assert said.code == 0, said.all
+    project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}{named}{containers}")
     assert project.said() == ["BEFORE 1.0 3.0", "TEST 3.0"]
-    assert project.found(f"{TAG}-manylinux_{arch}-a") == {"plain": ["1.0", index]}
+    assert project.found() == {"plain": ["1.0", index]}

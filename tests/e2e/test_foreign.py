@@ -17,51 +17,57 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from orchestrator.wheel.elf import ElfInfo, parse
-from tests.conftest import orchestrator, results
-from tests.factories import project_file, project_files
+from tests.conftest import log_of, orchestrator, results
+from tests.factories import project_file, project_files, write_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
-
-MATRIX = project_file("foreign.toml")
 
 
 def write(folder: Path, image: str, files: dict[str, str], more: str = "", **parts: str) -> None:
     """Write project and matrix."""
-    for name, text in files.items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(folder / "project", files)
     given = {"axes": "", "version": "", "cache": "off", **parts}
-    (folder / "matrix.toml").write_text(MATRIX.format(image=image, **given) + more)
+    (folder / "matrix.toml").write_text(
+        project_file("foreign.toml").format(image=image, **given) + more
+    )
 
 
 def built(folder: Path, *arguments: str) -> dict[str, Any]:
-    said = orchestrator("build", *arguments, cwd=folder)
-    assert said.code == 0, said.all
+    orchestrator("build", *arguments, cwd=folder, code=0)
     return results(folder / "dist")
 
 
-def modules(folder: Path, result: dict[str, Any]) -> dict[str, ElfInfo]:
+def parts(folder: Path, result: dict[str, Any]) -> dict[str, bytes]:
+    """Module of a wheel -> its contents."""
     with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
-        names = [each for each in archive.namelist() if each.endswith(".so")]
-        return {each: parse(archive.read(each)) for each in names}
+        return {each: archive.read(each) for each in archive.namelist() if each.endswith(".so")}
+
+
+def modules(folder: Path, result: dict[str, Any]) -> dict[str, ElfInfo]:
+    return {name: parse(data) for name, data in parts(folder, result).items()}
 
 
 def exported(folder: Path, result: dict[str, Any]) -> dict[str, set[tuple[str, str, str]]]:
     """Module -> (name, type, binding) of what it defines for others."""
     found = {}
-    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
-        for each in archive.namelist():
-            if each.endswith(".so"):
-                file = ELFFile(io.BytesIO(archive.read(each)))
-                table = file.get_section_by_name(".dynsym")
-                assert isinstance(table, SymbolTableSection)
-                found[each] = {
-                    (symbol.name, symbol["st_info"]["type"], symbol["st_info"]["bind"])
-                    for symbol in table.iter_symbols()
-                    if symbol["st_shndx"] != "SHN_UNDEF"
-                }
+    for name, data in parts(folder, result).items():
+        table = ELFFile(io.BytesIO(data)).get_section_by_name(".dynsym")
+        assert isinstance(table, SymbolTableSection)
+        found[name] = {
+            (symbol.name, symbol["st_info"]["type"], symbol["st_info"]["bind"])
+            for symbol in table.iter_symbols()
+            if symbol["st_shndx"] != "SHN_UNDEF"
+        }
     return found
+
+
+def assert_needs_are_equal(one: dict[str, ElfInfo], other: dict[str, ElfInfo]) -> None:
+    """The modules of two wheels ask for the same symbols of the same libraries."""
+    assert one.keys() == other.keys()
+    for name, info in one.items():
+        assert info.undefined == other[name].undefined
+        assert info.versions == other[name].versions
+        assert info.needed == other[name].needed
 
 
 def described(folder: Path, result: dict[str, Any]) -> dict[str, str]:
@@ -75,12 +81,6 @@ def described(folder: Path, result: dict[str, Any]) -> dict[str, str]:
         return {**texts, "names": re.sub(r"\+\w+", "", "\n".join(sorted(archive.namelist())))}
 
 
-def log_of(folder: Path, target: str) -> str:
-    return (folder / ".orchestrator/logs" / f"{target}.log").read_text()
-
-
-TWO = project_files("two")
-
 BOTH = """
 [env]
 VERSION = "{version}"
@@ -93,14 +93,8 @@ build = { emulation = "full" }
 def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
     emulated: str, tmp_path: Path
 ) -> None:
-    write(
-        tmp_path,
-        emulated,
-        TWO,
-        BOTH,
-        axes='mode = ["full", "accelerated"]',
-        version='local = "{mode}"',
-    )
+    both = {"axes": 'mode = ["full", "accelerated"]', "version": 'local = "{mode}"'}
+    write(tmp_path, emulated, project_files("two"), BOTH, **both)
 
     found = built(tmp_path)
 
@@ -115,11 +109,8 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
     assert full["compiled"]["installer"] == ""
     assert fast["wheel"]["observed_tag"] == full["wheel"]["observed_tag"]
     before, now = modules(tmp_path, full), modules(tmp_path, fast)
-    assert before.keys() == now.keys()
+    assert_needs_are_equal(now, before)
     for name, info in now.items():
-        assert info.undefined == before[name].undefined
-        assert info.versions == before[name].versions
-        assert info.needed == before[name].needed
         assert info.inits == before[name].inits
         assert info.align >= 1 << 16
         assert not info.rpath
@@ -135,26 +126,25 @@ def test_cibuildwheel_makes_the_same_wheel_with_native_compilers(
         assert not [each for each in archive.namelist() if b"orchestrator-" in archive.read(each)]
 
 
-ODD = project_files("odd")
-
-CHECK = """
+CROSSING = """
 [test]
 command = '''python -c "
-import catcher, plain, thrower
+import catcher, thrower
 print('CAUGHT', catcher.catch_it(thrower.function), catcher.catch_it(thrower.function))
 try:
     catcher.pass_it(thrower.function)
 except thrower.Shared as error:
     print('PASSED', error)
-print('PLAIN', plain.all())
-"'''
+{more}"'''
 """
+"""Exceptions cross from one module to another."""
 
 
 def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_images_own(
     emulated: str, tmp_path: Path
 ) -> None:
-    write(tmp_path, emulated, ODD, CHECK, cache="local")
+    check = CROSSING.format(more="import plain; print('PLAIN', plain.all())\n")
+    write(tmp_path, emulated, project_files("odd"), check, cache="local")
 
     found = built(tmp_path, "--backend=direct")
 

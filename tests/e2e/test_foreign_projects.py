@@ -8,11 +8,8 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,27 +18,27 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from orchestrator.wheel.scan import arch_of
-from tests.conftest import REPOSITORY, podman
-from tests.e2e.test_foreign import ODD, built, exported, log_of, modules
-from tests.factories import project_file, project_files
+from tests.conftest import REPOSITORY, log_of, podman, ran
+from tests.e2e.test_foreign import (
+    CROSSING,
+    assert_needs_are_equal,
+    built,
+    exported,
+    modules,
+    parts,
+)
+from tests.factories import project_file, project_files, write_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.index, pytest.mark.qemu]
 
 TARGET = "cp311-manylinux_aarch64"
 
-MATRIX = project_file("foreign_projects.toml")
-
 
 def write(folder: Path, image: str, source: str, more: str = "", *arguments: str) -> None:
     given = {"image": image, "source": source, "arguments": list(arguments)}
-    (folder / "matrix.toml").write_text(MATRIX.format(**given) + more)
-
-
-def project(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = folder / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    (folder / "matrix.toml").write_text(
+        project_file("foreign_projects.toml").format(**given) + more
+    )
 
 
 def outcomes(log: str) -> list[str]:
@@ -76,66 +73,36 @@ def assert_of_the_image(folder: Path, result: dict[str, Any]) -> None:
         assert not info.rpath
         assert all(each.startswith("$ORIGIN/../nvidia/") for each in info.runpath)
         assert info.align >= 1 << 16
-    traces = (b"orchestrator", b"x86_64", bytes(folder))
-    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
-        for name in archive.namelist():
-            if name.endswith(".so"):
-                assert not [each for each in traces if each in archive.read(name)], name
+    for name, data in parts(folder, result).items():
+        for trace in (b"orchestrator", b"x86_64", bytes(folder)):
+            assert trace not in data, name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """An sdist with its own tests.
-
-    Attributes:
-        requirement: pinned.
-        command: runs them.
-        tests: that so many pass at least.
-    """
-
-    requirement: str
-    command: str
-    tests: int
+SUITES = {
+    "markupsafe==3.0.2": ("{project}/tests", 70),
+    "msgpack==1.1.1": ("{project}/test", 100),
+    "kiwisolver==1.4.8": ("{project}/py/tests", 50),
+    "regex==2024.11.6": ("--pyargs regex.test_regex", 90),
+}
+"""Requirement of an sdist -> its own tests, and how many pass at least."""
 
 
-SUITES = [
-    pytest.param(
-        Suite(requirement="markupsafe==3.0.2", command="{project}/tests", tests=70),
-        id="markupsafe",
-        marks=pytest.mark.nightly,
-    ),
-    pytest.param(
-        Suite(requirement="msgpack==1.1.1", command="{project}/test", tests=100),
-        id="msgpack",
-        marks=pytest.mark.nightly,
-    ),
-    pytest.param(
-        Suite(requirement="kiwisolver==1.4.8", command="{project}/py/tests", tests=50),
-        id="kiwisolver",
-        marks=pytest.mark.nightly,
-    ),
-    pytest.param(
-        Suite(requirement="regex==2024.11.6", command="--pyargs regex.test_regex", tests=90),
-        id="regex",
-        marks=pytest.mark.nightly,
-    ),
-]
-
-
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.nightly
+@pytest.mark.parametrize("requirement", SUITES)
 def test_a_project_s_own_tests_and_symbols_are_those_of_the_fully_emulated_wheel(
-    emulated: str, tmp_path: Path, suite: Suite
+    emulated: str, tmp_path: Path, requirement: str
 ) -> None:
     # Tests that fail under QEMU are to fail alike; the command must not end the build.
+    tests, least = SUITES[requirement]
     options = "-q -rA --tb=line -p no:cacheprovider"
-    command = f"PYTHONPATH=/pytest python -m pytest {options} {suite.command} || true"
+    command = f"PYTHONPATH=/pytest python -m pytest {options} {tests} || true"
     mount = f"--volume={pytest_itself(tmp_path / 'pytest')}:/pytest:ro"
     found = {}
     for mode in ("full", "accelerated"):
         folder = tmp_path / mode
         folder.mkdir()
         more = f'[build]\nemulation = "{mode}"\n[test]\ncommand = {command!r}\n'
-        write(folder, emulated, suite.requirement, more, mount)
+        write(folder, emulated, requirement, more, mount)
         found[mode] = built(folder, "--backend=direct")[TARGET]
     full, fast = tmp_path / "full", tmp_path / "accelerated"
 
@@ -144,68 +111,48 @@ def test_a_project_s_own_tests_and_symbols_are_those_of_the_fully_emulated_wheel
     assert_of_the_image(fast, found["accelerated"])
     passed = outcomes(log_of(fast, TARGET))
     assert passed == outcomes(log_of(full, TARGET))
-    assert sum(each.startswith("PASSED") for each in passed) >= suite.tests
+    assert sum(each.startswith("PASSED") for each in passed) >= least
     tags = {each["wheel"]["observed_tag"] for each in found.values()}
     assert len(tags) == 1
     assert exported(fast, found["accelerated"]) == exported(full, found["full"])
     before, now = modules(full, found["full"]), modules(fast, found["accelerated"])
-    assert before.keys() == now.keys()
     assert now, "there is a module to compare"
-    for name, info in now.items():
-        assert info.undefined == before[name].undefined
-        assert info.versions == before[name].versions
-        assert info.needed == before[name].needed
-
-
-MESON = project_files("mixed")
-
-SQUARE = """
-[test]
-command = "python -c 'import mixed; assert mixed.square(3.0) == 9'"
-"""
-
-
-def meson(languages: str = "", sources: str = "") -> dict[str, str]:
-    return {
-        name: text.replace("{languages}", languages).replace("{sources}", sources)
-        for name, text in MESON.items()
-    }
+    assert_needs_are_equal(now, before)
 
 
 @pytest.mark.nightly
-def test_meson_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
-    write(tmp_path, emulated, "contourpy==1.2.1")
+@pytest.mark.parametrize(
+    ("requirement", "calls", "module"),
+    [
+        pytest.param("contourpy==1.2.1", 15, "contourpy._contourpy", id="meson"),
+        pytest.param("phik==0.12.4", 2, "phik.lib._phik", id="cmake"),
+    ],
+)
+def test_a_build_system_compiles_with_native_compilers(
+    emulated: str, tmp_path: Path, requirement: str, calls: int, module: str
+) -> None:
+    write(tmp_path, emulated, requirement)
     result = built(tmp_path)[TARGET]
     assert result["backend"] == "cibuildwheel"
-    assert_native(result, calls=15)
+    assert_native(result, calls=calls)
     assert_of_the_image(tmp_path, result)
-    assert "importing contourpy._contourpy" in log_of(tmp_path, TARGET)
-
-
-@pytest.mark.nightly
-def test_cmake_compiles_with_native_compilers(emulated: str, tmp_path: Path) -> None:
-    write(tmp_path, emulated, "phik==0.12.4")
-    result = built(tmp_path)[TARGET]
-    assert result["backend"] == "cibuildwheel"
-    assert_native(result, calls=2)
-    assert_of_the_image(tmp_path, result)
-    assert "importing phik.lib._phik" in log_of(tmp_path, TARGET)
+    assert f"importing {module}" in log_of(tmp_path, TARGET)
 
 
 @pytest.mark.nightly
 def test_exceptions_cross_two_pybind11_modules_of_cibuildwheel(
     emulated: str, tmp_path: Path
 ) -> None:
-    pybind11 = {name: ODD[name] for name in ("shared.h", "thrower.cpp", "catcher.cpp")}
-    pybind11["pyproject.toml"] = ODD["pyproject.toml"]
+    names = ("shared.h", "thrower.cpp", "catcher.cpp", "pyproject.toml")
+    pybind11 = {name: text for name, text in project_files("odd").items() if name in names}
     pybind11["setup.py"] = """\
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 setup(ext_modules=[Pybind11Extension(each, [each + ".cpp"], cxx_std=17)
                    for each in ("thrower", "catcher")])
 """
-    project(tmp_path, pybind11)
-    write(tmp_path, emulated, "project", CROSSING)
+    write_files(tmp_path / "project", pybind11)
+    write(tmp_path, emulated, "project", CROSSING.format(more=""))
     result = built(tmp_path)[TARGET]
     assert result["backend"] == "cibuildwheel"
     assert_native(result, calls=4)
@@ -215,69 +162,54 @@ setup(ext_modules=[Pybind11Extension(each, [each + ".cpp"], cxx_std=17)
     assert "PASSED thrown" in log
 
 
-CROSSING = """
-[test]
-command = '''python -c "
-import catcher, thrower
-print('CAUGHT', catcher.catch_it(thrower.function), catcher.catch_it(thrower.function))
-try:
-    catcher.pass_it(thrower.function)
-except thrower.Shared as error:
-    print('PASSED', error)
-"'''
-"""
-
 APT = """
 [build]
 before-all = "apt-get -qq update && apt-get -qq install -y --no-install-recommends {}"
 """
 
 
-@pytest.mark.nightly
-def test_fortran_is_compiled_under_qemu_and_that_is_said(emulated: str, tmp_path: Path) -> None:
-    mixed = meson("'fortran', ", "'squared.f90', c_args: '-DWITH_FORTRAN', ")
-    project(tmp_path, mixed)
-    write(tmp_path, emulated, "project", APT.format("gfortran") + SQUARE)
-    result = built(tmp_path)[TARGET]
-    compiled = result["compiled"]
-    assert compiled["emulation"] == "accelerated"
-    assert compiled["native"] >= 1
-    assert compiled["why"] == "Fortran compiled under QEMU"
-
-
-RUST = project_files("rust")
+def fortran() -> dict[str, str]:
+    changes = {
+        "{languages}": "'fortran', ",
+        "{sources}": "'squared.f90', c_args: '-DWITH_FORTRAN', ",
+    }
+    files = project_files("mixed")
+    for old, new in changes.items():
+        files = {name: text.replace(old, new) for name, text in files.items()}
+    return files
 
 
 @pytest.mark.nightly
-def test_rust_is_compiled_under_qemu_and_linked_natively_and_that_is_said(
-    emulated: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("language", "packages", "test"),
+    [
+        ("Fortran", "gfortran", "import mixed; assert mixed.square(3.0) == 9"),
+        ("Rust", "cargo rustc", "import rusty; assert rusty.answer() == 42"),
+    ],
+)
+def test_what_else_is_compiled_under_qemu_is_linked_natively_and_said(
+    emulated: str, tmp_path: Path, language: str, packages: str, test: str
 ) -> None:
-    project(tmp_path, RUST)
-    test = """
-[test]
-command = "python -c 'import rusty; assert rusty.answer() == 42'"
-"""
-    write(tmp_path, emulated, "project", APT.format("cargo rustc") + test)
-    result = built(tmp_path)[TARGET]
-    compiled = result["compiled"]
+    files = fortran() if language == "Fortran" else project_files("rust")
+    write_files(tmp_path / "project", files)
+    command = f"[test]\ncommand = \"python -c '{test}'\"\n"
+    write(tmp_path, emulated, "project", APT.format(packages) + command)
+    compiled = built(tmp_path)[TARGET]["compiled"]
     assert compiled["emulation"] == "accelerated"
     assert compiled["native"] >= 1
-    assert compiled["why"] == "Rust compiled under QEMU"
+    assert compiled["why"] == f"{language} compiled under QEMU"
 
 
 SAXPY = project_file("saxpy.toml")
 
 
-def parts(folder: Path, result: dict[str, Any], name: str = "") -> dict[str, bytes]:
-    """Module -> a section of it, of those that have one; or all of it."""
+def kernels(folder: Path, result: dict[str, Any]) -> dict[str, bytes]:
+    """Module -> its section of kernels, of those that have one."""
     found = {}
-    with zipfile.ZipFile(folder / "dist" / result["wheel"]["filename"]) as archive:
-        for each in archive.namelist():
-            if each.endswith(".so"):
-                content = archive.read(each)
-                section = ELFFile(io.BytesIO(content)).get_section_by_name(name) if name else None
-                if section is not None or not name:
-                    found[each] = content if section is None else section.data()
+    for name, data in parts(folder, result).items():
+        section = ELFFile(io.BytesIO(data)).get_section_by_name(".nv_fatbin")
+        if section is not None:
+            found[name] = section.data()
     return found
 
 
@@ -307,15 +239,13 @@ def test_kernels_that_a_native_nvcc_compiles_are_the_same_bytes(
     assert compiled["cuda"].startswith("native nvcc 13.0.")
     assert_of_the_image(tmp_path / "native nvcc", found["native nvcc"])
     assert "importing saxpy._cuda" in log_of(tmp_path / "native nvcc", target)
-    modules = {how: parts(tmp_path / how, result) for how, result in found.items()}
-    kernels = {how: parts(tmp_path / how, result, ".nv_fatbin") for how, result in found.items()}
+    whole = {how: parts(tmp_path / how, result) for how, result in found.items()}
+    compiled_by = {how: kernels(tmp_path / how, result) for how, result in found.items()}
     # The image's own g++ may be another revision than the native one: it is left out of this.
-    assert modules["native nvcc"] == modules["emulated nvcc"]
-    assert kernels["native nvcc"] == kernels["emulated nvcc"] == kernels["full"]
-    assert list(kernels["full"]) == ["saxpy/_cuda.cpython-311-aarch64-linux-gnu.so"]
+    assert whole["native nvcc"] == whole["emulated nvcc"]
+    assert compiled_by["native nvcc"] == compiled_by["emulated nvcc"] == compiled_by["full"]
+    assert list(compiled_by["full"]) == ["saxpy/_cuda.cpython-311-aarch64-linux-gnu.so"]
 
-
-KERNEL = project_files("kernel")
 
 WITH_TOOLKIT = """\
 FROM {image}
@@ -332,10 +262,9 @@ def with_toolkit(emulated: str, tmp_path: Path) -> Iterator[str]:
     """An image with a CUDA toolkit, as vendors lay it out."""
     folder = tmp_path / "image"
     packages = ("nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-runtime")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:"]
-    where = ["--platform=manylinux2014_aarch64", f"--target={folder}"]
-    pins = [f"{name}==13.0.*" for name in packages]
-    subprocess.run([*install, *where, *pins], check=True)
+    install = ("-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:")
+    where = ("--platform=manylinux2014_aarch64", f"--target={folder}")
+    ran(sys.executable, *install, *where, *(f"{name}==13.0.*" for name in packages), code=0)
     (folder / "Containerfile").write_text(WITH_TOOLKIT.format(image=emulated))
     name = f"localhost/orchestrator-test-cuda:{tmp_path.name[-40:].lower()}"
     made = podman("build", "-q", "--platform=linux/arm64", "-t", name, str(folder), timeout=600)
@@ -348,13 +277,13 @@ def with_toolkit(emulated: str, tmp_path: Path) -> Iterator[str]:
 def test_an_nvcc_of_the_image_is_native_however_it_is_called(
     with_toolkit: str, tmp_path: Path
 ) -> None:
-    project(tmp_path, KERNEL)
+    write_files(tmp_path / "project", project_files("kernel"))
     write(tmp_path, with_toolkit, "project", '[build]\nemulation = "accelerated"\n')
     result = built(tmp_path)[TARGET]
     assert_native(result, calls=10)
     assert result["compiled"]["nvcc"] >= 4, "setup.py is run more than once"
     assert result["compiled"]["cuda"].startswith("native nvcc 13.0.")
-    assert parts(tmp_path, result, ".nv_fatbin")
+    assert kernels(tmp_path, result)
     (module,) = parts(tmp_path, result).values()
     assert b"/usr/local/cuda/bin/crt/link.stub" in module
     # libcudart_static itself has the name of the other architecture: only this is of ours.

@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.host.network import HostNetwork, base_env
 from tests import corp, engines
-from tests.conftest import IMAGES, REPOSITORY, lacking, orchestrator, podman, results
+from tests.conftest import (
+    IMAGES,
+    TAG,
+    Said,
+    lacking,
+    log_of,
+    orchestrator,
+    podman,
+    ran,
+    results,
+    with_own_store,
+)
 from tests.engines import Rootless
-from tests.factories import project_file
+from tests.factories import edit, write_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
 IMAGE = f"{IMAGES}:bookworm-x86_64"
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
-"""The Python that runs the tests is on this host for certain."""
-
-SETUP = project_file("hosts/setup.py")
-
-PYPROJECT = project_file("hosts/pyproject.toml")
-
-MATRIX = project_file("hosts/matrix.toml")
+CIBUILDWHEEL = ("--backend", "cibuildwheel")
 
 
-def write(place: Path, more: str = "", **changes: str) -> Path:
+def write(place: Path, more: str = "", **changes: str) -> None:
     """Write a small project and its matrix."""
     given = {"python": "cp311", "image": IMAGE, "engine": "podman", "network": "host"}
-    (place / "tiny").mkdir()
-    (place / "tiny/setup.py").write_text(SETUP)
-    (place / "tiny/pyproject.toml").write_text(PYPROJECT)
-    (place / "matrix.toml").write_text(MATRIX.format(**{**given, **changes}) + more)
-    return place
+    write_project(place, "hosts", more, **{**given, **changes})
 
 
-def the_result(place: Path) -> dict[str, object]:
+def the_result(place: Path) -> Any:
     (result,) = results(place / "dist").values()
-    found: dict[str, object] = result
-    return found
+    return result
+
+
+def checks(said: Said) -> Any:
+    """What `doctor --json` says: name -> check."""
+    return {each["name"]: each for each in json.loads(said.stdout)["checks"]}
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +102,8 @@ def test_builds_reach_a_private_index_and_tell_nobody_how(
     before = len(company.seen)
 
     with corp.Spy() as spy:
-        said = orchestrator("build", "--backend", backend, cwd=tmp_path, env=env)
+        said = orchestrator("build", "--backend", backend, cwd=tmp_path, env=env, code=0)
 
-    assert said.code == 0, said.all
     seen = [path for path, status in company.seen[before:] if status == 200]
     assert any("setuptools" in path for path in seen), "the build's own requirement"
     assert sum("/six-" in path for path in seen) >= 2, "pip and uv"
@@ -113,7 +116,7 @@ def test_builds_reach_a_private_index_and_tell_nobody_how(
             ("doctor", "--json"),
         )
     ]
-    log = next((tmp_path / ".orchestrator/logs").glob("cp*.log")).read_text()
+    log = log_of(tmp_path, "cp*")
     assert "proxyuser:****@127.0.0.1" in log, "it did print its environment"
     assert not leaks(tmp_path, said.all, *(each.all for each in asked))
     own = ("git", "curl")  # the build itself hands them an address
@@ -123,8 +126,7 @@ def test_builds_reach_a_private_index_and_tell_nobody_how(
     without = orchestrator("plan", "--format", "json", cwd=tmp_path, env=bare)
     keys = [json.loads(each.stdout)["targets"][0]["key"] for each in (asked[0], without)]
     assert keys[0] == keys[1], "the way to the network is no part of a cache key"
-    checks = {each["name"]: each for each in json.loads(asked[2].stdout)["checks"]}
-    assert checks["package index"]["status"] == "ok", checks["package index"]
+    assert checks(asked[2])["package index"]["status"] == "ok", asked[2].all
 
 
 def test_a_build_without_the_authority_fails(
@@ -132,10 +134,8 @@ def test_a_build_without_the_authority_fails(
 ) -> None:
     write(tmp_path)
     env = {**without_network_settings(), **company.environ("SSL_CERT_FILE")}
-    said = orchestrator("build", "--backend", "cibuildwheel", cwd=tmp_path, env=env)
-    assert said.code == 1, said.all
-    log = next((tmp_path / ".orchestrator/logs").glob("cp*.log")).read_text()
-    assert "CERTIFICATE_VERIFY_FAILED" in log
+    said = orchestrator("build", *CIBUILDWHEEL, cwd=tmp_path, env=env, code=1)
+    assert "CERTIFICATE_VERIFY_FAILED" in log_of(tmp_path, "cp*")
     assert not leaks(tmp_path, said.all)
 
 
@@ -155,10 +155,10 @@ def test_each_part_of_the_passing_on_is_needed(
     network = HostNetwork.detect(environ)
     client = {**base_env(os.environ), **network.child_env()}
     fetch = ["pip", "download", "-q", "--no-deps", "--retries=1", "-d", "/x", "six"]
-    argv = ["podman", "run", "--rm", "--network=host", *network.container_args(), IMAGE, *fetch]
-    done = subprocess.run(argv, env=client, capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) is (lacks == ""), done.stderr
-    assert not sign or any(each in done.stderr for each in sign.split("|")), done.stderr
+    container = ("podman", "run", "--rm", "--network=host", *network.container_args(), IMAGE)
+    said = ran(*container, *fetch, env=client)
+    assert (said.code == 0) is (lacks == ""), said.all
+    assert not sign or any(each in said.stderr for each in sign.split("|")), said.all
 
 
 def test_a_proxy_that_the_container_cannot_reach_is_said_before_the_build(
@@ -166,9 +166,8 @@ def test_a_proxy_that_the_container_cannot_reach_is_said_before_the_build(
 ) -> None:
     write(tmp_path, network="none")
     env = {**without_network_settings(), **company.environ()}
-    said = orchestrator("doctor", "--json", cwd=tmp_path, env=env)
-    checks = {each["name"]: each for each in json.loads(said.stdout)["checks"]}
-    found = checks["image orchestrator-baseline:bookworm-x86_64 x86_64"]
+    doctor = orchestrator("doctor", "--json", cwd=tmp_path, env=env)
+    found = checks(doctor)["image orchestrator-baseline:bookworm-x86_64 x86_64"]
     assert found["status"] == "warn", found
     assert f"127.0.0.1:{company.port}" in found["detail"]
     assert "--network=host" in found["fix"]
@@ -180,8 +179,8 @@ def test_a_proxy_that_the_container_cannot_reach_is_said_before_the_build(
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
-    argv = [sys.executable, "-I", "-m", "pip", "download", "-q", f"--dest={folder}", "setuptools"]
-    subprocess.run([*argv, "--only-binary=:all:", "--no-deps"], check=True)
+    download = ("-I", "-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps")
+    ran(sys.executable, *download, f"--dest={folder}", "setuptools", code=0)
     return folder
 
 
@@ -191,29 +190,14 @@ def test_builds_need_no_network_once_their_inputs_are_here(
 ) -> None:
     """In a network namespace with nothing in it, not even a loopback interface that is up."""
     write(tmp_path, network="none", python=TAG if backend == "direct" else "cp311")
-    matrix = tmp_path / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace("[test]", 'pull = "never"\n\n[test]'))
+    edit(tmp_path / "matrix.toml", "[test]", 'pull = "never"\n\n[test]')
     orchestrator("doctor", "--fix", cwd=tmp_path)  # the toolchain is an input, too
-    alone = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
-    if alone.returncode != 0:
+    if ran("unshare", "--net", "true").code != 0:
         lacking("needs root, for a network namespace")
-    env = {
-        **os.environ,
-        **without_network_settings(),
-        "PYTHONPATH": str(REPOSITORY),
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(wheels),
-    }
-    argv = ["unshare", "--net", sys.executable, "-m", "orchestrator", "build"]
-    done = subprocess.run(
-        [*argv, "--backend", backend],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    env = with_own_store(without_network_settings())
+    env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    command = (sys.executable, "-m", "orchestrator", "build", "--backend", backend)
+    ran("unshare", "--net", *command, cwd=tmp_path, env=env, code=0)
     assert the_result(tmp_path)["status"] == "ok"
 
 
@@ -224,26 +208,20 @@ def test_docker_builds_the_same_wheel(engine: str, archive: Path, tmp_path: Path
     places = [tmp_path / "docker", tmp_path / "podman"]
     more = '[resources]\ncpus = 1.5\nmemory = "1 GiB"\n'
     for place in places:
-        place.mkdir()
         write(place, more, engine=place.name)
     with engines.docker_daemon() as env:
-        environ = {**os.environ, **env}
-        subprocess.run(["docker", "load", "-q", "-i", archive], env=environ, check=True)
+        ran("docker", "load", "-q", "-i", archive, env={**os.environ, **env}, code=0)
         doctor = orchestrator("doctor", "--json", cwd=places[0], env=env)
-        said = orchestrator("build", "--backend", "cibuildwheel", cwd=places[0], env=env)
-    assert said.code == 0, said.all
-    checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
-    assert checks["docker"]["status"] == checks["targets"]["status"] == "ok", doctor.all
-    again = orchestrator("build", "--backend", "cibuildwheel", cwd=places[1])
-    assert again.code == 0, again.all
+        orchestrator("build", *CIBUILDWHEEL, cwd=places[0], env=env, code=0)
+    for name in ("docker", "targets"):
+        assert checks(doctor)[name]["status"] == "ok", doctor.all
+    orchestrator("build", *CIBUILDWHEEL, cwd=places[1], code=0)
     ours, theirs = (the_result(place) for place in places)
-    assert ours["container"]["engine"] == "docker"  # type: ignore[index]
-    assert theirs["container"]["engine"] == "podman"  # type: ignore[index]
+    assert ours["container"]["engine"] == "docker"
+    assert theirs["container"]["engine"] == "podman"
     assert "cannot limit" not in str(ours["backend_reason"])
-    compared = orchestrator(
-        "verify", "--same", *(next((each / "dist").glob("*.whl")) for each in places), cwd=tmp_path
-    )
-    assert compared.code == 0, compared.all
+    wheels = (next((each / "dist").glob("*.whl")) for each in places)
+    orchestrator("verify", "--same", *wheels, cwd=tmp_path, code=0)
 
 
 @pytest.fixture
@@ -255,35 +233,28 @@ def unprivileged(engine: str) -> Iterator[Rootless]:
 def test_podman_without_root(unprivileged: Rootless, archive: Path) -> None:
     """A user with nothing but a range of IDs; a build that gives files to other users."""
     place = unprivileged.home / "work"
-    place.mkdir()
     more = '[resources]\nmemory = "1 GiB"\n[build]\nrepair = "auditwheel"\n'
-    write(
-        place, more + "before-build = 'chown -R 1000:1000 . && id -u && cat /proc/self/uid_map'\n"
-    )
-    subprocess.run(["chown", "-R", str(engines.UID), place], check=True)
+    more += "before-build = 'chown -R 1000:1000 . && id -u && cat /proc/self/uid_map'\n"
+    write(place, more)
+    ran("chown", "-R", str(engines.UID), place, code=0)
     with archive.open("rb") as stream:
         loaded = unprivileged.run("podman", "load", "-q", cwd=place, stdin=stream)
     assert loaded.code == 0, loaded.all
-    env = network_of_this_machine()
+    # This user has none of the machine's configuration.
+    env = HostNetwork.detect(os.environ).child_env()
 
     doctor = unprivileged.orchestrator("doctor", "--json", "--fix", cwd=place, env=env)
-    said = unprivileged.orchestrator("build", "--backend", "cibuildwheel", cwd=place, env=env)
+    said = unprivileged.orchestrator("build", *CIBUILDWHEEL, cwd=place, env=env)
 
     assert said.code == 0, said.all
     result = the_result(place)
-    assert result["container"]["rootless"] is True  # type: ignore[index]
-    checks = {each["name"]: each for each in json.loads(doctor.stdout)["checks"]}
-    assert "rootless" in checks["podman"]["detail"], doctor.all
-    assert checks["targets"]["status"] == "ok", doctor.all
+    assert result["container"]["rootless"] is True
+    found = checks(doctor)
+    assert "rootless" in found["podman"]["detail"], doctor.all
+    assert found["targets"]["status"] == "ok", doctor.all
     owners = {each.stat().st_uid for each in place.rglob("*") if not each.is_symlink()}
     assert owners == {engines.UID}, "nobody else's file is left"
-    log = (place / ".orchestrator/logs/cp311-manylinux_x86_64.log").read_text()
-    assert f"{engines.SUBORDINATE}" in log, "root in there is nobody out here"
+    log = log_of(place, "cp311-manylinux_x86_64")
+    assert str(engines.SUBORDINATE) in log, "root in there is nobody out here"
     limited = "cannot limit" in str(result["backend_reason"])
-    assert limited is ("cannot limit" in checks["podman"]["detail"])
-
-
-def network_of_this_machine() -> Mapping[str, str]:
-    """How this machine reaches the index, for a user who has none of its configuration."""
-    network = HostNetwork.detect(os.environ)
-    return network.child_env()
+    assert limited is ("cannot limit" in found["podman"]["detail"])

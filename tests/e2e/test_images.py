@@ -45,10 +45,8 @@ def test_an_image_holds_what_cibuildwheel_and_people_look_for(engine: str) -> No
 
 def make(output: Path) -> dict[str, Any]:
     """Make an image file; return its ID and configuration."""
-    said = orchestrator(
-        *("image", "build", "bookworm", "x86_64", "--output", output), cwd=output.parent
-    )
-    assert said.code == 0, said.all
+    command = ("image", "build", "bookworm", "x86_64", "--output", output)
+    said = orchestrator(*command, cwd=output.parent, code=0)
     assert said.stdout.startswith(f"{IMAGES}:bookworm-x86_64 sha256:")
     assert said.stdout.rstrip().endswith("glibc-2.36 cp311-cp311")
     with tarfile.open(output) as archive:

@@ -14,12 +14,10 @@ from tests.terminal import in_terminal
 
 pytestmark = pytest.mark.engine
 
-MATRIX = project_file("rebuild.toml")
-
 
 def test_a_shell_opens_in_the_container_of_the_failed_step(engine: str, tmp_path: Path) -> None:
     demo.write(tmp_path, arch="x86_64")
-    (tmp_path / "matrix.toml").write_text(MATRIX.format(images=IMAGES))
+    (tmp_path / "matrix.toml").write_text(project_file("rebuild.toml").format(images=IMAGES))
     target = "cp311-manylinux_x86_64"
     script = 'echo "[$PWD|$(which python)|$ABI3_FLOOR|$MY_DEPTH|$(ls setup.py)]"; exit 7\n'
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.conftest import Said, orchestrator
 from tests.factories import project_file
+from tests.servers import JSON, Answers, Loopback, running
 
 FILES = [
     f"torch-{version}+{local}-{python}-{python}-manylinux_2_28_{arch}.whl"
@@ -38,73 +38,50 @@ OTHERS = [
 ]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Page(Answers):
     """One project page; `form` says how."""
 
-    def __init__(self, form: str, *arguments: object) -> None:
+    def __init__(self, form: str, *arguments: Any) -> None:
         self.form = form
-        super().__init__(*arguments)  # type: ignore[arg-type]
+        super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        if self.path != "/simple/torch/":
-            self.send_error(404)
-            return
         names = [*FILES, *OTHERS]
-        if self.form == "json":
-            kind = "application/vnd.pypi.simple.v1+json"
-            page = json.dumps({"files": [{"filename": name} for name in names]})
+        if self.path != "/simple/torch/":
+            self.answer(404)
         elif self.form == "html":
-            kind = "text/html"
             links = (f'<a href="../../files/{quote(name)}#sha256=0">{name}</a>' for name in names)
             page = f"<!DOCTYPE html><html><body>{'<br>'.join(links)}</body></html>"
+            self.answer(200, page.encode(), Content_Type="text/html")
         else:
-            kind, page = "application/vnd.pypi.simple.v1+json", "{]"
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(page.encode())
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
+            page = json.dumps({"files": [{"filename": name} for name in names]})
+            page = page if self.form == "json" else "{]"
+            self.answer(200, page.encode(), Content_Type=JSON)
 
 
 @pytest.fixture(params=["json", "html"])
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def index(request: pytest.FixtureRequest) -> Iterator[str]:
+    with running(Loopback(partial(Page, request.param))) as server:
+        yield f"{server.url}/simple"
 
 
-@pytest.fixture
-def index(form: str) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, form)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/simple"
-        server.shutdown()
-        thread.join()
-
-
-def refresh(index: str, folder: Path) -> Said:
+def refresh(index: str, folder: Path, code: int = 0) -> Said:
     options = ("--index", index, "--output", "torch.toml")
-    return orchestrator("compat", "refresh", *options, cwd=folder)
-
-
-MATRIX = project_file("refresh.toml")
+    return orchestrator("compat", "refresh", *options, cwd=folder, code=code)
 
 
 def test_a_table_from_an_index_decides_what_is_planned(index: str, tmp_path: Path) -> None:
     said = refresh(index, tmp_path)
-    assert said.code == 0, said.all
-    assert "torch 2.99 is new; check its abi and gpu-archs" in said.stderr
-    assert 'torch 2.8 python: ["cp39"' in said.stderr
-    assert (
-        "torch 2.98 is left out: the names of its files do not say which CUDA they need"
-        in said.stderr
-    )
-    (tmp_path / "matrix.toml").write_text(MATRIX)
+    for text in (
+        "torch 2.99 is new; check its abi and gpu-archs",
+        'torch 2.8 python: ["cp39"',
+        "torch 2.98 is left out: the names of its files do not say which CUDA they need",
+    ):
+        assert text in said.stderr
+    (tmp_path / "matrix.toml").write_text(project_file("refresh.toml"))
 
-    planned = orchestrator("plan", "--format", "ids", cwd=tmp_path)
+    planned = orchestrator("plan", "--format", "ids", cwd=tmp_path, code=0)
 
-    assert planned.code == 0, planned.all
     assert planned.stdout.split() == [
         "cp312-manylinux_x86_64-12.6-2.8",
         "cp312-manylinux_x86_64-12.9-2.8",
@@ -115,7 +92,7 @@ def test_a_table_from_an_index_decides_what_is_planned(index: str, tmp_path: Pat
     assert [line for line in again.stderr.splitlines() if "left out" not in line] == []
 
 
-@pytest.mark.parametrize("form", ["html"], indirect=True)
+@pytest.mark.parametrize("index", ["html"], indirect=True)
 @pytest.mark.parametrize(
     ("url", "code", "message"),
     [
@@ -127,16 +104,15 @@ def test_a_table_from_an_index_decides_what_is_planned(index: str, tmp_path: Pat
 def test_what_an_index_cannot_be(
     index: str, url: str, code: int, message: str, tmp_path: Path
 ) -> None:
-    said = orchestrator("compat", "refresh", "--index", url.format(index=index), cwd=tmp_path)
-    assert said.code == code, said.all
+    options = ("--index", url.format(index=index))
+    said = orchestrator("compat", "refresh", *options, cwd=tmp_path, code=code)
     assert message in said.stderr
     assert said.stdout == ""
 
 
-@pytest.mark.parametrize("form", ["broken"], indirect=True)
+@pytest.mark.parametrize("index", ["broken"], indirect=True)
 def test_a_page_that_is_none_leaves_the_old_table_alone(index: str, tmp_path: Path) -> None:
     (tmp_path / "torch.toml").write_text("[torch]\n")
-    said = refresh(index, tmp_path)
-    assert said.code == 4, said.all
+    said = refresh(index, tmp_path, code=4)
     assert "not a PEP 691 page" in said.stderr
     assert (tmp_path / "torch.toml").read_text() == "[torch]\n"

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import orchestrator, results
-from tests.factories import project_file
-from tests.integration.test_direct import MACHINE, TAG
+from tests.factories import write_project
+from tests.servers import Answers, Loopback, running
 
 pytestmark = pytest.mark.index
-
-SETUP = """\
-from setuptools import Extension, setup
-setup(name="heavy", version="1.0", ext_modules=[Extension("heavy", ["module.c", "kernel.c"])])
-"""
-MODULE = project_file("heavy/module.c")
-MATRIX = project_file("heavy/matrix.toml")
 
 
 def kernel(what: str) -> str:
@@ -37,31 +26,21 @@ def kernel(what: str) -> str:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A project of two compilations and a matrix of two variants; nothing cached yet."""
-    project = tmp_path / "heavy"
-    project.mkdir()
-    (project / "setup.py").write_text(SETUP)
-    (project / "module.c").write_text(f"{MODULE}int at{time.time_ns()};\n")
-    (project / "kernel.c").write_text(kernel("x"))
-    (project / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-        '[project]\nname = "heavy"\nversion = "1.0"\n'
-    )
-    (tmp_path / "matrix.toml").write_text(MATRIX.format(tag=TAG, machine=MACHINE))
+    source = write_project(tmp_path, "heavy")
+    with (source / "module.c").open("a") as file:
+        file.write(f"int at{time.time_ns()};\n")
+    (source / "kernel.c").write_text(kernel("x"))
     return tmp_path
 
 
 def build(place: Path, *, env: dict[str, str] | None = None) -> dict[str, tuple[int, int] | None]:
     """Build both variants in order, and return what was found and what was compiled."""
-    command = ("build", "--backend", "direct", "-j1")
-    said = orchestrator(*command, cwd=place, env=env)
-    assert said.code == 0, said.all
-    found = {key.rpartition("-")[2]: each for key, each in results(place / "dist").items()}
-    return {
-        kind: None
-        if (each := found[kind]["compiler_cache"]) is None
-        else (each["hits"], each["misses"])
-        for kind in ("a", "b")
-    }
+    orchestrator("build", "--backend", "direct", "-j1", cwd=place, env=env, code=0)
+    counts = {}
+    for key, result in results(place / "dist").items():
+        cache = result["compiler_cache"]
+        counts[key.rpartition("-")[2]] = cache and (cache["hits"], cache["misses"])
+    return counts
 
 
 def test_what_one_variant_compiled_the_next_one_finds(place: Path) -> None:
@@ -87,8 +66,9 @@ def test_it_can_be_off(place: Path, more: str) -> None:
 def test_machines_share_a_remote_storage_whose_password_no_log_shows(place: Path) -> None:
     with (place / "matrix.toml").open("a") as file:
         file.write('\n[compiler-cache]\nuse = "remote"\n')
-    with storage() as address:
-        remote = {"CCACHE_REMOTE_STORAGE": f"http://me:s3cret@{address}/shared"}
+    with running(Storage()) as server:
+        address = server.url.replace("//", "//me:s3cret@")
+        remote = {"CCACHE_REMOTE_STORAGE": f"{address}/shared"}
         first = build(place, env={**remote, **machine(place / "one")})
         second = build(place, env={**remote, **machine(place / "two")})
 
@@ -107,37 +87,23 @@ def machine(folder: Path) -> dict[str, str]:
     return {"ORCHESTRATOR_CACHE_DIR": str(folder)}
 
 
-@contextmanager
-def storage() -> Iterator[str]:
-    """A web server that keeps what is PUT, as ccache's HTTP storage wants it."""
-    kept: dict[str, bytes] = {}
+class Storage(Loopback):
+    """Keeps what is PUT, as ccache's HTTP storage wants it."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(200 if self.path in kept else 404, kept.get(self.path, b""))
+    def __init__(self) -> None:
+        super().__init__(_Storage)
+        self.kept: dict[str, bytes] = {}
 
-        def do_PUT(self) -> None:
-            kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(201)
 
-        def do_HEAD(self) -> None:
-            self.answer(200 if self.path in kept else 404)
+class _Storage(Answers):
+    server: Storage
 
-        def answer(self, code: int, body: bytes = b"") -> None:
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def do_GET(self) -> None:
+        kept = self.server.kept
+        self.answer(200 if self.path in kept else 404, kept.get(self.path, b""))
 
-        def log_message(self, *_: object) -> None:
-            pass
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    def do_PUT(self) -> None:
+        self.server.kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(201)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -13,93 +12,87 @@ from pathlib import Path
 import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
-from tests.conftest import REPOSITORY, lacking, orchestrator, results
-from tests.factories import project_file
+from tests.conftest import (
+    MACHINE,
+    REPOSITORY,
+    TAG,
+    Said,
+    git,
+    lacking,
+    log_of,
+    orchestrator,
+    ran,
+    results,
+)
+from tests.factories import edit, write_files, write_project
 
 pytestmark = pytest.mark.index
 
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
-"""The Python that runs the tests is on this host for certain."""
-
-MACHINE = os.uname().machine
 ID = f"{TAG}-manylinux_{MACHINE}"
-
-SETUP = project_file("direct/setup.py")
-
-PYPROJECT = project_file("direct/pyproject.toml")
-
-MATRIX = project_file("direct/matrix.toml")
+A = f"{ID}-a"
+B = f"{ID}-b"
+ONE = ("--select", "*-a")
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    project = tmp_path / "tiny"
-    project.mkdir()
-    (project / "setup.py").write_text(SETUP)
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    write(tmp_path, "")
+    write_project(tmp_path, "direct")
     return tmp_path
 
 
-def write(place: Path, more: str) -> None:
-    text = MATRIX.format(tag=TAG, machine=MACHINE)
-    (place / "matrix.toml").write_text(text + more)
+def build(place: Path, *options: str, code: int = 0) -> str:
+    """Build what may have failed before; return what is said."""
+    return orchestrator("build", "--backend", "direct", *options, cwd=place, code=code).stderr
 
 
-def build(place: Path, *options: str) -> tuple[int, str]:
-    said = orchestrator("build", "--backend", "direct", *options, cwd=place)
-    return said.code, said.stderr
+def failure(place: Path) -> dict[str, str]:
+    found: dict[str, str] = results(place / "dist")[A]["failure"]
+    return found
 
 
 def test_two_variants_at_once(tiny: Path) -> None:
-    code, said = build(tiny, "-j2")
-    assert code == 0, said
+    build(tiny, "-j2")
     found = results(tiny / "dist")
     for kind in ("a", "b"):
         wheel = found[f"{ID}-{kind}"]["wheel"]
         assert wheel["filename"].startswith(f"tiny-1.0+{kind}-{TAG}-{TAG}-")
         assert (tiny / "dist" / wheel["filename"]).is_file()
-    assert orchestrator("verify", *(tiny / "dist").glob("*.whl"), cwd=tiny).code == 0
+    orchestrator("verify", *(tiny / "dist").glob("*.whl"), cwd=tiny, code=0)
     assert not list((tiny / ".orchestrator/runs").iterdir())
     assert not (tiny / "tiny/tiny.c").exists(), "the source itself stays untouched"
 
 
 def test_reports_say_how_a_run_with_a_failure_ended(tiny: Path) -> None:
-    write(tiny, '[[override]]\nwhen = { kind = "b" }\nenv = { CC = "/no/such/compiler" }\n')
-    code, said = build(tiny, "-j2", "--html=r.html", "--junit=r.xml", "--markdown=r.md")
+    override = '[[override]]\nwhen = { kind = "b" }\nenv = { CC = "/no/such/compiler" }\n'
+    write_project(tiny, "direct", override)
+    build(tiny, "-j2", "--html=r.html", "--junit=r.xml", "--markdown=r.md", code=1)
 
-    assert code == 1, said
     error = "/no/such/compiler"
     for name in ("r.html", "r.xml", "r.md"):
         text = (tiny / name).read_text("utf-8")
-        assert f"{ID}-a" in text
+        assert A in text
         assert error in text, f"{name} says why"
     found = results(tiny / "dist")
-    assert found[f"{ID}-a"]["request"]["source"]["epoch"] > 0
-    assert found[f"{ID}-a"]["target"]["covers"][0]["kind"] == "a"
-    assert any(error in line for e in found[f"{ID}-b"]["log_end"]["excerpts"] for line in e["text"])
+    assert found[A]["request"]["source"]["epoch"] > 0
+    assert found[A]["target"]["covers"][0]["kind"] == "a"
+    assert any(error in line for e in found[B]["log_end"]["excerpts"] for line in e["text"])
     # The same reports, made later from what the run left.
     again = orchestrator("report", "dist", "--junit=-", cwd=tiny)
     assert again.stdout == (tiny / "r.xml").read_text("utf-8")
 
 
 def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
-    setup = tiny / "tiny/setup.py"
-    setup.write_text(SETUP.replace('os.environ.get("TINY_VERSION", "1.0")', '"1.0"'))
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 5, said
-    result = results(tiny / "dist")[f"{ID}-a"]
+    edit(tiny / "tiny/setup.py", 'os.environ.get("TINY_VERSION", "1.0")', '"1.0"')
+    build(tiny, *ONE, code=5)
+    result = results(tiny / "dist")[A]
     assert result["failure"]["kind"] == "bad-wheel"
     assert "planned 1.0+a, got 1.0" in result["failure"]["message"]
     assert "TINY_VERSION" in result["failure"]["hint"], "it names what the build ignored"
     assert [each.name for each in (tiny / "dist").iterdir()] == ["results.json"]
     assert (tiny / result["rejected"]).is_file()
-    write(tiny, "")
-    matrix = tiny / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace("[test]", 'on-mismatch = "rewrite"\n[test]'))
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 0, said
-    assert results(tiny / "dist")[f"{ID}-a"]["wheel"]["version"] == "1.0+a"
+    edit(tiny / "matrix.toml", "[test]", 'on-mismatch = "rewrite"\n[test]')
+    build(tiny, *ONE)
+    assert results(tiny / "dist")[A]["wheel"]["version"] == "1.0+a"
 
 
 @pytest.mark.parametrize(
@@ -113,12 +106,10 @@ def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
     ],
 )
 def test_each_way_to_fail_has_its_kind(tiny: Path, more: str, kind: str, words: str) -> None:
-    write(tiny, more)
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 1, said
-    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
-    assert failure["kind"] == kind
-    assert words in failure["message"]
+    write_project(tiny, "direct", more)
+    build(tiny, *ONE, code=1)
+    assert failure(tiny)["kind"] == kind
+    assert words in failure(tiny)["message"]
 
 
 @pytest.mark.parametrize("only_pip", ["", '"--prefer-binary", '], ids=["prepared", "by pip"])
@@ -134,8 +125,7 @@ requires = [{only_pip}"six=={{six}}.0"]
 command = '''python -c "import six, tiny; assert six.__version__ == '{{six}}.0'" # {{six}}'''
 """
     (tiny / "matrix.toml").write_text(text + test)
-    code, said = build(tiny)
-    assert code == 0, said
+    build(tiny)
     ((name, result),) = results(tiny / "dist").items()
     assert name == f"{ID}-1.15"
     assert result["wheel"]["version"] == "1.0+six1.15"
@@ -145,94 +135,75 @@ command = '''python -c "import six, tiny; assert six.__version__ == '{{six}}.0'"
     for six in ("1.15", "1.17"):
         assert (f"prepared for six=={six}.0" in log) == (not only_pip)
 
-    (tiny / "matrix.toml").write_text((text + test).replace("six=={six}.0", "six==1.15.0"))
-    code, said = build(tiny)
-    assert code == 1, said
+    edit(tiny / "matrix.toml", "six=={six}.0", "six==1.15.0")
+    build(tiny, code=1)
     assert results(tiny / "dist")[name]["failure"]["step"] == "test"
 
 
 def test_a_failing_test_keeps_the_wheel_out(tiny: Path) -> None:
-    matrix = tiny / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace("import tiny'", "import missing'"))
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 1, said
-    assert results(tiny / "dist")[f"{ID}-a"]["failure"]["step"] == "test"
+    edit(tiny / "matrix.toml", "import tiny'", "import missing'")
+    said = build(tiny, *ONE, code=1)
+    assert failure(tiny)["step"] == "test"
     assert "No module named 'missing'" in said, "the log's end is shown"
     assert not list((tiny / "dist").glob("*.whl"))
 
 
 def test_keys_of_the_test_are_obeyed(tiny: Path) -> None:
-    pyproject = tiny / "tiny/pyproject.toml"
-    groups = '[dependency-groups]\nmore = ["six==1.16.0"]\n'
-    pyproject.write_text(f"{groups}{PYPROJECT}")
-    setup = tiny / "tiny/setup.py"
+    groups = '[dependency-groups]\nmore = ["six==1.16.0"]\n[build-system]'
+    edit(tiny / "tiny/pyproject.toml", "[build-system]", groups)
     extras = "extras_require={'extra': ['idna==3.10']}, ext_modules"
-    setup.write_text(SETUP.replace("ext_modules", extras))
-    (tiny / "tiny/checks").mkdir()
-    (tiny / "tiny/checks/check.py").write_text(
+    edit(tiny / "tiny/setup.py", "ext_modules", extras)
+    check = (
         "import importlib.metadata as m, os, tiny\n"
         "assert [m.version(p) for p in ('six', 'idna')] == ['1.16.0', '3.10']\n"
         "assert os.path.exists(os.environ['VIRTUAL_ENV'] + '/before')\n"
     )
-    matrix = tiny / "matrix.toml"
-    text = matrix.read_text().replace("python -c 'import tiny'", "python checks/check.py")
+    write_files(tiny / "tiny/checks", {"check.py": check})
     keys = """
 before = "test -f setup.py && touch $VIRTUAL_ENV/before"
 extras = ["extra"]
 groups = ["more"]
 sources = ["checks"]
 """
-    matrix.write_text(text + keys)
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 0, said
+    command = "python -c 'import tiny'\"\n"
+    edit(tiny / "matrix.toml", command, f'python checks/check.py"{keys}')
+    build(tiny, *ONE)
 
-    matrix.write_text(text + 'sources = ["cheks"]\n')
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 1, said
-    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
-    assert (failure["step"], failure["message"]) == ("test", "no test source cheks")
+    edit(tiny / "matrix.toml", '["checks"]', '["cheks"]')
+    build(tiny, *ONE, code=1)
+    assert failure(tiny)["step"] == "test"
+    assert failure(tiny)["message"] == "no test source cheks"
 
 
 def test_a_test_source_is_not_copied_from_elsewhere(tiny: Path) -> None:
     """The build runs before the test, and may leave links."""
-    matrix = tiny / "matrix.toml"
-    matrix.write_text(matrix.read_text() + 'before = "ln -s /etc etc"\nsources = ["etc"]\n')
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 1, said
-    failure = results(tiny / "dist")[f"{ID}-a"]["failure"]
-    assert (failure["step"], failure["message"]) == ("test", "no test source etc")
+    write_project(tiny, "direct", 'before = "ln -s /etc etc"\nsources = ["etc"]\n')
+    build(tiny, *ONE, code=1)
+    assert failure(tiny)["step"] == "test"
+    assert failure(tiny)["message"] == "no test source etc"
 
 
 def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     foreign = "s390x" if MACHINE != "s390x" else "x86_64"
-    matrix = tiny / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace(f'["{MACHINE}"]', f'["{foreign}", "{MACHINE}"]'))
-    code, said = build(tiny, "--select", "*-a")
-    assert code == 4, said
+    edit(tiny / "matrix.toml", f'["{MACHINE}"]', f'["{foreign}", "{MACHINE}"]')
+    build(tiny, *ONE, code=4)
     found = results(tiny / "dist")
-    assert found[f"{ID}-a"]["status"] == "ok", "the others are built all the same"
+    assert found[A]["status"] == "ok", "the others are built all the same"
     foreign_result = found[f"{TAG}-manylinux_{foreign}-a"]
     assert foreign_result["status"] == "unavailable"
     assert "orchestrator doctor" in foreign_result["failure"]["hint"]
 
-    code, said = build(tiny, "--select", "*-a", "--allow-unavailable")
-    assert code == 0, said
+    said = build(tiny, *ONE, "--allow-unavailable")
     assert f"{TAG}-manylinux_{foreign}-a: " in said, "it is named all the same"
-    code, said = build(tiny, "--select", f"*_{foreign}-a", "--allow-unavailable")
-    assert code == 4, "nothing was built"
+    build(tiny, "--select", f"*_{foreign}-a", "--allow-unavailable", code=4)  # nothing was built
 
 
-def test_a_path_with_blanks_and_umlauts(tiny: Path) -> None:
-    place = tiny / "mein Prüfung dir"
-    place.mkdir()
-    shutil.move(tiny / "tiny", place / "tiny")
-    write(place, "[build]\nbefore-build = 'pip --version && ls {project}'\n")
-    matrix = place / "matrix.toml"
-    matrix.write_text(matrix.read_text().replace("import tiny'", "import tiny' && ls {project}"))
-    code, said = build(place, "--select", "*-a")
-    assert code == 0, said
-    log = (place / f".orchestrator/logs/{ID}-a.log").read_text()
-    pip = next(line for line in log.splitlines() if line.startswith("pip "))
+def test_a_path_with_blanks_and_umlauts(tmp_path: Path) -> None:
+    place = tmp_path / "mein Prüfung dir"
+    write_project(place, "direct", "[build]\nbefore-build = 'pip --version && ls {project}'\n")
+    edit(place / "matrix.toml", "import tiny'", "import tiny' && ls {project}")
+    build(place, *ONE)
+    pip = next(line for line in log_of(place, A).splitlines() if line.startswith("pip "))
     assert "/venv/lib/" in pip, "the pip of the build's environment, not this host's"
 
 
@@ -241,19 +212,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system with 20 MB."""
     place = tmp_path / "small"
     place.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(argv, capture_output=True, check=False).returncode != 0:
+    mount = ("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", place)
+    if os.geteuid() != 0 or ran(*mount).code != 0:
         lacking("needs root, to mount a file system that is too small")
     yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    ran("umount", "-l", place, code=0)
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(tiny: Path, small_disk: Path) -> None:
     output = small_disk / "dist"
     fill = f"head -c 30000000 /dev/zero > {output}/fill; true"
-    write(tiny, f"[build]\nbefore-build = '{fill}'\n")
-    code, said = build(tiny, "--select", "*-a", f"--output-dir={output}")
-    assert code == 4, said
+    write_project(tiny, "direct", f"[build]\nbefore-build = '{fill}'\n")
+    said = build(tiny, *ONE, f"--output-dir={output}", code=4)
     assert "space" in said, said
     assert not list(output.glob("*.whl*"))
 
@@ -261,8 +231,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tiny: Path, small_disk
 def test_a_disk_without_room_is_refused_before_anything_is_built(
     tiny: Path, small_disk: Path
 ) -> None:
-    code, said = build(tiny, "--select", "*-a", f"--work-dir={small_disk}/work")
-    assert code == 4, said
+    said = build(tiny, *ONE, f"--work-dir={small_disk}/work", code=4)
     assert "disk: work: not enough space" in said, said
     assert "staging" not in said
     assert not (tiny / "dist").exists()
@@ -282,24 +251,16 @@ def test_a_read_only_home_and_a_small_tmp(tiny: Path) -> None:
         "HOME": str(tiny / "home"),
         "TMPDIR": str(tiny / "small"),
     }
-    own_mounts = ["unshare", "--mount", "--propagation=private", "sh", "-euc"]
-    argv = [*own_mounts, script]
-
-    def run(**more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            argv, cwd=tiny, env={**env, **more}, capture_output=True, text=True, check=False
-        )
-
-    allowed = subprocess.run([*own_mounts, f"mount -t tmpfs tmpfs {tiny}/home"], check=False)
-    if allowed.returncode != 0:  # not root, or root of a container
+    own_mounts = ("unshare", "--mount", "--propagation=private", "sh", "-euc")
+    if ran(*own_mounts, f"mount -t tmpfs tmpfs {tiny}/home").code != 0:
+        # Not root, or root of a container.
         lacking("needs to be allowed to mount a file system that is read-only")
-    refused = run(ORCHESTRATOR_CACHE_DIR="", XDG_CACHE_HOME="")
-    assert refused.returncode == 4, refused
-    assert "disk: cache" in refused.stderr
-    assert "Read-only file system" in refused.stderr
-    assert "ORCHESTRATOR_CACHE_DIR" in refused.stderr
-    done = run(ORCHESTRATOR_CACHE_DIR=str(default_cache_dir(os.environ)))
-    assert done.returncode == 0, done
+    no_cache = env | {"ORCHESTRATOR_CACHE_DIR": "", "XDG_CACHE_HOME": ""}
+    refused = ran(*own_mounts, script, cwd=tiny, env=no_cache, code=4)
+    for text in ("disk: cache", "Read-only file system", "ORCHESTRATOR_CACHE_DIR"):
+        assert text in refused.stderr
+    env["ORCHESTRATOR_CACHE_DIR"] = str(default_cache_dir(os.environ))
+    done = ran(*own_mounts, script, cwd=tiny, env=env, code=0)
     assert "disk: tmp: 80 MiB free" in done.stderr, "a warning"
 
 
@@ -309,47 +270,37 @@ def test_nox_sessions_are_the_command_line(tiny: Path) -> None:
     (tiny / "noxfile.py").write_text("import orchestrator.nox\n\norchestrator.nox.sessions()\n")
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "NOX_SCRIPT_MODE": "none"}
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [nox, *arguments], cwd=tiny, env=environ, capture_output=True, text=True, check=False
-        )
+    def run(*arguments: str) -> Said:
+        return ran(nox, *arguments, cwd=tiny, env=environ, code=0)
 
     listed = run("-l")
-    assert f"build({ID}-a)" in listed.stdout, listed
+    assert f"build({A})" in listed.stdout, listed
     assert "build-matrix" in listed.stdout
-    one = run("-s", f"build({ID}-b)", "--", "--backend", "direct")
-    assert one.returncode == 0, one
-    assert set(results(tiny / "dist")) == {f"{ID}-b"}
-    both = run("-s", "build-matrix", "--", "--backend=direct", "--select", f"{TAG}-*-a", "-j2")
-    assert both.returncode == 0, both
-    assert set(results(tiny / "dist")) == {f"{ID}-a", f"{ID}-b"}, "results of both runs are kept"
+    run("-s", f"build({B})", "--", "--backend", "direct")
+    assert set(results(tiny / "dist")) == {B}
+    run("-s", "build-matrix", "--", "--backend=direct", "--select", f"{TAG}-*-a", "-j2")
+    assert set(results(tiny / "dist")) == {A, B}, "results of both runs are kept"
     (tiny / "matrix.toml").write_text("[axes]\npithon = []\n")
-    broken = run("-l")
-    assert broken.returncode == 0, "a wrong matrix leaves the noxfile's other sessions alone"
+    broken = run("-l")  # a wrong matrix leaves the noxfile's other sessions alone
     assert "no build(...) sessions" in broken.stderr
 
 
 def test_the_user_s_own_files_do_not_reach_a_build(tiny: Path) -> None:
     """Two users, or one with another umask, make the same wheel under the same key."""
     home, facts = tiny / "home", tiny / "facts"
-    home.mkdir()
-    (home / ".pydistutils.cfg").write_text("[build_ext]\ndefine = BROKEN(\n[global]\nx = y\n")
-    (home / ".gitconfig").write_text("[alias]\nx = y\n")
-    subprocess.run(["git", "init", "-q", tiny], check=True)
+    distutils = "[build_ext]\ndefine = BROKEN(\n[global]\nx = y\n"
+    write_files(home, {".pydistutils.cfg": distutils, ".gitconfig": "[alias]\nx = y\n"})
+    git(tiny, "init", "-q")
     said = 'echo "$(umask) $TZ $(ls -A $HOME)"; git config alias.x; git rev-parse --show-toplevel'
-    write(tiny, f"[build]\nbefore-build = '''({said}) >{facts} 2>&1 || true'''\n")
+    write_project(tiny, "direct", f"[build]\nbefore-build = '''({said}) >{facts} 2>&1 || true'''\n")
     cache = str(default_cache_dir(os.environ))
+    env = {"HOME": str(home), "ORCHESTRATOR_CACHE_DIR": cache, "TZ": "Asia/Tokyo"}
     mask = os.umask(0o077)
     try:
-        built = orchestrator(
-            *("build", "--backend", "direct", "--select", "*-a"),
-            cwd=tiny,
-            env={"HOME": str(home), "ORCHESTRATOR_CACHE_DIR": cache, "TZ": "Asia/Tokyo"},
-        )
+        orchestrator("build", "--backend", "direct", *ONE, cwd=tiny, env=env, code=0)
     finally:
         os.umask(mask)
 
-    assert built.code == 0, built.all
     text = facts.read_text()
     assert text.startswith("0022 UTC \n"), text
     assert "not a git repository" in text

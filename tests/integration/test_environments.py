@@ -7,22 +7,19 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import tarfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.provision.cache_dir import default_cache_dir
-from tests.conftest import REPOSITORY, Said, orchestrator, results
-from tests.factories import project_file
-from tests.packages import ORIGIN, Indexes, indexes
+from tests.conftest import TAG, Said, log_of, orchestrator, results, started
+from tests.factories import project_file, write_files
+from tests.packages import ORIGIN, Indexes
 
 pytestmark = pytest.mark.index
 
-TAG = f"cp3{sys.version_info.minor}"
+A = f"{TAG}-manylinux_x86_64-a"
 
 SETUP = f"""\
 import importlib, json, os
@@ -34,12 +31,6 @@ print("FOUND " + json.dumps(found))
 {project_file("direct/setup.py")}"""
 
 
-@pytest.fixture
-def stock(tmp_path: Path) -> Iterator[Indexes]:
-    with indexes(tmp_path / "indexes") as made:
-        yield made
-
-
 class Project:
     """A project whose setup.py says what it finds."""
 
@@ -47,13 +38,13 @@ class Project:
         self, root: Path, stock: Indexes, arch: str = "x86_64", backend: str = "direct"
     ) -> None:
         self.root, self.stock, self.arch, self.backend = root, stock, arch, backend
-        source = root / "source"
-        source.mkdir(parents=True)
-        self.cache.mkdir()
+        self.cache = root / "cache"
+        self.cache.mkdir(parents=True)
         toolchain = default_cache_dir(os.environ) / "toolchain"
         (self.cache / "toolchain").symlink_to(toolchain)
-        (source / "setup.py").write_text(SETUP)
-        (source / "pyproject.toml").write_text(project_file("direct/pyproject.toml"))
+        self.env = {**stock.env, "ORCHESTRATOR_CACHE_DIR": str(self.cache)}
+        pyproject = project_file("direct/pyproject.toml")
+        write_files(root / "source", {"setup.py": SETUP, "pyproject.toml": pyproject})
 
     def prepare(self, wanted: str, more: str, axis: str = 'kind = ["a"]') -> tuple[str, ...]:
         """Write the matrix; return the arguments that build it."""
@@ -76,38 +67,23 @@ KIND = "{{kind}}"
         (self.root / "matrix.toml").write_text(text.replace("OWN", self.stock.url("own")))
         return ("build", "--backend", self.backend, "--no-cache")
 
-    def build(
-        self,
-        wanted: str,
-        more: str,
-        *options: str,
-        axis: str = 'kind = ["a"]',
-        env: Mapping[str, str] | None = None,
-    ) -> Said:
-        arguments = self.prepare(wanted, more, axis)
-        return orchestrator(*arguments, *options, cwd=self.root, env={**self.env, **(env or {})})
+    def build(self, wanted: str, more: str, *options: str, code: int = 0, **how: str) -> Said:
+        """Build; `how` is an axis for `prepare`."""
+        arguments = self.prepare(wanted, more, **how)
+        return orchestrator(*arguments, *options, cwd=self.root, env=self.env, code=code)
 
-    @property
-    def env(self) -> dict[str, str]:
-        return {**self.stock.env, "ORCHESTRATOR_CACHE_DIR": str(self.cache)}
+    def log(self) -> str:
+        return log_of(self.root, f"{TAG}-manylinux_{self.arch}-a")
 
-    @property
-    def cache(self) -> Path:
-        return self.root / "cache"
-
-    def found(self, target: str = f"{TAG}-manylinux_x86_64") -> dict[str, list[str]]:
-        log = (self.root / f".orchestrator/logs/{target}.log").read_text("utf-8")
-        lines = [line.strip() for line in log.splitlines() if line.strip().startswith("FOUND ")]
-        found: dict[str, list[str]] = json.loads(lines[-1].removeprefix("FOUND "))
+    def found(self) -> dict[str, list[str]]:
+        lines = [line.strip() for line in self.log().splitlines()]
+        (*_, last) = (line for line in lines if line.startswith("FOUND "))
+        found: dict[str, list[str]] = json.loads(last.removeprefix("FOUND "))
         return found
-
-    def logs(self) -> str:
-        files = (self.root / ".orchestrator/logs").glob("*.log")
-        return "".join(file.read_text("utf-8") for file in files)
 
     def said(self) -> list[str]:
         """Return what `LIMITED` prints."""
-        return re.findall(r"(?m)^\s*((?:BEFORE|TEST) .*)$", self.logs())
+        return re.findall(r"(?m)^\s*((?:BEFORE|TEST) .*)$", self.log())
 
     def environments(self) -> list[Path]:
         places = (self.cache / "environments").glob(f"*-{TAG}-x86_64")
@@ -140,10 +116,9 @@ def test_each_package_comes_from_its_index_alone(
     add("links", "triyx", "3.2")
     chosen = f'{{ name = "{frontend}", args = ["-v"] }}'
     build = f"[build]\n{REQUIRES}isolation = {isolation}\nfrontend = {chosen}\n"
-    said = project.build("torchy triyx plain", f"{build}{ONLY}")
-    assert said.code == 0, said.all
+    project.build("torchy triyx plain", f"{build}{ONLY}")
     wanted = {"torchy": ["2.13.0", "own"], "triyx": ["3.0", "own"], "plain": ["1.0", "public"]}
-    assert project.found(f"{TAG}-manylinux_x86_64-a") == wanted
+    assert project.found() == wanted
 
 
 LIMITED = """\
@@ -172,11 +147,10 @@ def test_what_before_build_installs_keeps_to_the_constraints(
     own, config = project.root / "own.txt", project.root / "pip.conf"
     own.write_text("other<2\n")
     config.write_text(f"[global]\nconstraint = {own}\n")
-    env = {"PIP_CONFIG_FILE": str(config)}
-    said = project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}", env=env)
-    assert said.code == 0, said.all
+    project.env["PIP_CONFIG_FILE"] = str(config)
+    project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}")
     assert project.said() == ["BEFORE 1.0 1.0", "TEST 3.0"]
-    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"plain": ["1.0", "public"]}
+    assert project.found() == {"plain": ["1.0", "public"]}
 
 
 def test_what_an_index_lacks_comes_from_nowhere_else(project: Project) -> None:
@@ -184,23 +158,20 @@ def test_what_an_index_lacks_comes_from_nowhere_else(project: Project) -> None:
     project.stock.add("own", "torchy", "2.13.0", "triyx")
     project.stock.add("public", "triyx", "3.0")
     project.stock.add("public", "plain", "1.0")
-    said = project.build("torchy", f"[build]\n{REQUIRES}{ONLY}")
-    assert said.code == 1, said.all
-    result = results(project.root / "dist")[f"{TAG}-manylinux_x86_64-a"]
-    assert result["failure"]["kind"] == "setup"
-    assert "triyx" in result["failure"]["message"]
+    project.build("torchy", f"[build]\n{REQUIRES}{ONLY}", code=1)
+    failure = results(project.root / "dist")[A]["failure"]
+    assert failure["kind"] == "setup"
+    assert "triyx" in failure["message"]
 
 
 ONE = '[build]\nrequires = ["torchy"]\n' + ONLY
-SEVERAL = 'kind = ["a", "b", "c", "d", "e"]'
 
 
 def test_many_targets_at_once_make_one_environment(project: Project) -> None:
     project.stock.add("own", "torchy", "2.13.0")
-    said = project.build("torchy", ONE, "-j5", axis=SEVERAL)
-    assert said.code == 0, said.all
+    project.build("torchy", ONE, "-j5", axis='kind = ["a", "b", "c", "d", "e"]')
     assert len(project.environments()) == 1
-    assert project.logs().count("preparing an environment") == 1
+    assert log_of(project.root).count("preparing an environment") == 1
     fetched = project.stock.server.wheels()
     # Once for its metadata, which this server does not have apart, and once to install it.
     size = (project.stock.root / "own/torchy/torchy-2.13.0-py3-none-any.whl").stat().st_size
@@ -212,61 +183,51 @@ def test_a_build_that_writes_into_it_fails_and_spoils_nothing(project: Project) 
     setup = project.root / "source/setup.py"
     honest = setup.read_text()
     setup.write_text(f"{honest}\nopen(module.__file__, 'a').write('# spoilt')\n")
-    said = project.build("torchy", ONE)
-    assert said.code == 1, said.all
-    result = results(project.root / "dist")[f"{TAG}-manylinux_x86_64-a"]
-    assert "torchy/__init__.py" in result["failure"]["message"]
+    project.build("torchy", ONE, code=1)
+    failure = results(project.root / "dist")[A]["failure"]
+    assert "torchy/__init__.py" in failure["message"]
     assert project.environments() == []
     setup.write_text(honest)
-    said = project.build("torchy", ONE)
-    assert said.code == 0, said.all
+    project.build("torchy", ONE)
     (made,) = project.environments()
     assert "spoilt" not in (made / "site/torchy/__init__.py").read_text()
 
 
 def test_what_somebody_wrote_into_it_is_found_before_it_is_used(project: Project) -> None:
     project.stock.add("own", "torchy", "2.13.0")
-    assert project.build("torchy", ONE).code == 0
+    project.build("torchy", ONE)
     (made,) = project.environments()
     (made / "site/torchy/more.py").write_text("")
-    said = project.build("torchy", ONE)
-    assert said.code == 0, said.all
-    assert "torchy/more.py" in project.logs()
+    project.build("torchy", ONE)
+    assert "torchy/more.py" in log_of(project.root)
     (made,) = project.environments()
     assert not (made / "site/torchy/more.py").exists()
 
 
 def test_without_the_index_the_last_resolution_counts(project: Project) -> None:
     project.stock.add("own", "torchy", "2.13.0")
-    assert project.build("torchy", ONE).code == 0
+    project.build("torchy", ONE)
     nowhere = {"PIP_EXTRA_INDEX_URL": "", "HTTPS_PROXY": "http://127.0.0.1:9", "PIP_RETRIES": "0"}
+    project.env |= nowhere
     project.stock.server.shutdown()
     project.stock.server.server_close()
-    said = project.build("torchy", ONE, env=nowhere)
-    assert said.code == 0, said.all
-    assert "cannot be reached" in project.logs()
-    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"torchy": ["2.13.0", "own"]}
+    project.build("torchy", ONE)
+    assert "cannot be reached" in log_of(project.root)
+    assert project.found() == {"torchy": ["2.13.0", "own"]}
 
 
 def test_a_killed_run_leaves_nothing_that_the_next_one_takes(project: Project) -> None:
     project.stock.add("own", "torchy", "2.13.0")
     held = project.stock.server.hold("torchy-2.13.0-py3-none-any.whl", after=1)
     arguments = project.prepare("torchy", ONE)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        cwd=project.root,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **project.env},
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
-    )
+    child = started(*arguments, cwd=project.root, env=project.env, start_new_session=True)
     assert held.reached.wait(120)
     os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    child.communicate()
     assert project.environments() == []
     assert list((project.cache / "environments").glob(".new-*"))
     held.release.set()
-    said = project.build("torchy", ONE)
-    assert said.code == 0, said.all
+    project.build("torchy", ONE)
     assert len(project.environments()) == 1
     assert not list((project.cache / "environments").glob(".new-*"))
 
@@ -301,11 +262,10 @@ def test_an_sdist_is_built_without_the_users_home_and_umask(project: Project) ->
             bundle.addfile(member, io.BytesIO(text.encode()))
     before = os.umask(0o077)
     try:
-        said = project.build("torchy", ONE)
+        project.build("torchy", ONE)
     finally:
         os.umask(before)
-    assert said.code == 0, said.all
-    assert project.found(f"{TAG}-manylinux_x86_64-a") == {"torchy": ["2.13.0", "0o22"]}
+    assert project.found() == {"torchy": ["2.13.0", "0o22"]}
     (made,) = project.environments()
     site = [made / "site", *(made / "site").rglob("*")]
     assert {path for path in site if path.stat().st_mode & 0o044 != 0o044} == set()

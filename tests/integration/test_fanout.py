@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import results
-from tests.factories import project_file
+from tests.conftest import MACHINE, TAG, results
+from tests.factories import write_project
 from tests.fanout import Cloud
 
 pytestmark = pytest.mark.index
-
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
-MACHINE = os.uname().machine
-
-SETUP = project_file("fanout/setup.py")
-
-PYPROJECT = project_file("fanout/pyproject.toml")
-
-MATRIX = project_file("fanout/matrix.toml")
 
 
 def identity(kind: str) -> str:
@@ -31,13 +20,9 @@ def identity(kind: str) -> str:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Cloud:
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "setup.py").write_text(SETUP)
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    places = {"built": tmp_path / "built", "mended": tmp_path / "mended"}
-    (project / "matrix.toml").write_text(MATRIX.format(tag=TAG, machine=MACHINE, **places))
-    places["built"].touch()
+    (tmp_path / "built").touch()
+    built, mended = tmp_path / "built", tmp_path / "mended"
+    project = write_project(tmp_path / "project", "fanout", built=built, mended=mended)
     return Cloud(root=tmp_path / "cloud", project=project)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, ran
 from tests.faults.scenarios import SCENARIOS
 
 SECONDS = 5
@@ -16,16 +14,7 @@ SECONDS = 5
 
 
 def faults(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return ran(sys.executable, "-m", "tests.faults", *arguments, cwd=REPOSITORY, code=0).stdout
 
 
 @pytest.mark.parametrize("name", [*SCENARIOS])

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from orchestrator.host.network import HostNetwork
-from orchestrator.provision import toolchain
-from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.toolchain import Toolchain
 from orchestrator.source.stage import FETCH_SCRIPT
+from tests.conftest import ran
 
 pytestmark = pytest.mark.index
 
 
-def test_an_sdist_of_a_directory_is_copied_like_a_downloaded_one(tmp_path: Path) -> None:
-    tools = toolchain.sync(
-        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
-    )
+def test_an_sdist_of_a_directory_is_copied_like_a_downloaded_one(
+    tools: Toolchain, tmp_path: Path
+) -> None:
     links, folder = tmp_path / "links", tmp_path / "fetched"
     links.mkdir()
     folder.mkdir()
@@ -28,15 +25,9 @@ def test_an_sdist_of_a_directory_is_copied_like_a_downloaded_one(tmp_path: Path)
     with tarfile.open(links / "demo-1.0.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "PKG-INFO", "demo-1.0/PKG-INFO")
 
-    done = subprocess.run(
-        [str(tools.python), "-I", str(FETCH_SCRIPT), "demo==1.0", str(folder)],
-        env={"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {"PATH": os.environ["PATH"], "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+    said = ran(tools.python, "-I", FETCH_SCRIPT, "demo==1.0", folder, env=env, code=0)
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == str(folder / "demo-1.0.tar.gz")
+    assert said.stdout == str(folder / "demo-1.0.tar.gz")
     assert (folder / "demo-1.0.tar.gz").is_file()
     assert (links / "demo-1.0.tar.gz").is_file()

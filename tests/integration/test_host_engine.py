@@ -8,11 +8,9 @@ import os
 import subprocess
 import sys
 import tarfile
-import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,15 @@ from orchestrator.host.emulation import Execution, binfmt, host_arch, how, probe
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import Arch
-from tests.conftest import lacking
+from tests.conftest import IMAGES, lacking, ran
+from tests.servers import Answers, Loopback, running
 from tests.unit.builders.test_cibuildwheel import backend, job
 
 pytestmark = pytest.mark.engine
 
 NETWORK = HostNetwork.detect(os.environ)
 ENV = base_env(os.environ) | NETWORK.child_env()
-IMAGE = f"localhost/orchestrator-baseline:bookworm-{host_arch()}"
+IMAGE = f"{IMAGES}:bookworm-{host_arch()}"
 
 
 @pytest.fixture(scope="module")
@@ -144,41 +143,27 @@ def registry(engine: EngineName, tmp_path: Path) -> Iterator[Registry]:
     assert saved.ok, saved
     (manifest,) = json.loads((layout / "index.json").read_text())["manifests"]
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answers):
         def do_GET(self) -> None:
             kind, _, reference = self.path.removeprefix(f"/v2/{name}/").partition("/")
             if self.path == "/v2/":
-                self._answer(b"{}", "application/json", "")
+                self.answer(200, b"{}", Content_Type="application/json")
             elif kind in {"manifests", "blobs"}:
                 digest = reference if ":" in reference else manifest["digest"]
                 body = (layout / "blobs" / digest.replace(":", "/")).read_bytes()
                 media = manifest["mediaType"] if kind == "manifests" else "application/octet-stream"
-                self._answer(body, media, digest)
+                self.answer(200, body, Content_Type=media, Docker_Content_Digest=digest)
             else:
-                self.send_error(404)
+                self.answer(404)
 
         do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
-        def _answer(self, body: bytes, media: str, digest: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", media)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Docker-Content-Digest", digest)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        stack.callback(server.shutdown)
+        server = stack.enter_context(running(Loopback(Handler)))
         conf = tmp_path / "registries.conf"
         conf.write_text(
             '[[registry]]\nprefix = "registry.example"\ninsecure = true\n'
-            f'location = "127.0.0.1:{server.server_address[1]}"\n'
+            f'location = "127.0.0.1:{server.server_port}"\n'
         )
         env = {**ENV, "CONTAINERS_REGISTRIES_CONF": str(conf)}
         image = f"registry.example/{name}:1"
@@ -241,11 +226,10 @@ def test_cibuildwheel_pulls_no_local_image_of_armv7l(engine: EngineName, tmp_pat
     (tmp_path / "scratch").mkdir()
     tiny_image(tmp_path, engine, name, "arm", "v7")
     ours = backend(tmp_path)._environment(job(tmp_path))["PATH"].partition(":")[0]
-    argv = [sys.executable, "-c", PULLS, name]
     env = {**ENV, "PATH": f"{ours}:{os.environ['PATH']}"}
     try:
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        said = ran(sys.executable, "-c", PULLS, name, env=env)
     finally:
         capture([engine, "rmi", "--force", name], env=ENV)
-    assert done.returncode != 0, "it has nothing that could run"
-    assert "Trying to pull" not in done.stderr
+    assert said.code != 0, "it has nothing that could run"
+    assert "Trying to pull" not in said.stderr

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import ssl
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import HostNetwork
@@ -28,8 +26,10 @@ from orchestrator.provision.cache_dir import TOOLCHAIN, ZIG, hold
 from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, sync
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
-from tests.conftest import REPOSITORY, Said, orchestrator
-from tests.factories import host
+from tests.conftest import Said, orchestrator, ran, started
+from tests.corp import certify
+from tests.factories import host, program
+from tests.servers import Loopback, running
 
 pytestmark = pytest.mark.index
 
@@ -40,20 +40,13 @@ UNREACHABLE = HostNetwork(index=(("PIP_INDEX_URL", "http://127.0.0.1:1/simple"),
 def start(
     cache: Path, *arguments: str | Path, env: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    own = {"PYTHONPATH": str(REPOSITORY), "ORCHESTRATOR_CACHE_DIR": str(cache)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", "toolchain", "sync", "--json", *map(str, arguments)],
-        env=os.environ | own | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    env = {"ORCHESTRATOR_CACHE_DIR": str(cache), **(env or {})}
+    return started("toolchain", "sync", "--json", *arguments, cwd=cache.parent, env=env)
 
 
-def said(cache: Path, *arguments: str | Path) -> Said:
-    return orchestrator(
-        "toolchain", *arguments, cwd=cache.parent, env={"ORCHESTRATOR_CACHE_DIR": str(cache)}
-    )
+def said(cache: Path, *arguments: str | Path, code: int = 0) -> Said:
+    env = {"ORCHESTRATOR_CACHE_DIR": str(cache)}
+    return orchestrator("toolchain", *arguments, cwd=cache.parent, env=env, code=code)
 
 
 def made(cache: Path) -> Toolchain:
@@ -62,9 +55,13 @@ def made(cache: Path) -> Toolchain:
     return found
 
 
+def names(cache: Path) -> list[str]:
+    return sorted(path.name for path in TOOLCHAIN.place(cache).iterdir())
+
+
 def litter(cache: Path) -> list[str]:
     """What is beside the environment and the lock file."""
-    return [path.name for path in TOOLCHAIN.place(cache).iterdir() if path.name.startswith(".")]
+    return [name for name in names(cache) if name.startswith(".")]
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +87,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory that `toolchain download` has filled."""
     folder = tmp_path_factory.mktemp("offline") / "wheels"
-    answer = orchestrator("toolchain", "download", folder, cwd=folder.parent)
-    assert answer.code == 0, answer.all
+    orchestrator("toolchain", "download", folder, cwd=folder.parent, code=0)
     return folder
 
 
@@ -106,10 +102,7 @@ def copy(cache: Path, tmp_path: Path) -> Path:
 
 
 def test_ten_at_once_make_one(cache: Path) -> None:
-    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == [
-        made(cache).root.name,
-        "lock",
-    ]
+    assert names(cache) == [made(cache).root.name, "lock"]
 
 
 def test_tools_work(cache: Path) -> None:
@@ -144,9 +137,7 @@ def test_second_time_asks_nobody(cache: Path) -> None:
 
 
 def test_sync_shows_the_interpreter_and_the_tools(cache: Path) -> None:
-    answer = said(cache, "sync", "--json")
-    assert answer.code == 0, answer.all
-    document = json.loads(answer.stdout)
+    document = json.loads(said(cache, "sync", "--json").stdout)
     base = made(cache).base
     assert document["schema"] == 1
     assert document["python"] == {"path": str(base.path), "version": base.version}
@@ -157,8 +148,7 @@ def test_path_prints_one_line(cache: Path) -> None:
     tools = made(cache)
     assert said(cache, "path").stdout == f"{tools.root}\n"
     assert said(cache, "path", "auditwheel").stdout == f"{tools.bin / 'auditwheel'}\n"
-    unknown = said(cache, "path", "auditwhel")
-    assert unknown.code == 2
+    unknown = said(cache, "path", "auditwhel", code=2)
     assert "did you mean 'auditwheel'?" in unknown.stderr
 
 
@@ -171,9 +161,7 @@ def test_the_user_s_environment_does_not_leak_in(wheels: Path, tmp_path: Path) -
     for name in ("auditwheel", "packaging", "sitecustomize", "usercustomize"):
         (trap / f"{name}.py").write_text("raise SystemExit('trapped')")
     for name in ("python", "python3", "pip", "uv", "patchelf", "auditwheel"):
-        program = trap / name
-        program.write_text("#!/bin/sh\necho trapped >&2\nexit 1\n")
-        program.chmod(0o755)
+        program(trap / name, "echo trapped >&2; exit 1")
     (trap / "pip.conf").write_text("[global]\ntarget = /nowhere\nno-binary = :all:\n")
     (trap / "uv.toml").write_text("no-binary = true\n")
     environ = {
@@ -211,14 +199,12 @@ def test_zig_comes_out_of_the_same_directory(cache: Path, wheels: Path, tmp_path
     own = tmp_path / "cache"
     made_here = zig.provide(host(own, made(cache), {WHEELS: str(wheels)}, UNREACHABLE), print)
     (tmp_path / "f.c").write_text("int f(void) { return 1; }")
-    argv = [str(made_here.program), "cc", "-c", "-target", "loongarch64-linux-gnu.2.36", "f.c"]
+    argv = (made_here.program, "cc", "-c", "-target", "loongarch64-linux-gnu.2.36", "f.c")
     env = {"ZIG_GLOBAL_CACHE_DIR": str(made_here.cache), "PATH": os.defpath}
-    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ran(*argv, cwd=tmp_path, env=env, code=0)
     assert arch_of(parse((tmp_path / "f.o").read_bytes())) == "loongarch64"
     assert [path.name for path in ZIG.place(own).iterdir() if path.name.startswith(".")] == []
-    answer = said(own, "prune")
-    assert (answer.code, answer.stdout) == (0, ""), answer.all
+    assert said(own, "prune").stdout == ""
 
 
 def test_download_mends_what_is_there_and_leaves_the_rest(wheels: Path, tmp_path: Path) -> None:
@@ -228,8 +214,7 @@ def test_download_mends_what_is_there_and_leaves_the_rest(wheels: Path, tmp_path
     whole = broken.read_bytes()
     broken.write_bytes(whole[:1000])
     (folder / "notes.txt").write_text("mine")
-    answer = orchestrator("toolchain", "download", folder, cwd=tmp_path)
-    assert answer.code == 0, answer.all
+    answer = orchestrator("toolchain", "download", folder, cwd=tmp_path, code=0)
     assert answer.stderr.count("downloading") == 1
     assert broken.read_bytes() == whole
     assert {path.name for path in folder.iterdir()} == {
@@ -281,17 +266,15 @@ class Index(SimpleHTTPRequestHandler):
             return
         project = self.path.split("/")[2]
         names = (each.name for each in Path(self.directory).glob("*.whl"))
-        links = (
+        page = "".join(
             f'<a href="/{name}">{name}</a>'
             for name in names
-            if re.sub("[-_.]+", "-", name.split("-")[0]).lower() == project
+            if canonicalize_name(name.split("-")[0]) == project
         )
-        page = "".join(links).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(page)))
         self.end_headers()
-        self.wfile.write(page)
+        self.wfile.write(page.encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -300,18 +283,11 @@ class Index(SimpleHTTPRequestHandler):
 @pytest.fixture
 def private_index(wheels: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """An index whose certificate only its own authority vouches for: its address, and that one."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "ca.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    argv += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
-    argv += ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(argv, check=True, capture_output=True)
+    authority, own = certify(tmp_path, "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with ThreadingHTTPServer(("localhost", 0), partial(Index, directory=str(wheels))) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"https://localhost:{server.server_port}/simple/", certificate
-        server.shutdown()
+    context.load_cert_chain(own)
+    with running(Loopback(partial(Index, directory=str(wheels)), context)) as server:
+        yield f"{server.url}/simple/", authority
 
 
 def test_an_index_behind_a_private_authority(
@@ -324,7 +300,7 @@ def test_an_index_behind_a_private_authority(
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": url,
         "PIP_RETRIES": "0",
-        "NO_PROXY": "localhost",
+        "NO_PROXY": "127.0.0.1",
     }
     cache = tmp_path / "cache"
     with pytest.raises(EnvironmentProblemError, match="set SSL_CERT_FILE"):
@@ -370,7 +346,6 @@ def test_sync_sees_every_byte(wheels: Path, copy: Path) -> None:
     assert "sitecustomize.py belongs to no package" in found
     assert "does not run" in found
     answer = said(copy, "sync", "--wheels", wheels)
-    assert answer.code == 0, answer.all
     assert "making it again: twine 7" in answer.stderr
     assert f"Python {tools.base.version} ({tools.base.path})" in answer.stderr
     assert "patchelf 0." in answer.stdout
@@ -403,10 +378,7 @@ def test_killed_at_any_moment_the_next_one_succeeds(wheels: Path, tmp_path: Path
         worker.communicate()
     tools = sync(cache, UNREACHABLE, environ=os.environ, wheels=wheels)
     assert damage(tools, os.environ) == ()
-    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == [
-        tools.root.name,
-        "lock",
-    ]
+    assert names(cache) == [tools.root.name, "lock"]
 
 
 def test_killed_while_it_installs(wheels: Path, tmp_path: Path) -> None:
@@ -436,7 +408,7 @@ def test_interrupted_it_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
     _, err = worker.communicate(timeout=60)
     assert worker.returncode == 130, err
     assert err.rstrip().endswith("interrupted")
-    assert sorted(path.name for path in TOOLCHAIN.place(cache).iterdir()) == ["lock"]
+    assert names(cache) == ["lock"]
 
 
 # Earlier locks
@@ -452,6 +424,5 @@ def test_prune_keeps_the_current_one_and_those_in_use(copy: Path) -> None:
     assert TOOLCHAIN.prune(copy, print) == (half_made,)
     assert old.is_dir(), "a process uses it"
     del held
-    answer = said(copy, "prune")
-    assert answer.stdout == f"{old}\n", answer.all
+    assert said(copy, "prune").stdout == f"{old}\n"
     assert existing(copy) == tools

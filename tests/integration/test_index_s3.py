@@ -4,41 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
 from orchestrator.publish import storage
-from tests.conftest import REPOSITORY, orchestrator
+from tests.conftest import Said, orchestrator, started
+from tests.stores import asked
 from tests.wheelmaker import WheelSpec
 
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 
 
 @pytest.fixture
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def env(endpoint: str) -> dict[str, str]:
-    # Servers of one process share what they hold.
-    for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
-        request = urllib.request.Request(f"{endpoint}/{path}", method=method)  # noqa: S310 - loopback
-        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
-    return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "127.0.0.1"}
+def env(s3: str) -> dict[str, str]:
+    asked(f"{s3}/moto-api/reset", "POST")
+    asked(f"{s3}/bucket", "PUT")
+    return {**KEYS, "AWS_ENDPOINT_URL": s3, "NO_PROXY": "127.0.0.1"}
 
 
 @pytest.fixture
@@ -58,6 +43,12 @@ def names(bucket: S3Store) -> set[str]:
     return {each["path"] for page in obstore.list(bucket) for each in page}
 
 
+def index(
+    env: dict[str, str], cwd: Path, *options: str, output: str = "s3://bucket/whl", code: int = 0
+) -> Said:
+    return orchestrator("index", "--output", output, *options, cwd=cwd, env=env, code=code)
+
+
 def page(bucket: S3Store, path: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(bytes(obstore.get(bucket, path).bytes()))
     return document
@@ -69,8 +60,7 @@ def test_a_site_in_a_bucket_grows_and_says_what_its_files_are(
     WheelSpec(version="1.0+cu126").write(tmp_path / "one")
     WheelSpec(version="1.0.dev1+cu130").write(tmp_path / "two")
     for folder in ("one", "two"):
-        said = orchestrator("index", folder, "--output", "s3://bucket/whl", cwd=tmp_path, env=env)
-        assert said.code == 0, said.all
+        index(env, tmp_path, folder)
     wheel = "files/demo/demo-1.0+cu126-cp312-cp312-manylinux_2_17_x86_64.whl"
     assert {wheel, f"{wheel}.metadata", "site.json", "cu130/demo/index.html"} <= names(bucket)
     found = obstore.get(bucket, "cu126/demo/index.json")
@@ -79,13 +69,10 @@ def test_a_site_in_a_bucket_grows_and_says_what_its_files_are(
     html = obstore.get(bucket, "cu126/demo/index.html")
     assert html.attributes["Content-Type"] == "text/html; charset=utf-8"
     assert "immutable" in obstore.get(bucket, wheel).attributes["Cache-Control"]
-    options = ("--output", "s3://bucket/whl", "--keep", "0")
-    said = orchestrator("index", *options, cwd=tmp_path, env=env)
-    assert said.code == 0, said.all
+    index(env, tmp_path, "--keep", "0")
     assert page(bucket, "cu130/demo/index.json")["files"] == []
     assert [name for name in names(bucket) if "cu130" in name and ".whl" in name] == []
-    remove = ("--output", "s3://bucket/whl", "--remove", "cu130")
-    assert orchestrator("index", *remove, cwd=tmp_path, env=env).code == 0
+    index(env, tmp_path, "--remove", "cu130")
     assert not [name for name in names(bucket) if "cu130" in name]
 
 
@@ -96,14 +83,13 @@ def test_what_an_update_that_was_killed_has_left_gets_the_right_bytes(
     path = WheelSpec(version="1.0+cu126").write(tmp_path / "dist")
     name = f"files/demo/{path.name}"
     obstore.put(bucket, name, b"x" * path.stat().st_size)
-    options = ("dist", "--output", "s3://bucket/whl")
-    assert orchestrator("index", *options, cwd=tmp_path, env=env).code == 0
+    index(env, tmp_path, "dist")
     there = obstore.get(bucket, name)
     assert bytes(there.bytes()) == path.read_bytes()
     (entry,) = page(bucket, "cu126/demo/index.json")["files"]
     assert entry["hashes"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
-    assert orchestrator("index", *options, cwd=tmp_path, env=env).code == 0
+    index(env, tmp_path, "dist")
     assert obstore.head(bucket, name)["last_modified"] == there.meta["last_modified"]
 
 
@@ -113,10 +99,10 @@ def test_updates_of_a_bucket_at_the_same_time_lose_nothing(
     versions = [f"1.{number}+cu126" for number in range(3)]
     for version in versions:
         WheelSpec(version=version).write(tmp_path / version)
-    argv = [sys.executable, "-m", "orchestrator", "index", "--output", "s3://bucket/whl"]
-    environ = {**env, "PYTHONPATH": str(REPOSITORY)}
-    runs = [subprocess.Popen([*argv, each], cwd=tmp_path, env=environ) for each in versions]
-    assert [run.wait(300) for run in runs] == [0] * len(runs)
+    command = ("index", "--output", "s3://bucket/whl")
+    runs = [started(*command, each, cwd=tmp_path, env=env) for each in versions]
+    said = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0] * len(runs), said
     assert page(bucket, "cu126/demo/index.json")["versions"] == versions
 
 
@@ -139,7 +125,6 @@ def test_a_bucket_that_is_not_there_is_one_clear_message(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     WheelSpec().write(tmp_path / "dist")
-    said = orchestrator("index", "dist", "--output", "s3://none/whl", cwd=tmp_path, env=env)
-    assert said.code == 4, said.all
+    said = index(env, tmp_path, "dist", output="s3://none/whl", code=4)
     assert "the bucket answers" in said.stderr
     assert "Traceback" not in said.stderr

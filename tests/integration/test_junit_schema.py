@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from orchestrator.models.reading import parse
 from orchestrator.report import junit
 from orchestrator.report.schemas import ResultsDocument
 from tests import reports
+from tests.conftest import ran
 from tests.unit.report.test_reports import hostile
 
 SDIST = "pytest-9.0.2"
@@ -23,9 +23,8 @@ MEMBER = f"{SDIST}/testing/example_scripts/junit-10.xsd"
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> xmlschema.XMLSchema:
     folder = tmp_path_factory.mktemp("sdist")
-    requirement = SDIST.replace("-", "==")
-    argv = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=pytest"]
-    subprocess.run([*argv, f"--dest={folder}", requirement], check=True)
+    download = ("-m", "pip", "download", "-q", "--no-deps", "--no-binary=pytest")
+    ran(sys.executable, *download, f"--dest={folder}", SDIST.replace("-", "=="), code=0)
     with tarfile.open(folder / f"{SDIST}.tar.gz") as archive:
         member = archive.extractfile(MEMBER)
         assert member is not None

@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cross.driver import SOURCES, Driver, make
+from orchestrator.cross.driver import Driver, make
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import CompilerKind
-from tests.conftest import lacking
-
-OWN = """\
-#!/bin/sh
-echo "own $*"
-"""
+from tests.conftest import Said, ran
+from tests.factories import program
 
 C = "#include <which.h>\nint main(void) { return WHICH; }\n"
 CXX = "#include <which.h>\nint x = WHICH;\n"
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, compiled by this host's own compiler."""
-    if shutil.which("gcc") is None or shutil.which("g++") is None:
-        lacking("needs gcc and g++")
-    made = tmp_path_factory.mktemp("driver") / "compiler"
-    flags = ["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-stack-protector"]
-    subprocess.run(["gcc", *flags, *SOURCES, "-o", made], check=True)
-    return made
-
-
 @pytest.fixture
-def links(program: Path, tmp_path: Path) -> Path:
+def links(driver: Path, tmp_path: Path) -> Path:
     """Links to it, with one directory of headers for C and another for C++."""
     for language in ("c", "c++"):
         folder = tmp_path / language
         folder.mkdir()
         (folder / "which.h").write_text(f"#define WHICH {len(language)}\n")
-    own = tmp_path / "own"
-    own.write_text(OWN)
-    own.chmod(0o755)
-    driver = Driver(
+    own = program(tmp_path / "own", 'echo "own $*"')
+    calls = Driver(
         compiler=CompilerKind.GCC,
         arch=Arch.X86_64,
         tools=(("cc", (str(shutil.which("gcc")),)), ("c++", (str(shutil.which("g++")),))),
@@ -57,23 +38,16 @@ def links(program: Path, tmp_path: Path) -> Path:
         own=tuple((name, str(own)) for name in ("cc", "g++", "aarch64-linux-gnu-gcc")),
         log=str(tmp_path / "log"),
     )
-    return make(tmp_path / "links", driver, program)
+    return make(tmp_path / "links", calls, driver)
 
 
-Call = Callable[..., "subprocess.CompletedProcess[str]"]
+Call = Callable[..., Said]
 
 
 @pytest.fixture
 def call(links: Path, tmp_path: Path) -> Call:
-    def run(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [links / name, *arguments],
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(name: str, *arguments: str, **env: str) -> Said:
+        return ran(links / name, *arguments, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **env})
 
     return run
 
@@ -104,8 +78,8 @@ def test_it_compiles_and_links(call: Call, tmp_path: Path) -> None:
     (tmp_path / "with space.c").write_text(C)
     (tmp_path / "arguments").write_text('"with space.c" -o "made by it"\n')
 
-    assert call("aarch64-linux-gnu-gcc", "@arguments").returncode == 0
-    assert subprocess.run([tmp_path / "made by it"], check=False).returncode == 1
+    assert call("aarch64-linux-gnu-gcc", "@arguments").code == 0
+    ran(tmp_path / "made by it", code=1)
     assert (tmp_path / "log").read_text() == "native\n"
 
 
@@ -149,25 +123,14 @@ def test_the_log_names_other_languages_whose_compilers_call_it(
 
 def test_errors_are_those_of_the_compiler(call: Call, tmp_path: Path) -> None:
     (tmp_path / "bad.c").write_text("int f(void) { return missing; }\n")
-    plain = subprocess.run(
-        ["gcc", "-c", "bad.c"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    plain = ran("gcc", "-c", "bad.c", cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
 
-    said = call("cc", "-c", "bad.c")
-
-    assert (said.returncode, said.stderr) == (plain.returncode, plain.stderr)
+    assert call("cc", "-c", "bad.c") == plain
 
 
-def test_a_driver_without_a_program_of_that_name_says_so(program: Path, tmp_path: Path) -> None:
-    driver = Driver(compiler=CompilerKind.GCC, arch=Arch.AARCH64, tools=())
-    folder = make(tmp_path / "links", replace(driver, own=(("cc", "/bin/true"),)), program)
+def test_a_driver_without_a_program_of_that_name_says_so(driver: Path, tmp_path: Path) -> None:
+    own = (("cc", "/bin/true"),)
+    calls = Driver(compiler=CompilerKind.GCC, arch=Arch.AARCH64, tools=(), own=own)
+    folder = make(tmp_path / "links", calls, driver)
 
-    said = subprocess.run([folder / "cc", "a.c"], capture_output=True, text=True, check=False)
-
-    assert said.returncode == 1
-    assert "no program for cc" in said.stderr
+    assert "no program for cc" in ran(folder / "cc", "a.c", code=1).stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.containers.access import Access
-from orchestrator.cross.driver import SOURCES
 from orchestrator.cross.native_nvcc import VARIABLES, NativeNvcc
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
-from orchestrator.provision import cuda, nvcc, toolchain
-from orchestrator.provision.cache_dir import default_cache_dir
-from tests.conftest import lacking
+from orchestrator.provision import cuda, nvcc
+from orchestrator.provision.toolchain import WHEELS as WHEELS_FROM
+from orchestrator.provision.toolchain import Toolchain
+from tests.conftest import Said, lacking, ran
 from tests.factories import host
 
 pytestmark = pytest.mark.index
@@ -39,42 +38,37 @@ echo "own $ORCHESTRATOR_CUDA $*"
 """
 
 
-@pytest.fixture(scope="module")
-def tools() -> toolchain.Toolchain:
+@pytest.fixture(scope="module", autouse=True)
+def _x86_64() -> None:
     if host_arch() is not Arch.X86_64:
         lacking("needs an x86_64 machine")
-    return toolchain.sync(
-        default_cache_dir(os.environ), HostNetwork.detect(os.environ), environ=os.environ
-    )
 
 
 @pytest.fixture(scope="module")
-def wheels(tools: toolchain.Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheels(tools: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the compiler's wheels, as a machine without a package index has them."""
     folder = tmp_path_factory.mktemp("wheels")
-    command = [str(tools.python), "-m", "pip", "download", "-q", "--no-deps", f"--dest={folder}"]
+    download = ("-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:")
     pins = [f"{name}=={VERSION}" for name in WHEELS[:3]]
-    subprocess.run([*command, "--only-binary=:all:", *pins, f"{WHEELS[3]}=={CUDA}.*"], check=True)
+    ran(tools.python, *download, f"--dest={folder}", *pins, f"{WHEELS[3]}=={CUDA}.*", code=0)
     return folder
 
 
 @pytest.fixture(scope="module")
 def native(
-    tools: toolchain.Toolchain, wheels: Path, tmp_path_factory: pytest.TempPathFactory
+    tools: Toolchain, wheels: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[nvcc.Nvcc]:
     """A native nvcc that has on this host the path which it has in containers."""
     there = tmp_path_factory.mktemp("mounted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nvcc, "MOUNTED", there)
         patch.setattr(cuda, "USUAL", ())
-        made = provided(CUDA, tools, there / "cache", {toolchain.WHEELS: str(wheels)})
+        made = provided(CUDA, tools, there / "cache", {WHEELS_FROM: str(wheels)})
         (there / made.version).symlink_to(made.folder)
         yield made
 
 
-def provided(
-    wanted: str, tools: toolchain.Toolchain, cache: Path, environ: dict[str, str]
-) -> nvcc.Nvcc:
+def provided(wanted: str, tools: Toolchain, cache: Path, environ: dict[str, str]) -> nvcc.Nvcc:
     network = HostNetwork.detect(os.environ)
     return nvcc.provide(
         wanted, host(cache, tools, {**os.environ, **environ}, network), say=lambda _: None
@@ -82,14 +76,12 @@ def provided(
 
 
 @pytest.fixture(scope="module")
-def unpacked(
-    tools: toolchain.Toolchain, wheels: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def unpacked(tools: Toolchain, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toolkit that a build would install."""
     folder = tmp_path_factory.mktemp("unpacked")
-    install = [str(tools.bin / "uv"), "pip", "install", "-q", "--no-index", "--no-deps"]
-    where = [f"--find-links={wheels}", f"--python={tools.python}", f"--target={folder}"]
-    subprocess.run([*install, *where, *WHEELS], check=True)
+    install = ("pip", "install", "-q", "--no-index", "--no-deps")
+    where = (f"--find-links={wheels}", f"--python={tools.python}", f"--target={folder}")
+    ran(tools.bin / "uv", *install, *where, *WHEELS, code=0)
     return folder / "nvidia/cu13"
 
 
@@ -115,56 +107,38 @@ class Stand:
     path: Path
     log: Path
 
-    def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.path, *arguments],
-            cwd=self.log.parent,
-            env={"PATH": "/usr/bin:/bin", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def __call__(self, *arguments: str, code: int | None = None, **env: str) -> Said:
+        env = {"PATH": "/usr/bin:/bin", **env}
+        return ran(self.path, *arguments, cwd=self.log.parent, env=env, code=code)
 
     @property
     def calls(self) -> list[str]:
         return self.log.read_text().split() if self.log.exists() else []
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("gcc") is None:
-        lacking("needs gcc")
-    made = tmp_path_factory.mktemp("driver") / "compiler"
-    flags = ["-O2", "-ffreestanding", "-nostdlib", "-static", "-fno-stack-protector"]
-    subprocess.run(["gcc", *flags, *SOURCES, "-o", made], check=True)
-    return made
-
-
 @pytest.fixture
-def stand(native: nvcc.Nvcc, program: Path, tmp_path: Path) -> Stand:
+def stand(native: nvcc.Nvcc, driver: Path, tmp_path: Path) -> Stand:
     log = tmp_path / "log"
     nothing = Access(links=(), env=(), private=(), mounts=())
     kernels = NativeNvcc(natives=(native,), variables=VARIABLES)
-    access = kernels.add_to(nothing, program, tmp_path / "scratch", str(log))
+    access = kernels.add_to(nothing, driver, tmp_path / "scratch", str(log))
     assert dict(access.env)["CUDACXX"] == "/opt/orchestrator-native/nvcc/nvcc"
     return Stand(path=tmp_path / "scratch/nvcc/nvcc", log=log)
 
 
 def section(file: Path, name: str) -> bytes:
     out = file.with_suffix(f".{name.strip('.')}")
-    subprocess.run(["objcopy", "-O", "binary", f"-j{name}", file, out], check=True)
+    ran("objcopy", "-O", "binary", f"-j{name}", file, out, code=0)
     return out.read_bytes()
 
 
 def test_it_makes_what_the_toolkit_s_own_makes(stand: Stand, toolkit: Path, tmp_path: Path) -> None:
     (tmp_path / "kernel.cu").write_text(KERNEL)
-    compile_it = ["-arch=sm_90", "-c", "kernel.cu", "-o"]
-    own = [str(toolkit / "bin/nvcc"), *compile_it, "own.o"]
-    subprocess.run(own, cwd=tmp_path, check=True)
+    compile_it = ("-arch=sm_90", "-c", "kernel.cu", "-o")
+    ran(toolkit / "bin/nvcc", *compile_it, "own.o", cwd=tmp_path, code=0)
 
-    made = stand(*compile_it, "native.o", CUDA_HOME=str(toolkit))
+    stand(*compile_it, "native.o", CUDA_HOME=str(toolkit), code=0)
 
-    assert made.returncode == 0, made.stderr
     assert stand.calls == ["nvcc"]
     for name in (".nv_fatbin", ".text"):
         assert section(tmp_path / "native.o", name) == section(tmp_path / "own.o", name)
@@ -226,20 +200,20 @@ def test_a_question_is_no_compilation(stand: Stand, toolkit: Path) -> None:
 
 
 def test_this_host_s_own_toolkit_is_taken_where_it_is_of_that_version(
-    tools: toolchain.Toolchain, unpacked: Path, tmp_path: Path
+    tools: Toolchain, unpacked: Path, tmp_path: Path
 ) -> None:
-    nowhere = {toolchain.WHEELS: str(tmp_path), "CUDA_HOME": str(unpacked)}
+    nowhere = {WHEELS_FROM: str(tmp_path), "CUDA_HOME": str(unpacked)}
     made = provided(CUDA, tools, tmp_path / "cache", nowhere)
     assert isinstance(made, nvcc.Nvcc)
     assert made.version == VERSION
-    assert made == provided(VERSION, tools, tmp_path / "cache", {toolchain.WHEELS: str(tmp_path)})
+    assert made == provided(VERSION, tools, tmp_path / "cache", {WHEELS_FROM: str(tmp_path)})
 
 
 def test_this_host_s_own_toolkit_is_left_out_where_it_lacks_something(
-    tools: toolchain.Toolchain, wheels: Path, toolkit: Path, tmp_path: Path
+    tools: Toolchain, wheels: Path, toolkit: Path, tmp_path: Path
 ) -> None:
     (toolkit / "nvvm/bin/cicc").unlink()
-    given = {toolchain.WHEELS: str(wheels), "CUDA_HOME": str(toolkit)}
+    given = {WHEELS_FROM: str(wheels), "CUDA_HOME": str(toolkit)}
     made = provided(VERSION, tools, tmp_path, given)
     assert isinstance(made, nvcc.Nvcc)
     assert (made.folder / "nvvm/bin/cicc").is_file()
@@ -253,19 +227,19 @@ def test_this_host_s_own_toolkit_is_left_out_where_it_lacks_something(
     ],
 )
 def test_what_cannot_be_had_is_said(
-    tools: toolchain.Toolchain, wheels: Path, tmp_path: Path, wanted: str, why: str
+    tools: Toolchain, wheels: Path, tmp_path: Path, wanted: str, why: str
 ) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
-        provided(wanted, tools, tmp_path, {toolchain.WHEELS: str(wheels)})
+        provided(wanted, tools, tmp_path, {WHEELS_FROM: str(wheels)})
     assert refused.value.what.startswith(why)
     assert [path.name for path in tmp_path.glob("nvcc/*")] == ["lock"] * (wanted == "13.0.1")
 
 
 def test_which_one_is_the_newest_is_asked_once_a_day(
-    tools: toolchain.Toolchain, native: nvcc.Nvcc, tmp_path: Path
+    tools: Toolchain, native: nvcc.Nvcc, tmp_path: Path
 ) -> None:
     cache = native.folder.parents[1]
-    offline = {toolchain.WHEELS: str(tmp_path)}
+    offline = {WHEELS_FROM: str(tmp_path)}
     assert provided(CUDA, tools, cache, offline) == native
     known = native.folder.parent / f"newest-{CUDA}"
     os.utime(known, (0, 0))

@@ -23,7 +23,6 @@ from typing import Any
 import jsonschema
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
 from orchestrator.cli import run
@@ -31,10 +30,12 @@ from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.publish import upload
 from orchestrator.report.schemas import json_schema
 from tests import publishing
-from tests.conftest import REPOSITORY
+from tests.conftest import Said, started
 from tests.corp import certify
 from tests.factories import project_file
-from tests.publishing import GitHub, Line, Warehouse, running
+from tests.publishing import GitHub, Line, Warehouse
+from tests.servers import running
+from tests.stores import asked
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 pytestmark = pytest.mark.index  # the locked toolchain comes from there
@@ -72,16 +73,14 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    code: int
-    out: str
-    err: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published(Said):
+    """How `publish --json` ended and what it said."""
 
     @property
     def outcomes(self) -> dict[str, str]:
         """Return version -> what became of it."""
-        document = json.loads(self.out)
+        document = json.loads(self.stdout)
         jsonschema.validate(document, json_schema("publish"))
         found = {each["wheel"].split("-")[1]: each["outcome"] for each in document["results"]}
         assert len(found) == len(document["results"])
@@ -90,7 +89,7 @@ class Said:
     def hides(self, *secrets: str) -> None:
         for secret in secrets:
             for each in (secret, base64.b64encode(f"__token__:{secret}".encode()).decode()):
-                assert each not in self.out + self.err
+                assert each not in self.all
 
 
 # What twine says of the wheel is tested elsewhere, and takes a second.
@@ -99,30 +98,24 @@ QUICK = ("--rule", "twine=off", "--json")
 
 @pytest.fixture
 def publish(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: str | Path) -> Said:
+    def call(*arguments: str | Path, code: int | None = None) -> Published:
         capsys.readouterr()
-        code = run(["publish", *map(str, arguments), *QUICK])
+        found = run(["publish", *map(str, arguments), *QUICK])
         said = capsys.readouterr()
-        return Said(code=code, out=said.out, err=said.err)
+        assert code is None or found == code, said.err
+        return Published(code=found, stdout=said.out, stderr=said.err)
 
     return call
 
 
-def killed(line: Any, number: signal.Signals, *arguments: str | Path) -> Said:
+def killed(line: Any, number: signal.Signals, *arguments: str | Path) -> Published:
     """Publish in a process of its own, and send it a signal while a large wheel is on its way."""
-    argv = [sys.executable, "-m", "orchestrator", "publish", *map(str, arguments), *QUICK]
-    child = subprocess.Popen(
-        argv,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = started("publish", *arguments, *QUICK, cwd=Path.cwd())
     arrived = line.stalled.wait(PATIENCE)
     child.send_signal(number)
     out, err = child.communicate(timeout=PATIENCE)
     assert arrived, f"{out}\n{err}"
-    return Said(code=child.returncode, out=out, err=err)
+    return Published(code=child.returncode, stdout=out, stderr=err)
 
 
 # A real index
@@ -176,16 +169,13 @@ def test_a_killed_upload_is_started_again_and_sends_what_is_missing(
     assert {each.name for each in packages.glob("*.whl")} == {wheels[0].name}
     line.stall_after = None
 
-    said = publish(dist, "--to", line.url)
-
-    assert said.code == 0, said.err
+    said = publish(dist, "--to", line.url, code=0)
     assert said.outcomes == {"1.0": "already there", "1.1": "uploaded", "1.2": "uploaded"}
     assert {each.name: digest(each) for each in packages.glob("*.whl")} == {
         each.name: digest(each) for each in wheels
     }
     assert line.sent == {wheels[0].name: 1, wheels[1].name: 2, wheels[2].name: 1}
-    again = publish(dist, "--to", line.url)
-    assert again.code == 0
+    again = publish(dist, "--to", line.url, code=0)
     assert set(again.outcomes.values()) == {"already there"}
     assert line.sent.total() == 4, "nothing is sent twice"
     said.hides(PASSWORD)
@@ -200,14 +190,11 @@ def test_another_file_of_the_same_name_is_refused_and_hides_no_good_one(
     old, new = digest(there), digest(wheel(dist, "1.0"))
     wheel(dist, "1.1")
 
-    said = publish(dist, "--to", line.url)
-
-    assert said.code == 6
+    said = publish(dist, "--to", line.url, code=6)
     assert said.outcomes == {"1.0": "refused", "1.1": "not sent"}
-    assert f"its SHA-256 is {old}, ours {new}" in said.err
+    assert f"its SHA-256 is {old}, ours {new}" in said.stderr
     assert line.sent.total() == 0
-    others = publish(dist, "--to", line.url, "--skip-refused")
-    assert others.code == 6
+    others = publish(dist, "--to", line.url, "--skip-refused", code=6)
     assert others.outcomes == {"1.0": "refused", "1.1": "uploaded"}
     assert digest(packages / there.name) == old
 
@@ -218,10 +205,8 @@ def test_a_connection_that_breaks_is_tried_again(
     path = wheel(tmp_path, "1.0", LARGE)
     line.break_after = LARGE // 4
 
-    said = publish(path, "--to", line.url)
-
-    assert said.code == 0, said.err
-    assert json.loads(said.out)["results"][0]["attempts"] == 2
+    said = publish(path, "--to", line.url, code=0)
+    assert json.loads(said.stdout)["results"][0]["attempts"] == 2
     assert digest(packages / path.name) == digest(path)
 
 
@@ -229,19 +214,13 @@ def test_a_connection_that_breaks_is_tried_again(
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Line, S3Store]]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    port = server.get_host_and_port()[1]
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Line, S3Store]]:
     for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", method=method)
-        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - loopback
-    with running(Line(port)) as line:
+        asked(f"{s3}/{path}", method)
+    with running(Line(int(s3.rpartition(":")[2]))) as line:
         for name, value in {**S3, "AWS_ENDPOINT_URL": line.url}.items():
             monkeypatch.setenv(name, value)
-        store = S3Store("bucket", prefix="whl", client_options={"allow_http": True})
-        yield line, store
-    server.stop()
+        yield line, S3Store("bucket", prefix="whl", client_options={"allow_http": True})
 
 
 def held(store: S3Store) -> dict[str, bytes]:
@@ -262,9 +241,7 @@ def test_a_bucket_gets_what_a_killed_run_has_not_brought(
     assert wheels[0].name in names
     assert wheels[1].name not in names
 
-    said = publish(dist, "--to", "s3://bucket/whl")
-
-    assert said.code == 0, said.err
+    said = publish(dist, "--to", "s3://bucket/whl", code=0)
     assert said.outcomes == {"1.0+cu126": "already there", "1.1": "uploaded"}
     found = held(store)
     ends = ("", ".metadata", ".sha256")
@@ -275,9 +252,8 @@ def test_a_bucket_gets_what_a_killed_run_has_not_brought(
         assert b"Name: demo\n" in found[f"{each.name}.metadata"]
     old = digest(wheels[1])
     wheel(dist, "1.1")
-    other = publish(dist, "--to", "s3://bucket/whl")
-    assert other.code == 6
-    assert f"its SHA-256 is {old}" in other.err
+    other = publish(dist, "--to", "s3://bucket/whl", code=6)
+    assert f"its SHA-256 is {old}" in other.stderr
     said.hides(S3["AWS_SECRET_ACCESS_KEY"])
 
 
@@ -285,10 +261,12 @@ def test_two_publishers_of_different_files_cannot_overwrite_each_other(
     bucket: tuple[Line, S3Store], tmp_path: Path
 ) -> None:
     paths = [wheel(tmp_path / name, "1.0", LARGE) for name in ("one", "two")]
-    argv = [sys.executable, "-m", "orchestrator", "publish", *QUICK, "--to", "s3://bucket/whl"]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    runs = [subprocess.Popen([*argv, each], env=env) for each in paths]
-    codes = [each.wait(PATIENCE) for each in runs]
+    runs = [
+        started("publish", *QUICK, "--to", "s3://bucket/whl", each, cwd=tmp_path) for each in paths
+    ]
+    for each in runs:
+        each.communicate(timeout=PATIENCE)
+    codes = [each.returncode for each in runs]
 
     assert sorted(codes) == [0, 6]
     winner = paths[codes.index(0)]
@@ -303,22 +281,16 @@ def test_a_name_that_was_claimed_and_never_filled_is_said(
     path = wheel(tmp_path, "1.0")
     obstore.put(bucket[1], f"{path.name}.sha256", b"0" * 64 + b"  x\n")
 
-    said = publish(path, "--to", "s3://bucket/whl")
-
-    assert said.code == 6
-    assert f"remove {path.name}.sha256" in said.err
-    unowned = publish(path, "--to", "s3://nowhere/whl")
-    assert unowned.code == 1
-    assert "the bucket answers" in unowned.err
-
-
-MATRIX = project_file("publish.toml")
+    said = publish(path, "--to", "s3://bucket/whl", code=6)
+    assert f"remove {path.name}.sha256" in said.stderr
+    unowned = publish(path, "--to", "s3://nowhere/whl", code=1)
+    assert "the bucket answers" in unowned.stderr
 
 
 def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
     publish: Any, bucket: tuple[Line, S3Store], tmp_path: Path
 ) -> None:
-    (tmp_path / "matrix.toml").write_text(MATRIX)
+    (tmp_path / "matrix.toml").write_text(project_file("publish.toml"))
     dist = tmp_path / "dist"
     native = {"libc.so.6": {"GLIBC_2.2.5": ("puts",)}}
     elf = make_elf(ElfSpec(needed=("libcuda.so.1",), versions=native))
@@ -328,14 +300,12 @@ def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
         spec.members = {f"demo.{python.replace('cp', 'cpython-')}-x86_64-linux-gnu.so": elf}
         paths.append(spec.write(dist))
 
-    said = publish(dist)
-
-    assert said.code == 0, said.err
-    (result,) = json.loads(said.out)["results"]
+    said = publish(dist, code=0)
+    (result,) = json.loads(said.stdout)["results"]
     assert result["target"] == "cp312-manylinux_x86_64"
     assert paths[1].name not in held(bucket[1])
     (tmp_path / "matrix.toml").unlink()
-    assert "external-library" in publish(dist, "--to", "s3://bucket/other").err
+    assert "external-library" in publish(dist, "--to", "s3://bucket/other").stderr
 
 
 # A release; what answers is a fake of the API
@@ -366,9 +336,7 @@ def test_a_release_gets_what_a_killed_run_has_not_brought(
     github.stall_after = None
     assert github.names() == {wheels[0].name: "uploaded", wheels[1].name: "starter"}
 
-    said = publish(dist, "--to", "github-release")
-
-    assert said.code == 0, said.err
+    said = publish(dist, "--to", "github-release", code=0)
     assert said.outcomes == {"1.0+cu126": "already there", "1.1": "uploaded"}
     assert github.names() == {each.name: "uploaded" for each in wheels}
     (release,) = github.releases.values()
@@ -389,11 +357,10 @@ def test_a_draft_is_found_and_assets_without_a_digest_are_compared(
     assert publish(path, *options).outcomes == {"1.0": "already there"}
     assert github.releases == {9: draft}
     old = digest(path)
-    assert old in publish(wheel(tmp_path, "1.0"), *options).err
+    assert old in publish(wheel(tmp_path, "1.0"), *options).stderr
     monkeypatch.setenv("GITHUB_TOKEN", "wrong-0123456789")
-    said = publish(path, *options)
-    assert said.code == 1
-    assert "HTTP 401 Bad credentials" in said.err
+    said = publish(path, *options, code=1)
+    assert "HTTP 401 Bad credentials" in said.stderr
     said.hides("wrong-0123456789")
 
 
@@ -408,10 +375,10 @@ def test_an_interrupted_run_ends_though_the_network_stalls_and_says_what_it_has_
 
     said = killed(line, signal.SIGINT, dist, "--to", line.url, "--to", "github-release", "-j3")
 
-    assert said.code == 130, said.err
-    assert {each["outcome"] for each in json.loads(said.out)["results"]} == {"not sent"}
+    assert said.code == 130, said.stderr
+    assert {each["outcome"] for each in json.loads(said.stdout)["results"]} == {"not sent"}
     assert list(packages.glob("*.whl")) == []
-    assert "Traceback" not in said.err
+    assert "Traceback" not in said.stderr
 
 
 # Trusted publishing and attestations; what answers is a fake of Warehouse
@@ -454,9 +421,7 @@ def test_an_identity_becomes_a_token_and_attestations_go_along(
     attest(path, digest(path))
     warehouse.failing = 7  # twine itself tries five times
 
-    said = publish(dist, "--to", "testpypi", "-j1")
-
-    assert said.code == 0, said.err
+    said = publish(dist, "--to", "testpypi", "-j1", code=0)
     assert said.outcomes == {"1.0": "uploaded", "1.1": "uploaded"}
     assert [form["sha256_digest"] for form in warehouse.forms] == [
         [digest(path)],
@@ -469,10 +434,10 @@ def test_an_identity_becomes_a_token_and_attestations_go_along(
     assert len(first["blake2_256_digest"][0]) == 64
     assert warehouse.asked.count("/_/oidc/mint-token") == 1, "one token for all"
     said.hides(publishing.MINTED, publishing.IDENTITY, publishing.ASKED_WITH)
-    assert "takes no attestations" not in said.err
+    assert "takes no attestations" not in said.stderr
     attest(failing, digest(path))
     monkeypatch.setenv("TWINE_PASSWORD", PASSWORD)
-    other = publish(dist, "--to", "testpypi").err
+    other = publish(dist, "--to", "testpypi").stderr
     assert "is about another file" in other
     assert "takes no attestations, or not with a password" in other
 
@@ -497,14 +462,13 @@ def test_no_index_says_for_whom_its_tokens_are_made(
     warehouse.audience = asked
     url = f"{warehouse.url}/legacy/"
     path = wheel(tmp_path, "1.0")
-    said = publish(path, "--to", url)
-    assert said.code == 1
+    said = publish(path, "--to", url, code=1)
     assert "/_/oidc/audience" not in warehouse.asked, "it is not even asked"
     assert "/identity" not in warehouse.asked
     for other in ("pypi", "testpypi"):
         said = publish(path, "--to", url, "--audience", other)
         assert said.code == 2
-        assert f"if it is {other}, say --to {other}" in said.err
+        assert f"if it is {other}, say --to {other}" in said.stderr
     assert publish(path, "--to", "testpypi", "--audience", "x").code == 2
     assert "/identity" not in warehouse.asked, "no token is made"
     assert warehouse.files == {}
@@ -515,8 +479,7 @@ def test_the_user_says_for_whom_another_index_has_tokens(
 ) -> None:
     warehouse.audience = "example"
     path = wheel(tmp_path, "1.0")
-    said = publish(path, "--to", f"{warehouse.url}/legacy/", "--audience", "example")
-    assert said.code == 0, said.err
+    said = publish(path, "--to", f"{warehouse.url}/legacy/", "--audience", "example", code=0)
     assert set(warehouse.files) == {path.name}
     said.hides(publishing.MINTED, publishing.identity_for("example"), publishing.ASKED_WITH)
 
@@ -526,9 +489,8 @@ def test_no_token_goes_where_the_index_redirects_to(
     publish: Any, warehouse: Warehouse, tmp_path: Path, status: int
 ) -> None:
     warehouse.moved = (status, "/elsewhere")
-    said = publish(wheel(tmp_path, "1.0"), "--to", "testpypi")
-    assert said.code == 1
-    assert f"trusted publishing: HTTP {status}" in said.err
+    said = publish(wheel(tmp_path, "1.0"), "--to", "testpypi", code=1)
+    assert f"trusted publishing: HTTP {status}" in said.stderr
     assert "/elsewhere" not in warehouse.asked
     said.hides(publishing.MINTED, publishing.IDENTITY)
 
@@ -538,9 +500,8 @@ def test_an_index_that_gives_no_token_says_why(
 ) -> None:
     path = wheel(tmp_path, "1.0")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "other-token-0123456789")
-    said = publish(path, "--to", "testpypi")
-    assert said.code == 1
-    assert "no token of the CI system" in said.err
+    said = publish(path, "--to", "testpypi", code=1)
+    assert "no token of the CI system" in said.stderr
     said.hides("other-token-0123456789")
     assert warehouse.files == {}
 
@@ -555,19 +516,16 @@ def test_what_the_public_index_would_refuse_is_said_at_once(
     bad = wheel(dist, "1.3")
     bad.write_bytes(bad.read_bytes()[:-5])
 
-    said = publish(dist, "--to", "testpypi", "--max-file-size", "1MB")
-
-    assert said.code == 6
+    said = publish(dist, "--to", "testpypi", "--max-file-size", "1MB", code=6)
     assert said.outcomes == {
         "1.0": "not sent",
         **dict.fromkeys(("1.1+cu126", "1.2", "1.3"), "refused"),
     }
-    assert "testpypi takes no local versions such as 1.1+cu126" in said.err
-    assert "takes no file over" in said.err
-    assert "verify: unreadable" in said.err
+    assert "testpypi takes no local versions such as 1.1+cu126" in said.stderr
+    assert "takes no file over" in said.stderr
+    assert "verify: unreadable" in said.stderr
     assert warehouse.files == {}
-    dry = publish(dist, "--to", "testpypi", "--dry-run")
-    assert dry.code == 6
+    dry = publish(dist, "--to", "testpypi", "--dry-run", code=6)
     assert dry.outcomes["1.0"] == "would be uploaded"
     assert warehouse.files == {}
     assert "/_/oidc/mint-token" not in warehouse.asked

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import orchestrator, results
-from tests.factories import project_file
+from tests.conftest import MACHINE, TAG, log_of, orchestrator, results
+from tests.factories import write_project
 
 pytestmark = pytest.mark.index
 
-TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
-MACHINE = os.uname().machine
 ID = f"{TAG}-manylinux_{MACHINE}"
-
-SETUP = project_file("running/setup.py")
-
-PYPROJECT = project_file("running/pyproject.toml")
-
-MATRIX = project_file("running/matrix.toml")
 
 FLAKY = """\
 [[override]]
@@ -32,69 +22,47 @@ before-build = "test -e %s || { touch %s; echo 'curl: (28) Operation timed out' 
 """
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    project = tmp_path / "tiny"
-    project.mkdir()
-    (project / "setup.py").write_text(SETUP)
-    (project / "pyproject.toml").write_text(PYPROJECT)
-    return tmp_path
-
-
-def write(place: Path, more: str) -> None:
-    text = MATRIX.format(tag=TAG, machine=MACHINE)
-    (place / "matrix.toml").write_text(text + more)
-
-
-def build(place: Path, *options: str) -> tuple[int, str]:
-    said = orchestrator("build", "--backend", "direct", *options, cwd=place)
-    return said.code, said.stderr
-
-
-def log(place: Path, kind: str) -> str:
-    return (place / f".orchestrator/logs/{ID}-{kind}.log").read_text()
+def build(place: Path, *options: str, code: int = 0) -> str:
+    return orchestrator("build", "--backend", "direct", *options, cwd=place, code=code).stderr
 
 
 def told(place: Path, kind: str) -> str:
-    (*_, last) = re.finditer(r"(?m)^ *told (.*)$", log(place, kind))
+    (*_, last) = re.finditer(r"(?m)^ *told (.*)$", log_of(place, f"{ID}-{kind}"))
     return last[1]
 
 
 def test_builds_are_told_their_share_and_what_failed_for_the_moment_is_tried_again(
-    tiny: Path,
+    tmp_path: Path,
 ) -> None:
-    mark = tiny / "mark"
+    mark = tmp_path / "mark"
     settings = '[run]\ncpus = 8\nmemory = "32 GiB"\n'
     settings += '[env]\nNVCC_THREADS = "2"\nMINE = { shell = "-j$MAX_JOBS" }\n'
-    write(tiny, settings + FLAKY % (mark, mark))
-    code, said = build(tiny, "-j2")
+    write_project(tmp_path, "running", settings + FLAKY % (mark, mark))
+    said = build(tmp_path, "-j2")
 
-    assert code == 0, said
     share = "MAX_JOBS=2 NVCC_THREADS=2 CMAKE_BUILD_PARALLEL_LEVEL=2 CARGO_BUILD_JOBS=7 MINE=-j2"
-    assert told(tiny, "a") == told(tiny, "b") == share
+    assert told(tmp_path, "a") == told(tmp_path, "b") == share
     assert "up to 2 targets at once, together 8 CPUs and 32.0 GiB" in said
     assert f"{ID}-b: attempt 1 failed: before-build failed" in said
-    first, second = log(tiny, "b").split("==== attempt 2\n")
+    first, second = log_of(tmp_path, f"{ID}-b").split("==== attempt 2\n")
     assert "curl: (28) Operation timed out" in first
     assert "told " in second
 
     # Other shares are the same request; and now it is known how long it takes.
-    keys = {name: each["key"] for name, each in results(tiny / "dist").items()}
-    code, said = build(tiny, "-j1", "--select", "*-a")
-    assert code == 0, said
-    assert told(tiny, "a").startswith("MAX_JOBS=4 ")
+    keys = {name: each["key"] for name, each in results(tmp_path / "dist").items()}
+    said = build(tmp_path, "-j1", "--select", "*-a")
+    assert told(tmp_path, "a").startswith("MAX_JOBS=4 ")
     assert re.search(rf"{ID}-a: started \(about \d+:\d\d\)", said), said
-    assert {name: each["key"] for name, each in results(tiny / "dist").items()} == keys
+    assert {name: each["key"] for name, each in results(tmp_path / "dist").items()} == keys
 
 
-def test_a_step_has_a_limit_of_its_own_and_quiet_tells_only_what_fails(tiny: Path) -> None:
+def test_a_step_has_a_limit_of_its_own_and_quiet_tells_only_what_fails(tmp_path: Path) -> None:
     limits = "[build]\ntimeout = 600\ntimeouts = { before-build = 1 }\n"
     limits += '[[override]]\nwhen = { kind = "b" }\nbuild = { before-build = "sleep 600" }\n'
-    write(tiny, limits)
-    code, said = build(tiny, "-j2", "-q")
+    write_project(tmp_path, "running", limits)
+    said = build(tmp_path, "-j2", "-q", code=1)
 
-    assert code == 1, said
-    found = results(tiny / "dist")
+    found = results(tmp_path / "dist")
     assert found[f"{ID}-a"]["status"] == "ok", "its before-build takes no second"
     failure = found[f"{ID}-b"]["failure"]
     assert (failure["kind"], failure["step"]) == ("timeout", "before-build")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,10 @@ from orchestrator.errors import SourceError
 from orchestrator.models.target import VersionAnswer
 from orchestrator.run.inputs import open_host
 from orchestrator.source.version_sources import HostSources
+from tests.conftest import git
+from tests.factories import program
 
 pytestmark = pytest.mark.index
-
-
-def git(root: Path, *words: str) -> None:
-    who = {f"GIT_{a}_{b}": "x" for a in ("AUTHOR", "COMMITTER") for b in ("NAME", "EMAIL")}
-    env = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null"}
-    if shutil.which("git") is None:
-        pytest.skip("needs git")
-    subprocess.run(["git", "-C", str(root), *words], env=env, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -36,10 +28,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def ask(root: Path) -> VersionAnswer:
-    sources = HostSources(
-        root=root,
-        environ=os.environ,
-    )
+    sources = HostSources(root=root, environ=os.environ)
     # What the caller's environment pretends has to be named as a source of its own.
     environ = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": "9"}
     return sources.scm("scm", open_host(environ, str))
@@ -102,8 +91,7 @@ def trap(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A program that must not start, under the names of other version control systems too."""
     programs = tmp_path_factory.mktemp("programs")
     for name in ("trap", "hg", "jj"):
-        (programs / name).write_text(f"#!/bin/sh\necho $0 >>{programs}/caught\n")
-        (programs / name).chmod(0o755)
+        program(programs / name, f"echo $0 >>{programs}/caught")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     return programs / "trap"
 

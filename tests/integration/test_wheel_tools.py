@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,8 @@ from orchestrator.models.wheel import Finding
 from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.run.inputs import open_host
 from orchestrator.wheel import HARMLESS, Policies, compare, report, retag, verify
+from tests.conftest import ran
+from tests.factories import program
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 pytestmark = pytest.mark.index
@@ -54,9 +55,9 @@ def wheel(request: pytest.FixtureRequest, downloads: Path) -> Path:
     requirement, platform = WHEELS[str(request.param)]
     folder: Path = downloads / str(request.param)
     if not folder.exists():
-        argv = ["-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-        argv += ["--python-version=312", f"--platform={platform}", f"--dest={folder}", requirement]
-        subprocess.run([sys.executable, *argv], check=True, capture_output=True)
+        download = ("-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:")
+        where = ("--python-version=312", f"--platform={platform}", f"--dest={folder}")
+        ran(sys.executable, *download, *where, requirement, code=0)
     return next(iter(folder.glob("*.whl")))
 
 
@@ -202,9 +203,7 @@ def test_a_tool_that_is_stopped_finds_nothing(tmp_path: Path, tools: Tools) -> N
 def test_a_tool_that_is_killed_says_nothing_of_the_wheel(tmp_path: Path, tools: Tools) -> None:
     policies, check = tools
     path = abi3(tmp_path)
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nkill -KILL $$\n")
-    python.chmod(0o755)
+    python = program(tmp_path / "python", "kill -KILL $$")
     killed = replace(check, toolchain=replace(check.toolchain, python=python))
     with pytest.raises(EnvironmentProblemError, match="twine was killed by signal 9"):
         killed(path, verify(path, policies), VerifyPolicy(), lambda _line: None)

