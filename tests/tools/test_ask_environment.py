@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,36 +10,35 @@ from typing import Any
 import pytest
 
 from orchestrator.builders.environment_check import ANSWER, ASK_SCRIPT
+from tests.conftest import TAG, ran
+from tests.factories import program, write_files
 
 VERSION = "__version__ = {version!r}\ncuda: 'str' = {cuda!r}\nhip = {hip!r}\n"
 
-NVCC = '#!/bin/sh\ntest "$*" = --version || exit 9\necho "Cuda tools, release, V{version}"\n'
+NVCC = 'test "$*" = --version || exit 9\necho "Cuda tools, release, V{version}"'
 
 
 def install(site: Path, name: str, version: str) -> None:
-    info = site / f"{name}-{version}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    write_files(site / f"{name}-{version}.dist-info", {"METADATA": text})
 
 
 def install_torch(
     site: Path, version: str, cuda: str | None = None, abi: str = "", hip: str | None = None
 ) -> Path:
     install(site, "torch", version.partition("+")[0])
-    torch = site / "torch"
-    config = torch / "share/cmake/Torch/TorchConfig.cmake"
-    config.parent.mkdir(parents=True)
-    config.write_text(f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n')
-    (torch / "__init__.py").write_text("raise SystemExit('imported')\n")
-    (torch / "version.py").write_text(VERSION.format(version=version, cuda=cuda, hip=hip))
-    return torch
+    files = {
+        "__init__.py": "raise SystemExit('imported')\n",
+        "version.py": VERSION.format(version=version, cuda=cuda, hip=hip),
+        "share/cmake/Torch/TorchConfig.cmake": (
+            f'set(TORCH_CXX_FLAGS "-D_GLIBCXX_USE_CXX11_ABI={abi}")\n'
+        ),
+    }
+    return write_files(site / "torch", files)
 
 
 def make_nvcc(path: Path, version: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(NVCC.format(version=version))
-    path.chmod(0o755)
-    return path
+    return program(path, NVCC.format(version=version))
 
 
 def question(what: str, pattern: str, *, required: bool = False) -> dict[str, Any]:
@@ -52,11 +50,10 @@ def ask(
 ) -> tuple[int, dict[str, Any]]:
     """Return the script's exit status and its answer."""
     given = {"PYTHONPATH": str(site), "PATH": "/nowhere", **(env or {})}
-    argv = [sys.executable, "-S", str(ASK_SCRIPT), json.dumps(questions)]
-    done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False, cwd=site)
-    (line,) = [each for each in done.stdout.splitlines() if each.startswith(ANSWER)]
+    said = ran(sys.executable, "-S", ASK_SCRIPT, json.dumps(questions), env=given, cwd=site)
+    (line,) = [each for each in said.stdout.splitlines() if each.startswith(ANSWER)]
     answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
-    return done.returncode, answer
+    return said.code, answer
 
 
 def found(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -66,10 +63,9 @@ def found(answer: dict[str, Any]) -> list[tuple[str, str]]:
 def test_an_environment_that_is_right_passes(tmp_path: Path) -> None:
     install_torch(tmp_path, "2.13.0+cu130", "13.0", "1")
     install(tmp_path, "Six_Y", "1.16.0")
-    tag = f"cp3{sys.version_info[1]}"
     code, answer = ask(
         tmp_path,
-        question("python", tag, required=True),
+        question("python", TAG, required=True),
         question("torch", r"2\.13\.0\+cu130", required=True),
         question("torch.version.cuda", r"13\.0"),
         question("C++ ABI of torch", "1"),
@@ -78,7 +74,7 @@ def test_an_environment_that_is_right_passes(tmp_path: Path) -> None:
     )
     assert (code, answer["wrong"]) == (0, [])
     assert answer["packages"]["six-y"] == "1.16.0"
-    assert answer["python"]["tag"] == tag
+    assert answer["python"]["tag"] == TAG
     expected = {"version": "2.13.0+cu130", "cuda": "13.0", "hip": "none", "cxx11abi": "1"}
     assert answer["torch"] == expected
 

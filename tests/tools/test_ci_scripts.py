@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.conftest import REPOSITORY, ran
+
 SCRIPTS = sorted(path for path in REPOSITORY.joinpath(".ci").iterdir() if path.is_file())
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_a_script_is_bash(script: Path) -> None:
-    subprocess.run(["bash", "-n", str(script)], check=True)
+    ran("bash", "-n", script, code=0)
 
 
 def test_imports_need_no_installed_package() -> None:
-    lines = [
-        line
-        for script in SCRIPTS
-        for line in re.findall(
-            r"^from orchestrator\S* import .*$", script.read_text(), re.MULTILINE
-        )
-    ]
+    text = "\n".join(script.read_text() for script in SCRIPTS)
+    lines = re.findall(r"(?m)^from orchestrator\S* import .*$", text)
     assert lines
 
-    program = "\n".join((f"import sys; sys.path.append({str(REPOSITORY)!r})", *lines))
-    subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
+    code = "\n".join((f"import sys; sys.path.append({str(REPOSITORY)!r})", *lines))
+    ran(sys.executable, "-I", "-S", "-c", code, code=0)

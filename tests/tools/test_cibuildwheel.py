@@ -1,22 +1,17 @@
-"""What cibuildwheel has a shell or an engine do."""
+"""What cibuildwheel has a shell or an engine do, and what we know of it."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.host.process import capture
+from tests.conftest import REPOSITORY, ran
+from tests.factories import program
 from tests.unit.builders.test_cibuildwheel import TARGET, backend, evaluated, job, shell
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "demo"\nversion = "1.0"\n', encoding="utf-8"
-    )
-    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -34,18 +29,16 @@ def project(tmp_path: Path) -> Path:
         ("no shell", "no shell"),
     ],
 )
-def test_a_shell_value_is_evaluated(project: Path, value: str, wanted: str) -> None:
+def test_a_shell_value_is_evaluated(tmp_path: Path, value: str, wanted: str) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "demo"\nversion = "1.0"\n')
     target = replace(TARGET, env=shell(VALUE=value))
 
-    assert evaluated(target, project, {"HOME": "/house"})["VALUE"] == wanted
+    assert evaluated(target, tmp_path, {"HOME": "/house"})["VALUE"] == wanted
 
 
 def test_cibuildwheel_cannot_pull(tmp_path: Path) -> None:
     one = backend(tmp_path)
-    (tmp_path / "bin").mkdir()
-    real = tmp_path / "bin/podman"
-    real.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    real.chmod(0o755)
+    program(tmp_path / "bin/podman", 'printf "%s\\n" "$@"')
     host = replace(one.containers.host, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
     one = replace(one, containers=replace(one.containers, host=host))
     (tmp_path / "scratch").mkdir()
@@ -54,3 +47,10 @@ def test_cibuildwheel_cannot_pull(tmp_path: Path) -> None:
     said = capture(["podman", "create", "--pull=always", "a b", "", "$(x)"], env=env)
 
     assert said.stdout.splitlines() == ["create", "--pull=never", "a b", "", "$(x)"]
+
+
+def test_the_facts_are_those_of_the_installed_cibuildwheel() -> None:
+    pytest.importorskip("cibuildwheel")
+    said = ran(sys.executable, REPOSITORY / "tools/cibuildwheel_facts.py", code=0).stdout
+
+    assert (REPOSITORY / "orchestrator/plan/cibuildwheel.json").read_text("utf-8") == said

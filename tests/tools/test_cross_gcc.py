@@ -9,10 +9,9 @@ import pytest
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.provision.cross_gcc import ImageCompiler, provide
-from tests.factories import host
+from tests.factories import host, program
 
 APT = """\
-#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
 *--simulate*) cat <<'EOF'
@@ -64,9 +63,7 @@ def test_only_what_runs_on_this_machine_is_fetched_and_nothing_is_left_of_a_fail
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, tools = tmp_path / "log", tmp_path / "bin"
-    tools.mkdir()
-    (tools / "apt-get").write_text(APT.format(log=log))
-    (tools / "apt-get").chmod(0o755)
+    program(tools / "apt-get", APT.format(log=log))
     path = f"{tools}:{os.defpath}"
     monkeypatch.setenv("PATH", path)
 

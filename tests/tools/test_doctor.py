@@ -1,8 +1,11 @@
+"""What `doctor` finds on this machine, and on one with a made-up engine, image and emulation."""
+
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from orchestrator.config.settings import EngineSettings
 from orchestrator.containers import engine
 from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.containers.images import ImageCheck
-from orchestrator.doctor import examine, machine
+from orchestrator.doctor import examine, machine, network
 from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.doctor.examine import RunPaths, TargetNeeds, preflight
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
@@ -21,6 +24,7 @@ from orchestrator.host.emulation import Emulation, Execution, host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.models.platforms import Arch
 from orchestrator.provision import toolchain
+from tests.factories import program
 
 IMAGE = "registry.example/x/y:1"
 
@@ -274,3 +278,63 @@ def test_network_of_an_examination_is_that_of_the_builds(
     found = look(places, environ={"SSL_CERT_FILE": str(bundle)})
     assert found["CA bundle"].detail == str(bundle)
     assert HostNetwork.detect({"SSL_CERT_FILE": str(bundle)}).ca_bundle == bundle
+
+
+# The parts
+
+
+def test_no_compiler(tmp_path: Path) -> None:
+    checks = list(machine.compilers({"PATH": str(tmp_path)}))
+    assert [check.status for check in checks] == [CheckLevel.WARN] * 2
+    assert all(
+        each.status is CheckLevel.OK for each in machine.compilers({"PATH": os.environ["PATH"]})
+    )
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_proxies_are_asked_and_shown_without_their_password(listener: int) -> None:
+    environ = {
+        "HTTPS_PROXY": f"http://user:hunter2@127.0.0.1:{listener}",
+        "http_proxy": "127.0.0.1:9",
+        "NO_PROXY": "localhost",
+        "ALL_PROXY": "http://host:port",
+    }
+    http, https, both = network.proxies(HostNetwork.detect(environ))
+    assert (https.status, https.detail) == (CheckLevel.OK, f"http://user:****@127.0.0.1:{listener}")
+    assert (http.status, both.status) == (CheckLevel.WARN, CheckLevel.WARN)
+    assert "does not answer" in http.detail
+
+
+def test_no_bundle() -> None:
+    assert network.certificates(HostNetwork()).status is CheckLevel.WARN
+    assert network.certificates(HostNetwork(ca_bundle=Path("/x"))).status is CheckLevel.OK
+
+
+def test_no_index_is_no_worry() -> None:
+    env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "https://u:hunter2@host/x"}
+    check = network.index(Path("/none"), env)
+    assert check.status is CheckLevel.OK
+    assert "hunter2" not in check.detail
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("ERROR: SSLError(CERTIFICATE_VERIFY_FAILED)", "SSL_CERT_FILE"),
+        ("ERROR: ProxyError('Cannot connect', 407 x)", "HTTPS_PROXY"),
+        ("ERROR: HTTP error 401 while getting x", "credentials"),
+        ("ERROR: https://u:hunter2@h: no", "check the network"),
+        ("No module named pip", "the toolchain brings one"),
+    ],
+)
+def test_why_the_index_does_not_answer(tmp_path: Path, said: str, hint: str) -> None:
+    python = program(tmp_path / "python", f'echo "{said}" >&2; exit 1')
+    check = network.index(python, {"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "https://u:hunter2@h"})
+    assert check.status is CheckLevel.WARN
+    assert hint in check.fix
+    assert "hunter2" not in check.detail

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
 from orchestrator.wheel.scan import arch_of
+from tests.conftest import ran
 
 gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
@@ -28,8 +28,8 @@ def test_agrees_with_pyelftools_on_what_gcc_makes(tmp_path: Path, flags: tuple[s
         "double PyInit_demo(double x) { return pow(x, outside()); }\n"
     )
     made = tmp_path / "demo.so"
-    command = ["gcc", "-shared", "-fPIC", "-o", str(made), str(source), "-Wl,-soname,libdemo.so.3"]
-    subprocess.run([*command, "-Wl,-rpath,$ORIGIN/x", *flags, "-lm"], check=True)
+    links = ("-Wl,-soname,libdemo.so.3", "-Wl,-rpath,$ORIGIN/x", *flags, "-lm")
+    ran("gcc", "-shared", "-fPIC", "-o", made, source, *links, code=0)
     data = made.read_bytes()
     info = elf.parse(data)
     theirs = ELFFile(io.BytesIO(data))
@@ -54,7 +54,7 @@ def test_separate_debug_files_need_nothing(tmp_path: Path) -> None:
     source = tmp_path / "demo.c"
     source.write_text("extern int outside(void);\nint f(void) { return outside(); }\n")
     made, debug = tmp_path / "demo.so", tmp_path / "demo.debug"
-    subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-o", made, source], check=True)
-    subprocess.run(["objcopy", "--only-keep-debug", made, debug], check=True)
+    ran("gcc", "-g", "-shared", "-fPIC", "-o", made, source, code=0)
+    ran("objcopy", "--only-keep-debug", made, debug, code=0)
     info = elf.parse(debug.read_bytes())
     assert (arch_of(info), info.needed, info.undefined) == (Arch.X86_64, (), ())

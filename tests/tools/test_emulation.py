@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from orchestrator.host.emulation import (
     qemu_version,
 )
 from orchestrator.models.platforms import Arch
-from tests.conftest import lacking
+from tests.conftest import lacking, ran
+from tests.factories import program
 from tests.unit.host import test_emulation
 from tests.unit.host.test_emulation import AARCH64
 
@@ -57,21 +57,17 @@ def test_not_mounted(tmp_path: Path) -> None:
     assert "mount -t binfmt_misc" in problem.hint
 
 
-def count_arguments(*command: str | Path) -> int:
-    return subprocess.run([*command, "one", "two"], check=False, timeout=30).returncode
-
-
 def write_probe(folder: Path, arch: Arch) -> Path:
-    program = folder / f"probe-{arch}"
-    program.write_bytes(probe_program(arch))
-    program.chmod(0o755)
-    return program
+    probe = folder / f"probe-{arch}"
+    probe.write_bytes(probe_program(arch))
+    probe.chmod(0o755)
+    return probe
 
 
 def test_the_probe_counts_its_arguments_on_this_machine(tmp_path: Path) -> None:
-    program = write_probe(tmp_path, host_arch())
-    assert count_arguments(program) == 3
-    assert program.stat().st_size < 140
+    probe = write_probe(tmp_path, host_arch())
+    ran(probe, "one", "two", code=3)
+    assert probe.stat().st_size < 140
 
 
 @pytest.mark.qemu
@@ -80,7 +76,7 @@ def test_the_probe_counts_its_arguments_under_every_qemu(arch: Arch, tmp_path: P
     qemu = installed_qemu(arch)
     if qemu is None:
         lacking(f"needs user-mode QEMU for {arch}: run .ci/engine as root")
-    assert count_arguments(str(qemu), write_probe(tmp_path, arch)) == 3
+    ran(qemu, write_probe(tmp_path, arch), "one", "two", code=3)
 
 
 def test_a_compatible_architecture_that_the_kernel_does_not_run_is_emulated(
@@ -96,12 +92,8 @@ def test_a_compatible_architecture_that_the_kernel_does_not_run_is_emulated(
 
 
 def test_the_version_is_asked_of_the_program_itself_and_not_of_its_link(tmp_path: Path) -> None:
-    program = tmp_path / "qemu-aarch64-static"
-    program.write_text(
-        '#!/bin/sh\ncase $0 in *-P) exit 1;; esac\necho "qemu-aarch64 version 7.2.22 (Debian)"\n'
-    )
-    program.chmod(0o755)
+    script = 'case $0 in *-P) exit 1;; esac\necho "qemu-aarch64 version 7.2.22 (Debian)"'
     link = tmp_path / "aarch64-binfmt-P"
-    link.symlink_to(program)
+    link.symlink_to(program(tmp_path / "qemu-aarch64-static", script))
     assert qemu_version(link) == "7.2.22"
     assert qemu_version(tmp_path / "missing") == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from orchestrator.source import fingerprint
 from orchestrator.source.fingerprint import SourceFingerprint, identify
 from orchestrator.source.locate import locate
 from orchestrator.source.stage import SourceFile, StagedFile, source_file, stage, tree_files
+from tests.conftest import git
+from tests.factories import write_files
 
 
 class Tree:
@@ -24,22 +25,15 @@ class Tree:
         self.cache = root / "cache"
         self.files = {"pyproject.toml": '[project]\nname = "thing"\nversion = "1.0"\n'}
         self.files |= {"src/a.c": "int a;", "src/deep/b.c": "int b;", "run.sh": "#!/bin/sh\n"}
-        for name, text in self.files.items():
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_files(self.root, self.files)
         (self.root / "run.sh").chmod(0o755)
         (self.root / "link.c").symlink_to("src/a.c")
         self.staged = 0
 
-    def git(self, *words: str) -> None:
-        name = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
-        subprocess.run(["git", *name, *words], cwd=self.root, check=True, capture_output=True)
-
     def commit(self) -> None:
-        self.git("init", "-q")
-        self.git("add", "-A")
-        self.git("commit", "-qm", "first")
+        git(self.root, "init", "-q")
+        git(self.root, "add", "-A")
+        git(self.root, "commit", "-qm", "first")
 
     def identify(self) -> SourceFingerprint:
         return identify(
@@ -113,26 +107,13 @@ def refuse(*_words: object, **_options: object) -> None:
 
 
 def edit(tree: Tree) -> None:
-    (tree.root / "src" / "a.c").write_text("int b;")  # of the same size
+    (tree.root / "src/a.c").write_text("int b;")  # of the same size
 
 
 def edit_and_hide(tree: Tree) -> None:
-    path = tree.root / "src" / "a.c"
-    before = path.stat()
-    path.write_text("int b;")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def add(tree: Tree) -> None:
-    (tree.root / "src" / "deep" / "new.c").write_text("")
-
-
-def remove(tree: Tree) -> None:
-    (tree.root / "src" / "deep" / "b.c").unlink()
-
-
-def make_executable(tree: Tree) -> None:
-    (tree.root / "src" / "a.c").chmod(0o755)
+    before = (tree.root / "src/a.c").stat()
+    edit(tree)
+    os.utime(tree.root / "src/a.c", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def point_elsewhere(tree: Tree) -> None:
@@ -140,17 +121,20 @@ def point_elsewhere(tree: Tree) -> None:
     (tree.root / "link.c").symlink_to("src/deep/b.c")
 
 
-def add_a_directory(tree: Tree) -> None:
-    (tree.root / "docs").mkdir()
-    (tree.root / "docs" / "new.txt").write_text("")
-
-
-CHANGES = [edit, edit_and_hide, add, remove, make_executable, point_elsewhere, add_a_directory]
+CHANGES: dict[str, Callable[[Tree], object]] = {
+    "edited": edit,
+    "edited, with its time as before": edit_and_hide,
+    "added": lambda tree: (tree.root / "src/deep/new.c").touch(),
+    "removed": lambda tree: (tree.root / "src/deep/b.c").unlink(),
+    "made executable": lambda tree: (tree.root / "src/a.c").chmod(0o755),
+    "linked elsewhere": point_elsewhere,
+    "added with its directory": lambda tree: write_files(tree.root, {"docs/new.txt": ""}),
+}
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("change", CHANGES)
-def test_every_change_is_seen(either: Tree, change: Callable[[Tree], None]) -> None:
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_every_change_is_seen(either: Tree, change: Callable[[Tree], object]) -> None:
     before = either.identify()
 
     change(either)
@@ -186,13 +170,8 @@ def test_what_git_ignores_from_now_on_is_no_part_of_it(tree: Tree, place: str) -
 def test_a_new_commit_gives_another_epoch(tree: Tree) -> None:
     tree.commit()
     tree.identify()
-    name = ("-c", "user.name=t", "-c", "user.email=t@localhost")
-    subprocess.run(
-        ["git", *name, "commit", "-q", "--amend", "--no-edit"],
-        cwd=tree.root,
-        env={**os.environ, "GIT_COMMITTER_DATE": "2001-01-01T00:00:00Z"},
-        check=True,
-    )
+    date = "2001-01-01T00:00:00Z"
+    git(tree.root, "commit", "-q", "--amend", "--no-edit", GIT_COMMITTER_DATE=date)
 
     assert tree.identify().source.epoch == 978_307_200
 
@@ -202,7 +181,7 @@ def test_a_repository_made_around_it_decides_from_then_on(tree: Tree) -> None:
     (tree.root / ".gitignore").write_text("src/deep\n")
     assert "src/deep/b.c" in {each.path for each in tree.identify().files}
 
-    tree.git("init", "-q")
+    git(tree.root, "init", "-q")
 
     assert "src/deep/b.c" not in {each.path for each in tree.identify().files}
 

@@ -19,12 +19,11 @@ from orchestrator.models.target import Digest
 from orchestrator.provision.foreign_python import ForeignPythons, _suites
 from orchestrator.provision.toolchain import Toolchain
 from orchestrator.provision.tools import Tools
-from tests.factories import host
+from tests.factories import host, program
 
 AWAY = Arch.RISCV64 if emulation.host_arch() is not Arch.RISCV64 else Arch.AARCH64
 
 QEMU = """\
-#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
 *--version*) echo "qemu version {version}" ;;
@@ -33,7 +32,6 @@ esac
 """
 
 FAILS = """\
-#!/bin/sh
 echo "{name} $@" >> {log}
 echo "{name}: no network" >&2
 exit 100
@@ -46,7 +44,6 @@ class Machine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log = folder / "log"
         self.bin = folder / "bin"
-        self.bin.mkdir()
         self.cache = folder / "cache"
         path = f"{self.bin}:{os.defpath}"
         # No QEMU of this machine's own.
@@ -62,19 +59,15 @@ class Machine:
             cancel=self.cancel,
         )
         for name in ("apt-get", "uv"):
-            self.program(name, FAILS.format(log=self.log, name=name))
-
-    def program(self, name: str, text: str) -> None:
-        (self.bin / name).write_text(text)
-        (self.bin / name).chmod(0o755)
+            program(self.bin / name, FAILS.format(log=self.log, name=name))
 
     def qemu(self, version: str = "10.0.0", answer: str = "exit 132", arch: Arch = AWAY) -> None:
         text = QEMU.format(log=self.log, version=version, answer=answer)
-        self.program(f"qemu-{arch.facts.qemu}", text)
+        program(self.bin / f"qemu-{arch.facts.qemu}", text)
 
-    def calls(self, program: str) -> list[str]:
+    def calls(self, name: str) -> list[str]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [each for each in lines if each.startswith(f"{program} ")]
+        return [each for each in lines if each.startswith(f"{name} ")]
 
     def refused(self, python: str, arch: Arch = AWAY) -> str:
         with pytest.raises(EnvironmentProblemError) as refused:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +14,22 @@ from orchestrator.errors import SourceError
 from orchestrator.source import git
 from orchestrator.source.stage import git_epoch, members
 from orchestrator.source.version_sources import HostSources
+from tests.conftest import git as real_git
 from tests.conftest import orchestrator
+from tests.factories import program, write_files
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+FILES = {
+    "pyproject.toml": '[project]\nname = "p"\nversion = "1.0"\n',
+    "matrix.toml": (
+        '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "g{sha}"\n'
+        '[version.parts]\nsha = "git"\n'
+    ),
+    "big.dat": "data",
+    ".gitattributes": "* filter=x diff=x merge=x\n",
+}
 
 
 class Trap:
@@ -25,25 +38,13 @@ class Trap:
     def __init__(self, place: Path) -> None:
         self.root = place / "src"
         self.caught = place / "caught"
-        self.program = place / "trap"
-        self.program.write_text(f'#!/bin/sh\necho "$0 $*" >>{self.caught}\nexit 0\n')
-        self.program.chmod(0o755)
-        self.root.mkdir()
-        (self.root / "pyproject.toml").write_text('[project]\nname = "p"\nversion = "1.0"\n')
-        (self.root / "matrix.toml").write_text(
-            '[axes]\npython = ["cp312"]\narch = ["x86_64"]\n[version]\nlocal = "g{sha}"\n'
-            '[version.parts]\nsha = "git"\n'
-        )
-        (self.root / "big.dat").write_text("data")
-        (self.root / ".gitattributes").write_text("* filter=x diff=x merge=x\n")
+        self.program = program(place / "trap", f'echo "$0 $*" >>{self.caught}')
+        write_files(self.root, FILES)
         self.git("init", "-q")
         self.commit()
 
     def git(self, *words: str, folder: Path | None = None) -> str:
-        who = {f"GIT_{a}_{b}": "x" for a in ("AUTHOR", "COMMITTER") for b in ("NAME", "EMAIL")}
-        env = {**os.environ, **who, "GIT_CONFIG_GLOBAL": "/dev/null"}
-        argv = ["git", "-C", str(folder or self.root), *words]
-        return subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout
+        return real_git(folder or self.root, *words)
 
     def commit(self, *, folder: Path | None = None) -> None:
         self.git("add", "-A", folder=folder)
@@ -71,12 +72,8 @@ SETTINGS = (
     *("core.fsmonitor", "core.sshCommand", "core.pager", "core.editor", "core.askPass"),
     *("filter.x.clean", "filter.x.smudge", "filter.x.process", "diff.x.textconv", "diff.external"),
     *("diff.x.command", "gpg.program", "gpg.ssh.program", "credential.helper", "alias.ls-files"),
-    *(
-        "alias.rev-list",
-        "merge.x.driver",
-        "core.alternateRefsCommand",
-        "uploadpack.packObjectsHook",
-    ),
+    *("alias.rev-list", "merge.x.driver", "core.alternateRefsCommand"),
+    "uploadpack.packObjectsHook",
     *("pager.ls-files", "pager.rev-list", "trailer.x.command", "core.gitProxy"),
 )
 
@@ -130,8 +127,7 @@ def test_a_repository_laid_out_inside_the_source_is_none(trap: Trap) -> None:
         ("plan", "--format", "github"),
         ("explain", "cp312-manylinux_x86_64"),
     ):
-        said = orchestrator(*words, cwd=bare, env=environ)
-        assert said.code == 0, said.all
+        said = orchestrator(*words, cwd=bare, env=environ, code=0)
         assert not trap.caught.exists(), said.all
 
 
@@ -235,15 +231,17 @@ def test_the_environment_does_not_decide_which_repository_it_is(
     other = tmp_path / "other"
     other.mkdir()
     trap.git("init", "-q", folder=other)
-    for name in ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"):
-        monkeypatch.setenv(name, str(other / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(other))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "none"))
-    monkeypatch.setenv("GIT_SSH_COMMAND", str(trap.program))
-    monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(trap.program))
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.fsmonitor")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", str(trap.program))
+    for name, value in {
+        **dict.fromkeys(("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"), other / ".git"),
+        "GIT_WORK_TREE": other,
+        "GIT_INDEX_FILE": other / "none",
+        "GIT_SSH_COMMAND": trap.program,
+        "GIT_EXTERNAL_DIFF": trap.program,
+        "GIT_CONFIG_COUNT": 1,
+        "GIT_CONFIG_KEY_0": "core.fsmonitor",
+        "GIT_CONFIG_VALUE_0": trap.program,
+    }.items():
+        monkeypatch.setenv(name, str(value))
 
     trap.ask()
     names = {str(each.name) for each in members(trap.root)}
@@ -296,8 +294,6 @@ def test_names_of_an_index_that_lead_out_are_not_followed(trap: Trap, tmp_path: 
         assert name.encode() in index.read_bytes()
     data = index.read_bytes().replace(b"matrix.toml", b"../secret/x"[:11])
     data = data.replace(b"big.dat", b"/etc/xx")
-    import hashlib  # noqa: PLC0415 - for this file only
-
     index.write_bytes(data[:-20] + hashlib.sha1(data[:-20]).digest())  # noqa: S324 - git's own
 
     try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, ran
 from tests.unit.plan.test_determinism import EVERYTHING, FILES, document
 
 HASHED = """
@@ -24,12 +23,5 @@ def test_hashes_do_not_matter() -> None:
 
     for seed in ("0", "1", "4711"):
         environ = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(REPOSITORY)}
-        said = subprocess.run(
-            [sys.executable, "-c", HASHED],
-            cwd=REPOSITORY,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        said = ran(sys.executable, "-c", HASHED, cwd=REPOSITORY, env=environ, code=0)
         assert said.stdout == expected

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from orchestrator.ci import pipelines
 from orchestrator.cli import run
 from orchestrator.models.target import Job, TargetId
+from tests.factories import program
 from tests.fanout import WORKFLOW, Cloud, Machine, read
 from tests.unit.ci.test_hostile_names import HOSTILE, MATRIX, commands, toml
 
@@ -58,6 +59,7 @@ def test_a_matrix_file_of_any_name_is_one_word_of_a_command(name: str, tmp_path:
         text = form([job], matrix=f"{name}/matrix.toml")
         (build,) = (each for each in commands(json.loads(text)) if " build " in each)
         script = f"orchestrator() {{ printf '%s\\0' \"$@\"; }}\n{build}"
+        # In bytes: as text, the end of a line could be another one.
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=True)
         assert done.stdout.decode().split("\0")[1] == f"--matrix={name}/matrix.toml"
         assert list(tmp_path.iterdir()) == []
@@ -74,14 +76,9 @@ class Shell:
         self.root = root
         self.needs: dict[str, Any] = {}
         tools = root / "tools"
-        tools.mkdir()
-        program = tools / "orchestrator"
-        program.write_text(
-            "#!/usr/bin/env bash\n"
-            f"printf '%s\\0' \"$@\" >>{shlex.quote(str(root / 'arguments'))}\n"
-            """case "$*" in *--format=github*) echo '{"include":[]}';; esac\n"""
-        )
-        program.chmod(0o755)
+        script = f"printf '%s\\0' \"$@\" >>{shlex.quote(str(root / 'arguments'))}\n"
+        script += """case "$*" in *--format=github*) echo '{"include":[]}';; esac"""
+        program(tools / "orchestrator", script)
         self.machine = Machine(Cloud(root=root / "cloud", project=root), root / "machine")
         self.machine._path.append(str(tools))
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.shell_completion import BashComplete
 
 from orchestrator.cli import cli
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.config.schema import json_schema, reference
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import VersionAnswer
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
-from tests.conftest import REPOSITORY, orchestrator
+from orchestrator.report import schemas
+from tests.conftest import REPOSITORY, Said, orchestrator, ran
+from tests.factories import FACTS
+from tests.unit.cli import test_report
+from tests.unit.report.test_reports import strict
 
-FACTS = builder_facts()
 MATRIX = """\
 [project]
 source = "demo==1.0"
@@ -42,6 +44,9 @@ axes.cuda = ["13.0"]
 """
 
 
+COMPLETE = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
+
+
 @pytest.fixture
 def matrix(tmp_path: Path) -> Path:
     path = tmp_path / "matrix.toml"
@@ -50,9 +55,7 @@ def matrix(tmp_path: Path) -> Path:
 
 
 def said(*arguments: str | Path, cwd: Path) -> str:
-    found = orchestrator(*arguments, cwd=cwd)
-    assert found.code == 0, found.all
-    return found.stdout
+    return orchestrator(*arguments, cwd=cwd, code=0).stdout
 
 
 def test_the_table_ends_with_a_grid_and_the_rules(matrix: Path) -> None:
@@ -115,11 +118,8 @@ def test_the_github_matrix_is_one_line_of_json(matrix: Path) -> None:
 
 
 def test_channels_and_selections_are_options_of_every_command(matrix: Path) -> None:
-    chosen = said(
-        *("plan", "--channel", "nightly", "--select", "python=cp312 & arch=x86_64"),
-        *("--format", "ids"),
-        cwd=matrix.parent,
-    )
+    select = ("--channel", "nightly", "--select", "python=cp312 & arch=x86_64")
+    chosen = said("plan", *select, "--format", "ids", cwd=matrix.parent)
     assert chosen.split() == ["cp312-manylinux_x86_64-cu130"]
 
 
@@ -135,17 +135,15 @@ def test_channels_and_selections_are_options_of_every_command(matrix: Path) -> N
 def test_the_shell_completes_ids_and_channels(
     matrix: Path, arguments: list[str], incomplete: str, completions: list[str]
 ) -> None:
-    complete = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
     words = [*arguments[:1], "--matrix", str(matrix), *arguments[1:]]
-    found = [each.value for each in complete.get_completions(words, incomplete)]
+    found = [each.value for each in COMPLETE.get_completions(words, incomplete)]
     assert [each.rpartition("-")[2] for each in found] == completions
 
 
-def test_completion_of_a_wrong_matrix_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "matrix.toml").write_text("[")
-    complete = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
-    words = ["plan", "--matrix", str(tmp_path / "matrix.toml"), "--select"]
-    assert complete.get_completions(words, "cp") == []
+def test_completion_of_a_wrong_matrix_says_nothing(matrix: Path) -> None:
+    matrix.write_text("[")
+    words = ["plan", "--matrix", str(matrix), "--select"]
+    assert COMPLETE.get_completions(words, "cp") == []
 
 
 # The schema
@@ -163,20 +161,18 @@ def test_schema_prints_what_the_docs_hold(tmp_path: Path) -> None:
     assert json.loads(said("schema", cwd=tmp_path)) == json_schema()
 
 
-def lint(*files: Path) -> subprocess.CompletedProcess[str]:
+def lint(*files: Path) -> Said:
     """Ask taplo, which VS Code's TOML extension is built on as well."""
     schema = (REPOSITORY / "docs" / "matrix.schema.json").as_uri()
-    taplo = Path(sys.executable).parent / "taplo"
-    argv: list[str | Path] = [taplo, "lint", "--schema", schema, *files]
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+    return ran(Path(sys.executable).parent / "taplo", "lint", "--schema", schema, *files)
 
 
 def test_editors_take_every_matrix_of_this_repository() -> None:
     files = [REPOSITORY / "matrix.toml", *sorted((REPOSITORY / "examples").rglob("*.toml"))]
     matrices = [each for each in files if "[axes" in each.read_text("utf-8")]
     assert len(matrices) > 6
-    done = lint(*matrices)
-    assert done.returncode == 0, done.stderr
+    found = lint(*matrices)
+    assert found.code == 0, found.all
 
 
 @pytest.mark.parametrize(
@@ -193,9 +189,23 @@ def test_editors_take_every_matrix_of_this_repository() -> None:
 def test_editors_and_the_program_refuse_the_same(line: str, tmp_path: Path) -> None:
     text = MATRIX + line + "\n"
     (tmp_path / "matrix.toml").write_text(text)
-    assert lint(tmp_path / "matrix.toml").returncode != 0
+    assert lint(tmp_path / "matrix.toml").code != 0
     with pytest.raises(ConfigError):
         load(text.encode(), facts=FACTS)
+
+
+played = test_report.played
+
+
+@pytest.mark.usefixtures("played")
+def test_a_plan_of_a_source_that_git_knows_follows_its_schema(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert test_report.run("plan", "--format=json") == ExitCode.OK
+
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["targets"]) == 1
+    jsonschema.validate(document, strict(schemas.json_schema("plan")))
 
 
 # What IDs, keys and selections depend on

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, ran
 from tests.unit.test_project import offences
 
 SPEAK_OF_THE_PUBLIC_INDEX = {
@@ -22,17 +21,10 @@ SPEAK_OF_THE_PUBLIC_INDEX = {
 
 def listed() -> list[Path]:
     """Committed files, and those that would be with the next `git add`."""
-    if shutil.which("git") is None:
-        pytest.skip("needs git, which says what is committed")
-    said = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=False,
-    )
-    if said.returncode != 0:
-        pytest.skip("not a git checkout, so nothing says what is committed")
-    names = said.stdout.decode().split("\0")
+    files = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if shutil.which("git") is None or (said := ran("git", *files, cwd=REPOSITORY)).code != 0:
+        pytest.skip("needs git and a checkout, which say what is committed")
+    names = said.stdout.split("\0")
     return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
 
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -30,9 +29,9 @@ from orchestrator.provision.pythons import (
     without_own_path,
 )
 from orchestrator.provision.toolchain import Toolchain
-from tests.factories import host
+from tests.conftest import TAG, ran
+from tests.factories import host, program, write_files
 
-OWN = f"cp3{sys.version_info[1]}"
 BASE = Path(getattr(sys, "_base_executable", sys.executable))
 
 
@@ -74,14 +73,7 @@ def answer(path: Path, **changes: object) -> Path:
         "variables": {"LDSHARED": "gcc -shared"},
         "files": [],
     } | changes
-    return script(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
-
-
-def script(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
+    return program(path, f"cat <<'END'\n{json.dumps(said)}\nEND")
 
 
 def release(text: str) -> dict[str, object]:
@@ -95,6 +87,12 @@ def found(python: str, environ: dict[str, str], **options: object) -> Path | str
         return error.what
 
 
+def own() -> Interpreter:
+    it = inspect(Path(sys.executable), os.environ)
+    assert it is not None
+    return it
+
+
 def test_no_tag() -> None:
     with pytest.raises(ConfigError, match=r"'3\.12' is not a Python tag"):
         find("3.12", environ={})
@@ -102,8 +100,7 @@ def test_no_tag() -> None:
 
 
 def test_own_interpreter_is_inspected() -> None:
-    it = inspect(Path(sys.executable), os.environ)
-    assert it is not None
+    it = own()
     assert it.path == BASE
     assert it.version.split("+")[0] == ".".join(map(str, sys.version_info[:3]))
     assert it.arch is host_arch()
@@ -112,18 +109,18 @@ def test_own_interpreter_is_inspected() -> None:
 
 
 def test_real_interpreter_is_found() -> None:
-    it = find(OWN, environ=os.environ)
+    it = find(TAG, environ=os.environ)
     assert isinstance(it, Interpreter)
-    assert it.tag == PythonTag.parse(OWN)
+    assert it.tag == PythonTag.parse(TAG)
     assert it.path.exists()
 
 
 def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
     """A run that asks nobody builds with the same linker as the one before."""
     environ = {"PATH": str(BASE.parent), "HOME": str(tmp_path)}
-    first = find(OWN, environ=environ, cache_dir=tmp_path)
+    first = find(TAG, environ=environ, cache_dir=tmp_path)
     assert isinstance(first, Interpreter)
-    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    again = known(TAG, environ=environ, cache_dir=tmp_path)
     assert again is not None
     assert dataclasses.asdict(again) == dataclasses.asdict(first)
 
@@ -131,7 +128,7 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
     noted = json.loads(memory.read_text())
     noted["interpreter"]["variables"] = [["CC", "x"]]
     memory.write_text(json.dumps(noted))
-    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    again = known(TAG, environ=environ, cache_dir=tmp_path)
     assert again == dataclasses.replace(first, variables=(("CC", "x"),))
 
     memory.write_text(json.dumps(noted | {"question": "another version's"}))
@@ -139,11 +136,11 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
 
     del noted["interpreter"]["variables"]
     memory.write_text(json.dumps(noted))
-    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
+    assert known(TAG, environ=environ, cache_dir=tmp_path) is None
 
 
 def test_an_interpreter_is_known_by_how_it_compiles_and_links() -> None:
-    it = find(OWN, environ=os.environ)
+    it = find(TAG, environ=os.environ)
     variables = dict(it.variables)
 
     assert variables["EXT_SUFFIX"].endswith(".so")
@@ -156,7 +153,7 @@ def test_an_interpreter_is_known_by_how_it_compiles_and_links() -> None:
 def test_other_settings_than_those_of_last_time_are_seen(tmp_path: Path, change: str) -> None:
     """Its programs are as they were: only a file beside them is not."""
     environ = {"PATH": str(BASE.parent), "HOME": str(tmp_path)}
-    first = find(OWN, environ=environ, cache_dir=tmp_path)
+    first = find(TAG, environ=environ, cache_dir=tmp_path)
     (memory,) = (tmp_path / "interpreters").iterdir()
     noted = json.loads(memory.read_text())
     settings = tmp_path / "distutils.cfg"
@@ -165,7 +162,7 @@ def test_other_settings_than_those_of_last_time_are_seen(tmp_path: Path, change:
     memory.write_text(json.dumps(noted))
     if change != "new":
         settings.write_text("[build_ext]\n")
-    again = known(OWN, environ=environ, cache_dir=tmp_path)
+    again = known(TAG, environ=environ, cache_dir=tmp_path)
     assert again is not None
     assert again.path == first.path
 
@@ -173,24 +170,21 @@ def test_other_settings_than_those_of_last_time_are_seen(tmp_path: Path, change:
         settings.unlink()
     else:
         settings.write_text("[build_ext]\ndefine = X\n")
-    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
+    assert known(TAG, environ=environ, cache_dir=tmp_path) is None
 
 
 def test_virtual_environment_is_resolved_to_its_base(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", "--copies", tmp_path / "venv"], check=True
-    )
+    ran(sys.executable, "-m", "venv", "--without-pip", "--copies", tmp_path / "venv", code=0)
     environ["PATH"] = f"{tmp_path / 'venv' / 'bin'}:{environ['PATH']}"
-    assert found(OWN, environ) == BASE
+    assert found(TAG, environ) == BASE
 
 
 def test_failing_and_lying_programs_are_skipped(tmp_path: Path, environ: dict[str, str]) -> None:
-    script(
-        tmp_path / "bin" / "python3.12", "echo 'pyenv: python3.12: command not found' >&2; exit 127"
-    )
-    script(tmp_path / "bin" / "python3", "echo '[]'")
+    says = "echo 'pyenv: python3.12: command not found' >&2; exit 127"
+    program(tmp_path / "bin" / "python3.12", says)
+    program(tmp_path / "bin" / "python3", "echo '[]'")
     answer(tmp_path / "uv" / "x" / "bin" / "python3.12", machine="sparc64")
     answer(tmp_path / "bin" / "python", **release("3.11.9"))
     good = answer(tmp_path / "pyenv" / "versions" / "3.12.1" / "bin" / "python3.12")
@@ -201,7 +195,7 @@ def test_hanging_program_is_skipped(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pythons, "PROBE_TIMEOUT", 0.3)
-    script(tmp_path / "bin" / "python3.12", "sleep 30")
+    program(tmp_path / "bin" / "python3.12", "sleep 30")
     assert "no CPython 3.12" in str(found("cp312", environ))
 
 
@@ -218,16 +212,15 @@ def test_best_has_headers_then_venv_then_the_newest_release(
 
 
 def test_interpreter_of_the_cache_is_found(tmp_path: Path, environ: dict[str, str]) -> None:
-    own = answer(tmp_path / "cache" / "pythons" / "x" / "bin" / "python3.12")
+    cached = answer(tmp_path / "cache" / "pythons" / "x" / "bin" / "python3.12")
     assert "no CPython 3.12" in str(found("cp312", environ))
-    assert found("cp312", environ, cache_dir=tmp_path / "cache") == own
+    assert found("cp312", environ, cache_dir=tmp_path / "cache") == cached
 
 
 def test_free_threading_and_implementation_count(tmp_path: Path, environ: dict[str, str]) -> None:
     answer(tmp_path / "bin" / "python3.14", **release("3.14.0"))
-    threads = answer(
-        tmp_path / "uv" / "x" / "bin" / "python3.14", **release("3.14.0"), free_threaded=True
-    )
+    other = tmp_path / "uv" / "x" / "bin" / "python3.14"
+    threads = answer(other, **release("3.14.0"), free_threaded=True)
     assert found("cp314", environ) == tmp_path / "bin" / "python3.14"
     assert found("cp314t", environ) == threads
     pypy = answer(tmp_path / "bin" / "pypy3", **release("3.11.13"), implementation="pypy")
@@ -246,18 +239,18 @@ def test_32_bit_process_on_a_64_bit_kernel(tmp_path: Path, environ: dict[str, st
 
 def toolchain(tmp_path: Path, uv: str) -> Toolchain:
     folder = tmp_path / "toolchain" / "bin"
-    script(folder / "uv", uv)
+    program(folder / "uv", uv)
     return Toolchain(
         python=folder / "python", root=folder.parent, bin=folder, digest=Digest("0" * 64)
     )
 
 
 def test_provide_takes_what_is_there(tmp_path: Path, environ: dict[str, str]) -> None:
-    own = answer(tmp_path / "bin" / "python3.12")
+    there = answer(tmp_path / "bin" / "python3.12")
     tools = toolchain(tmp_path, "exit 1")
     it = provide("cp312", host(tmp_path / "cache", tools, environ))
     assert isinstance(it, Interpreter)
-    assert it.path == own
+    assert it.path == there
     assert not (tmp_path / "cache").exists()
 
 
@@ -285,19 +278,16 @@ def test_provide_says_why_not(tmp_path: Path, environ: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def debian(tmp_path: Path) -> Interpreter:
-    own = inspect(Path(sys.executable), os.environ)
-    assert own is not None
-    return dataclasses.replace(
-        own, path=Path("/usr/bin/python3.11"), version="3.11.2", has_headers=False
-    )
+def debian() -> Interpreter:
+    path = Path("/usr/bin/python3.11")
+    return dataclasses.replace(own(), path=path, version="3.11.2", has_headers=False)
 
 
 def apt(tmp_path: Path, get: str, extract: str = ":") -> dict[str, str]:
     folder = tmp_path / "tools"
-    script(folder / "apt-get", f'echo "$@" >> "{tmp_path}/apt"\n{get}')
-    script(folder / "dpkg-deb", extract)
-    script(folder / "dpkg-query", "printf 1:3.11.2-6")
+    program(folder / "apt-get", f'echo "$@" >> "{tmp_path}/apt"\n{get}')
+    program(folder / "dpkg-deb", extract)
+    program(folder / "dpkg-query", "printf 1:3.11.2-6")
     return {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path)}
 
 
@@ -308,10 +298,7 @@ mkdir -p "$3/usr/include/python3.11" "$3/usr/include/x86_64-linux-gnu/python3.11
 
 
 def test_nothing_to_do_with_headers(tmp_path: Path) -> None:
-    own = inspect(Path(sys.executable), os.environ)
-    assert own is not None
-    own = dataclasses.replace(own, has_headers=True)
-    assert headers(own, host(tmp_path)) == ()
+    assert headers(dataclasses.replace(own(), has_headers=True), host(tmp_path)) == ()
 
 
 def test_headers_come_from_the_package(tmp_path: Path, debian: Interpreter) -> None:
@@ -371,9 +358,9 @@ def test_headers_of_another_system(tmp_path: Path, debian: Interpreter) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
         headers(debian, host(tmp_path, environ={"PATH": str(tmp_path)}))
     assert "devel" in refused.value.hint
-    own = dataclasses.replace(debian, path=Path("/opt/x/bin/python3.11"))
+    other = dataclasses.replace(debian, path=Path("/opt/x/bin/python3.11"))
     with pytest.raises(EnvironmentProblemError, match="are missing"):
-        headers(own, host(tmp_path))
+        headers(other, host(tmp_path))
 
 
 def test_environment_with_headers() -> None:
@@ -392,22 +379,18 @@ def test_cpath_resolves_debians_pyconfig(tmp_path: Path) -> None:
     # The shape of libpython3.X-dev: pyconfig.h dispatches to a directory of the architecture.
     arch = tmp_path / "x86_64-linux-gnu" / "python3.11"
     plain = tmp_path / "python3.11"
-    for folder in (arch, plain):
-        folder.mkdir(parents=True)
-    (arch / "pyconfig.h").write_text("#define ANSWER 42\n")
-    (plain / "pyconfig.h").write_text("#include <x86_64-linux-gnu/python3.11/pyconfig.h>\n")
-    (plain / "Python.h").write_text('#include "pyconfig.h"\n')
+    write_files(arch, {"pyconfig.h": "#define ANSWER 42\n"})
+    dispatch = "#include <x86_64-linux-gnu/python3.11/pyconfig.h>\n"
+    write_files(plain, {"pyconfig.h": dispatch, "Python.h": '#include "pyconfig.h"\n'})
     source = tmp_path / "x.c"
     source.write_text("#include <Python.h>\nint x = ANSWER;\n")
     env = {"PATH": os.environ["PATH"], "CPATH": f"{plain}:{tmp_path}"}
-    subprocess.run(["cc", "-c", source, "-o", tmp_path / "x.o"], env=env, check=True)
+    ran("cc", "-c", source, "-o", tmp_path / "x.o", env=env, code=0)
 
 
 def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
-    interpreter = inspect(Path(sys.executable), os.environ)
-    assert interpreter is not None
     linker = "g++ -shared -Wl,-rpath,/py/lib"
-    cxx = dataclasses.replace(interpreter, variables=(("LDCXXSHARED", linker),))
+    cxx = dataclasses.replace(own(), variables=(("LDCXXSHARED", linker),))
     assert without_own_path({}, cxx) == {"LDCXXSHARED": "g++ -shared"}
     assert without_own_path({"CXX": "clang++"}, cxx) == {"CXX": "clang++"}
 
@@ -429,12 +412,6 @@ def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
 def test_an_interpreter_does_not_hand_on_its_own_run_path(
     linker: str, env: dict[str, str], expected: str | None
 ) -> None:
-    interpreter = inspect(Path(sys.executable), os.environ)
-    assert interpreter is not None
-    found = without_own_path(
-        env, dataclasses.replace(interpreter, variables=(("LDSHARED", linker),))
-    )
-    assert found.get("LDSHARED") == expected
-    assert {key: value for key, value in found.items() if key != "LDSHARED"} == {
-        key: value for key, value in env.items() if key != "LDSHARED"
-    }
+    interpreter = dataclasses.replace(own(), variables=(("LDSHARED", linker),))
+    wanted = env if expected is None else env | {"LDSHARED": expected}
+    assert without_own_path(env, interpreter) == wanted

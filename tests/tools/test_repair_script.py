@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import runpy
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -22,6 +21,8 @@ import pytest
 from orchestrator.builders.cibuildwheel import ELF_READER, REPAIR_SCRIPT, REPAIRS, repair_verdict
 from orchestrator.models.platforms import Arch
 from orchestrator.wheel import elf
+from tests.conftest import ran
+from tests.factories import program, write_files
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 SITE = Path(auditwheel.__file__).parents[1]
@@ -35,14 +36,11 @@ class Script:
     def __post_init__(self) -> None:
         self.dest = self.root / "dest"
         self.patchelf = self.root / "bin" / "patchelf"
-        self.patchelf.parent.mkdir()
         self.image = self.root / "image"
-        self.image.mkdir()
         self.has_patchelf("patchelf 0.19.1")
 
     def has_patchelf(self, said: str, code: int = 0) -> None:
-        self.patchelf.write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n", encoding="utf-8")
-        self.patchelf.chmod(0o755)
+        program(self.patchelf, f"echo '{said}'; exit {code}")
 
     def __call__(self, wheel: Path, *options: str, site: Path = SITE) -> tuple[int, str]:
         """Return the exit code and the verdict; auditwheel finds no libraries of this machine."""
@@ -50,17 +48,13 @@ class Script:
         tools = [f"--site-packages={site}", f"--patchelf={self.patchelf}"]
         tools += [f"--elf-reader={ELF_READER}", "--arch=x86_64"]
         asked = () if any(each.startswith("--refused") for each in options) else ("--refused=fail",)
-        done = subprocess.run(
-            [sys.executable, REPAIR_SCRIPT, *tools, *asked, *options, wheel, self.dest],
-            env={"PATH": f"{self.image}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        lines = done.stdout.splitlines()
+        env = {"PATH": f"{self.image}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+        argv = (sys.executable, REPAIR_SCRIPT, *tools, *asked, *options, wheel, self.dest)
+        said = ran(*argv, env=env)
+        assert "Traceback" not in said.stderr, said.stderr
+        lines = said.stdout.splitlines()
         assert sum(line.startswith(REPAIRS) for line in lines) <= 1
-        return done.returncode, repair_verdict(lines)
+        return said.code, repair_verdict(lines)
 
     @property
     def made(self) -> list[str]:
@@ -126,19 +120,14 @@ def test_no_elf_file_is_no_refusal(script: Script) -> None:
     assert script.made == [path.name]
 
 
-def test_files_of_another_architecture_are_no_refusal_and_a_failure(script: Script) -> None:
-    code, verdict = script(wheel(script.root, arch=Arch.AARCH64), "--refused=keep")
-    assert code == 5
-    assert verdict.startswith("auditwheel failed: ")
-    assert script.made == []
-
-
-def test_a_file_that_is_no_wheel_is_a_failure(script: Script) -> None:
-    path = wheel(script.root)
-    path.write_bytes(b"no zip")
-    code, verdict = script(path, "--refused=keep")
-    assert code == 5
-    assert verdict.startswith("auditwheel failed: ")
+def test_what_is_no_refusal_is_a_failure(script: Script) -> None:
+    other, broken = wheel(script.root, arch=Arch.AARCH64), wheel(script.root / "broken")
+    broken.write_bytes(b"no zip")
+    for path in (other, broken):
+        code, verdict = script(path, "--refused=keep")
+        assert code == 5
+        assert verdict.startswith("auditwheel failed: ")
+        assert script.made == []
 
 
 @pytest.mark.parametrize(
@@ -175,11 +164,8 @@ def test_newer_versions_of_patchelf_are_fine(script: Script) -> None:
 @pytest.fixture
 def too_new(script: Script) -> Path:
     """No Python is new enough for this auditwheel, which makes every one too old."""
-    site = script.root / "site"
-    (site / "auditwheel-99.dist-info").mkdir(parents=True)
     text = "Metadata-Version: 2.1\nRequires-Python: >=3.99\n"
-    (site / "auditwheel-99.dist-info" / "METADATA").write_text(text, encoding="utf-8")
-    return site
+    return write_files(script.root / "site", {"auditwheel-99.dist-info/METADATA": text})
 
 
 @pytest.mark.parametrize(
@@ -195,8 +181,7 @@ def test_a_python_that_is_too_old_for_auditwheel(
     script: Script, too_new: Path, own: str, said: str
 ) -> None:
     if own:
-        (script.image / "auditwheel").write_text(f"#!/bin/sh\n{own}\n", encoding="utf-8")
-        (script.image / "auditwheel").chmod(0o755)
+        program(script.image / "auditwheel", own)
     code, verdict = script(wheel(script.root), site=too_new)
     assert code == 3
     assert verdict == (
@@ -209,9 +194,8 @@ def test_the_images_own_auditwheel_where_the_locked_one_does_not_run(
     script: Script, too_new: Path
 ) -> None:
     """The image's own is here the one that runs this test, started as an image would have it."""
-    start = f"#!{sys.executable}\nfrom auditwheel.main import main\nraise SystemExit(main())\n"
-    (script.image / "auditwheel").write_text(start, encoding="utf-8")
-    (script.image / "auditwheel").chmod(0o755)
+    start = "from auditwheel.main import main; raise SystemExit(main())"
+    program(script.image / "auditwheel", f"exec {sys.executable} -c '{start}' \"$@\"")
     code, verdict = script(wheel(script.root), site=too_new)
     assert (code, verdict) == (0, "")
     (name,) = script.made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 
 import orchestrator.builders
 from orchestrator.builders import shell
-from orchestrator.host.process import Captured, capture
+from orchestrator.host.process import capture
+from tests.conftest import ran
 
 SCRIPT = Path(orchestrator.builders.__file__).parent / "scripts" / "shell.sh"
 
@@ -31,10 +31,10 @@ def script(tmp_path: Path) -> Path:
 def sent(script: Path, commands: str) -> str:
     """Send commands to a bash as cibuildwheel does: through its standard input."""
     environ = {"PATH": "/usr/bin:/bin", "BASH_ENV": str(script), "KEPT": "here"}
-    done = subprocess.run(
-        ["/bin/bash"], input=commands, env=environ, capture_output=True, text=True, check=True
-    )
-    return done.stdout + done.stderr
+    (script.parent / "commands").write_text(commands)
+    with (script.parent / "commands").open("rb") as stdin:
+        said = ran("/bin/bash", env=environ, stdin=stdin, code=0)
+    return said.stdout + said.stderr
 
 
 SHOW = (
@@ -113,21 +113,16 @@ def test_the_time_of_all_that_ran_is_told_when_it_ends(script: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("script", "seconds"),
     [
-        ("usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n", 2.5),
-        ("2500000000\n", 2.5),
-        ("nonsense", None),
-        ("", None),
+        ("printf 'usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n'", 2.5),
+        ("echo 2500000000", 2.5),
+        ("printf nonsense", None),
+        ("true", None),
+        ("false", None),  # the container has gone
     ],
 )
-def test_what_the_kernel_counts_for_a_container(said: str, seconds: float | None) -> None:
-    done = capture(["printf", "%s", said], env={"PATH": "/usr/bin:/bin"})
+def test_what_the_kernel_counts_for_a_container(script: str, seconds: float | None) -> None:
+    done = capture(["sh", "-c", script], env={"PATH": "/usr/bin:/bin"})
 
     assert shell.counted(done) == seconds
-
-
-def test_a_container_that_has_gone_counts_nothing() -> None:
-    done: Captured = capture(["false"], env={"PATH": "/usr/bin:/bin"})
-
-    assert shell.counted(done) is None

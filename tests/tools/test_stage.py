@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import git
+from tests.unit.source import test_locate
 from tests.unit.source.test_locate import (
     FILES,
     PYPROJECT,
@@ -23,33 +24,20 @@ from tests.unit.source.test_locate import (
     write,
 )
 
-
-@pytest.fixture
-def staged(tmp_path: Path) -> Stager:
-    return Stager(tmp_path)
+staged = test_locate.staged
 
 
 # From git
 
 
-def git(root: Path, *words: str) -> None:
-    if shutil.which("git") is None:
-        pytest.skip("needs git")
-    config = ("-c", "user.name=n", "-c", "user.email=e@x", "-c", "protocol.file.allow=always")
-    date = f"{TIME + 500} +0000"
-    subprocess.run(
-        ["git", *config, "-C", str(root), *words],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date},
-    )
+DATE = f"{TIME + 500} +0000"
 
 
 def repository(root: Path, files: Mapping[str, str | bytes]) -> Path:
     write(root, files)
     git(root, "init", "-q")
     git(root, "add", "-A")
-    git(root, "commit", "-q", "-m", "x")
+    git(root, "commit", "-q", "-m", "x", GIT_COMMITTER_DATE=DATE)
     return root
 
 
@@ -101,7 +89,8 @@ def test_a_repository_in_the_repository(tmp_path: Path, staged: Stager) -> None:
 def test_a_submodule(tmp_path: Path, staged: Stager) -> None:
     library = repository(tmp_path / "lib", {"lib.c": "", "deep/x.c": ""})
     root = repository(tmp_path / "src", {"pyproject.toml": PYPROJECT})
-    git(root, "submodule", "add", "-q", str(library), "third_party/lib")
+    allowed = ("-c", "protocol.file.allow=always")
+    git(root, *allowed, "submodule", "add", "-q", str(library), "third_party/lib")
     git(root, "commit", "-q", "-m", "submodule")
     wanted = [
         *(".gitmodules", "pyproject.toml"),
@@ -273,10 +262,8 @@ def test_a_set_uid_program_is_a_program(plain: Path, staged: Stager) -> None:
 
     found = staged("src").root
 
-    assert {name: (found / name).stat().st_mode & 0o7777 for name in ("run", "open")} == {
-        "run": 0o755,
-        "open": 0o644,
-    }
+    modes = {name: (found / name).stat().st_mode & 0o7777 for name in ("run", "open")}
+    assert modes == {"run": 0o755, "open": 0o644}
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "PKG-INFO"])

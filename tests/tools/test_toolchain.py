@@ -15,7 +15,7 @@ from orchestrator.provision.cache_dir import IN_USE
 from orchestrator.provision.pythons import Interpreter
 from orchestrator.provision.toolchain import existing
 from orchestrator.provision.toolchain_env import MARKER
-from tests.tools.test_pythons import script
+from tests.factories import program
 from tests.unit.provision.test_toolchain import fake
 
 
@@ -34,7 +34,7 @@ def test_what_lacks_a_part_is_not_there(tmp_path: Path, lost: str) -> None:
 def test_path_has_no_say_in_the_interpreter(tmp_path: Path) -> None:
     lure = f'exec {sys.executable} "$@"'
     for minor in wheelhouse.SUPPORTED:
-        script(tmp_path / "trap" / f"python3.{minor}", f"touch {tmp_path}/asked; {lure}")
+        program(tmp_path / "trap" / f"python3.{minor}", f"touch {tmp_path}/asked; {lure}")
     environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/trap"}
     found = toolchain.choose(environ, tmp_path)
     assert isinstance(found, Interpreter)
@@ -53,14 +53,14 @@ def test_an_interpreter_without_what_the_tools_import_is_passed_over(
 def test_a_pip_is_looked_for_and_made_before_giving_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = script(tmp_path / "bare" / "python", 'echo "No module named $4" >&2; exit 1')
+    bare = program(tmp_path / "bare" / "python", 'echo "No module named $4" >&2; exit 1')
     monkeypatch.setattr(sys, "executable", str(bare))
     env: Mapping[str, str] = {"PATH": os.defpath}
     with pytest.raises(EnvironmentProblemError, match=r"(?s)no pip.*apt-get install python3-pip"):
         wheelhouse.find_pip([bare], env=env, scratch=tmp_path)
-    ensured = script(tmp_path / "ensured" / "python", '[ "$3" = venv ]')
+    ensured = program(tmp_path / "ensured" / "python", '[ "$3" = venv ]')
     command = wheelhouse.find_pip([bare, ensured], env=env, scratch=tmp_path)
     assert command == (str(tmp_path / "pip-1" / "bin" / "python"), "-I", "-m", "pip")
-    has_pip = script(tmp_path / "has" / "python", "exit 0")
+    has_pip = program(tmp_path / "has" / "python", "exit 0")
     command = wheelhouse.find_pip([bare, ensured, has_pip], env=env, scratch=tmp_path)
     assert command == (str(has_pip), "-I", "-m", "pip")

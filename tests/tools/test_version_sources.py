@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,8 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.provision.host import Host
 from orchestrator.source.version_sources import HostSources, ImageSources
+from tests.conftest import git
+from tests.factories import program
 
 
 def no_toolchain() -> Host:
@@ -133,25 +133,13 @@ def test_what_has_no_directory(host: HostSources) -> None:
         assert (value, note) == ("", "the source is no directory, but an sdist")
 
 
-def git(root: Path, *words: str) -> str:
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
-    env |= {
-        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    env |= {"GIT_COMMITTER_DATE": "2025-09-01T23:30:00-0200"}
-    return subprocess.run(
-        ["git", "-C", str(root), *words], env=env, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
 def test_git(host: HostSources, tmp_path: Path) -> None:
-    if shutil.which("git") is None:
-        pytest.skip("needs git")
     value, note = said(host, "git")
     assert value == ""
     assert "not a git repository" in note
     git(tmp_path, "init", "-q")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first")
+    date = "2025-09-01T23:30:00-0200"
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "first", GIT_COMMITTER_DATE=date)
 
     revision = git(tmp_path, "rev-parse", "HEAD")
     assert said(host, "git") == said(host, "git:hash") == (revision[:9], "")
@@ -167,7 +155,6 @@ def test_only_what_takes_no_more_than_a_look_is_asked(host: HostSources) -> None
 # Images; the engine itself is asked for real in tests/e2e
 
 PODMAN = """\
-#!/bin/sh
 echo "$*" >>"$LOG"
 case "$1 $2" in
 "info --format") echo '{"version": {"Version": "5.0"}, "host": {"security": {}}}' ;;
@@ -186,11 +173,8 @@ esac
 
 @pytest.fixture
 def images(tmp_path: Path) -> ImageSources:
-    program = tmp_path / "bin" / "podman"
-    program.parent.mkdir()
-    program.write_text(PODMAN)
-    program.chmod(0o755)
-    env = {"PATH": f"{program.parent}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
+    podman = program(tmp_path / "bin" / "podman", PODMAN)
+    env = {"PATH": f"{podman.parent}:{os.environ['PATH']}", "LOG": str(tmp_path / "log")}
     return ImageSources(
         preference="podman",
         create_args=(),
@@ -235,17 +219,15 @@ def test_an_image_that_is_not_here(images: ImageSources) -> None:
     answers, problems = images.answers(questions)
 
     assert list(answers.values()) == [VersionAnswer(source="container-env:EQ", value="a+b")]
-    assert (
-        "registry/absent:1 for x86_64 is not on this machine" in problems["registry/absent:1"].what
-    )
-    assert "podman pull registry/absent:1" in problems["registry/absent:1"].hint
+    absent = problems["registry/absent:1"]
+    assert "registry/absent:1 for x86_64 is not on this machine" in absent.what
+    assert "podman pull registry/absent:1" in absent.hint
     assert "for aarch64 is not on this machine" in problems["registry/arm:1"].what
 
 
 def test_no_engine_at_all(images: ImageSources) -> None:
-    answers, problems = replace(images, env={"PATH": "/nonexistent"}).answers(
-        ask("container-env:A")
-    )
+    nobody = replace(images, env={"PATH": "/nonexistent"})
+    answers, problems = nobody.answers(ask("container-env:A"))
 
     assert answers == {}
     assert problems["registry/cuda:1"].what == "podman is not installed"

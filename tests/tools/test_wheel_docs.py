@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, ran
 from tests.unit.wheel.test_library import PAGE
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
@@ -19,16 +18,9 @@ def test_the_example_of_the_docs_runs(spec: WheelSpec, tmp_path: Path) -> None:
     WheelSpec(platform="linux_x86_64", members=members, extra_info={}).write(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}
+    done = ran(sys.executable, "-W", "error", "-c", example, cwd=tmp_path, env=env, code=0)
 
-    assert done.returncode == 0, done.stderr
     observed, problems, said = done.stdout.partition("frozenset")
     assert observed.startswith("manylinux_2_17_x86_64 (Reason(file='demo/_ext.")
     assert "secure_getenv" in observed

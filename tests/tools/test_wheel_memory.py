@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.rawzip import MIB, Entry, write
+from tests.conftest import ran
+from tests.rawzip import MIB, write
 from tests.unit.wheel.test_hostile import INFO, NAME, spread_elf
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
-    def make(*entries: Entry, **how: Any) -> Path:
-        path = tmp_path / NAME
-        path.write_bytes(write([INFO, *entries], **how))
-        return path
-
-    return make
-
 
 CHILD = """
 import resource, sys
@@ -49,12 +36,10 @@ for use in (report, verify):
         ({"strings": 90 * MIB}, "zip-integrity"),
     ],
 )
-def test_memory_is_bounded_for_good(
-    written: Callable[..., Path], tags: dict[str, int], rule: str
-) -> None:
+def test_memory_is_bounded_for_good(tmp_path: Path, tags: dict[str, int], rule: str) -> None:
     """With 400 MiB of address space, the interpreter's own included."""
-    path = written(spread_elf(450, **tags))
-    command = [sys.executable, "-c", CHILD, str(400 * MIB), str(path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert rule in done.stdout
+    path = tmp_path / NAME
+    path.write_bytes(write([INFO, spread_elf(450, **tags)]))
+    said = ran(sys.executable, "-c", CHILD, str(400 * MIB), path, code=0)
+    assert said.stderr == ""
+    assert rule in said.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.wheel import Policies, report
 from tests.auditor import audited
+from tests.conftest import ran
 from tests.wheelmaker import WheelSpec
 
 
@@ -24,7 +24,7 @@ def test_agrees_with_auditwheel_on_what_gcc_makes(tmp_path: Path, policies: Poli
         "double PyInit_x(char *s) { return pow(strtod(s, 0), 2.5) + exp(atof(s)); }\n"
     )
     made = tmp_path / "x.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source, "-lm"], check=True)
+    ran("gcc", "-shared", "-fPIC", "-o", made, source, "-lm", code=0)
     elf = made.read_bytes()
     arch = Arch.X86_64 if elf[18] == 62 else Arch.AARCH64
     spec = WheelSpec(platform=f"linux_{arch}", members={"x.so": elf})
@@ -48,13 +48,13 @@ WHEELS = [
 def test_agrees_with_auditwheel_show(
     tmp_path: Path, policies: Policies, requirement: str, platform: str, python: str
 ) -> None:
-    command = [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps"]
-    command += ["--python-version", python, "--platform", platform, "-d", str(tmp_path)]
+    where = [f"--python-version={python}", f"--platform={platform}", f"--dest={tmp_path}"]
     if "_2_28_" in platform:
-        command += ["--platform", platform.replace("_2_28_", "_2_27_")]
-    subprocess.run([*command, requirement], check=True)
+        where.append(f"--platform={platform.replace('_2_28_', '_2_27_')}")
+    download = ("-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps")
+    ran(sys.executable, *download, *where, requirement, code=0)
     (path,) = tmp_path.glob("*.whl")
-    show = [sys.executable, "-m", "auditwheel", "show", "--json", str(path)]
-    theirs = json.loads(subprocess.run(show, check=True, capture_output=True).stdout)
+    show = ran(sys.executable, "-m", "auditwheel", "show", "--json", path, code=0)
+    theirs = json.loads(show.stdout)
     got = report(path, policies)
     assert (got.observed_tag, got.problems) == (theirs["sym_tag"], ())
