@@ -1,8 +1,10 @@
-"""What must not be in any file that git knows."""
+"""What must not be in any file that git knows, and what the scripts of .ci need."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,21 @@ def test_no_file_names_this_machine_or_a_registry() -> None:
             found += [f"{name}:{each}" for each in offences(text)]
 
     assert found == []
+
+
+# The scripts of .ci: what they take from the package is there, with nothing but Python.
+SCRIPTS = sorted(path for path in REPOSITORY.joinpath(".ci").iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_is_bash(script: Path) -> None:
+    ran("bash", "-n", script, code=0)
+
+
+def test_imports_need_no_installed_package() -> None:
+    text = "\n".join(script.read_text() for script in SCRIPTS)
+    lines = re.findall(r"(?m)^from orchestrator\S* import .*$", text)
+    assert lines
+
+    code = "\n".join((f"import sys; sys.path.append({str(REPOSITORY)!r})", *lines))
+    ran(sys.executable, "-I", "-S", "-c", code, code=0)
