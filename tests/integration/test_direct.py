@@ -95,21 +95,29 @@ def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
     assert results(tiny / "dist")[A]["wheel"]["version"] == "1.0+a"
 
 
-@pytest.mark.parametrize(
-    ("more", "kind", "words"),
-    [
-        ("[build]\nbefore-build = 'exit 7'\n", "setup", "before-build failed (sh exit 7)"),
-        ("[build]\nbefore-build = 'sleep 60'\ntimeout = 5\n", "timeout", "longer than the 5 s"),
-        ('[env]\nPURE = "1"\n', "pure-wheel", "pure Python wheel"),
-        ('[env]\nCC = "/no/such/compiler"\n', "build", "did not build"),
-        ("[build]\nrepair = 'true {wheel} {dest_dir}'\n", "no-wheel", "expected one wheel"),
-    ],
-)
-def test_each_way_to_fail_has_its_kind(tiny: Path, more: str, kind: str, words: str) -> None:
-    write_project(tiny, "direct", more)
-    build(tiny, *ONE, code=1)
-    assert failure(tiny)["kind"] == kind
-    assert words in failure(tiny)["message"]
+WAYS_TO_FAIL = {
+    # value of the axis -> what is set for it, the failure's kind, and words of its message
+    "step": ("build.before-build = 'exit 7'", "setup", "before-build failed (sh exit 7)"),
+    "slow": ("build = { before-build = 'sleep 60', timeout = 5 }", "timeout", "than the 5 s"),
+    "pure": ('env.PURE = "1"', "pure-wheel", "pure Python wheel"),
+    "compiler": ('env.CC = "/no/such/compiler"', "build", "did not build"),
+    "repair": ("build.repair = 'true {wheel} {dest_dir}'", "no-wheel", "expected one wheel"),
+}
+
+
+def test_each_way_to_fail_has_its_kind(tiny: Path) -> None:
+    overrides = "".join(
+        f'[[override]]\nwhen = {{ kind = "{name}" }}\n{setting}\n'
+        for name, (setting, _, _) in WAYS_TO_FAIL.items()
+    )
+    write_project(tiny, "direct", overrides)
+    edit(tiny / "matrix.toml", '["a", "b"]', str([*WAYS_TO_FAIL]))
+    build(tiny, "-j2", code=1)
+    found = results(tiny / "dist")
+    for name, (_, kind, words) in WAYS_TO_FAIL.items():
+        failure = found[f"{ID}-{name}"]["failure"]
+        assert failure["kind"] == kind
+        assert words in failure["message"]
 
 
 @pytest.mark.parametrize("only_pip", ["", '"--prefer-binary", '], ids=["prepared", "by pip"])
