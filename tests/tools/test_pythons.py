@@ -132,7 +132,7 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
     assert again == dataclasses.replace(first, variables=(("CC", "x"),))
 
     memory.write_text(json.dumps(noted | {"question": "another version's"}))
-    assert known(OWN, environ=environ, cache_dir=tmp_path) is None
+    assert known(TAG, environ=environ, cache_dir=tmp_path) is None
 
     del noted["interpreter"]["variables"]
     memory.write_text(json.dumps(noted))
