@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ class CircularDependency(Exception, Generic[K]):  # noqa: N818 - callers turn it
     """Some things depend on each other.
 
     Attributes:
-        members: these, without those that only wait for them; sorted.
+        members: these, sorted.
     """
 
     def __init__(self, members: list[K]) -> None:
@@ -29,24 +30,16 @@ def in_order(needs: Mapping[K, AbstractSet[K]], key: Callable[[K], Any] = lambda
     Raises:
         CircularDependency: that is not possible.
     """
-    waiting = dict(needs)
+    sorter = TopologicalSorter(needs)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise CircularDependency(sorted(set(error.args[1]))) from None
     ordered: list[K] = []
-    while waiting:
-        ready = [name for name, needed in waiting.items() if not needed & waiting.keys()]
-        if not ready:
-            raise CircularDependency(_circle(waiting))
-        first = min(ready, key=key)
-        ordered.append(first)
-        del waiting[first]
+    ready: list[K] = []
+    while sorter.is_active():
+        ready += sorter.get_ready()
+        ready.sort(key=key, reverse=True)
+        ordered.append(ready.pop())
+        sorter.done(ordered[-1])
     return ordered
-
-
-def _circle(waiting: Mapping[K, AbstractSet[K]]) -> list[K]:
-    left = dict(waiting)
-    while True:
-        needed = {name for names in left.values() for name in names}
-        outside = left.keys() - needed
-        if not outside:
-            return sorted(left)
-        for name in outside:
-            del left[name]

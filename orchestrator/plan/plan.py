@@ -95,7 +95,15 @@ def make_plan(
             undetermined.append(_undetermined(target, missing))
     _check_distinct(targets)
     check_pins(targets)
-    _check_renames(every, libraries.targets, file, resolver)
+    _refuse(
+        rename_problems(
+            every,
+            libraries.targets,
+            grid=file.grid,
+            fixed=resolver.fixed,
+            inputs=resolver.inputs,
+        )
+    )
     _check_destinations(targets)
     _check_ids((*libraries.targets, *every))
     return Plan(
@@ -132,23 +140,13 @@ def _check_distinct(targets: Iterable[Target]) -> None:
             axes = (axis for axis, value in target.variant if (axis, value) not in first.variant)
             hint = f'name the variant, for instance local = "{{{next(axes, "axis")}}}"'
             problems.append(Problem(what=what, where="version.local", hint=hint))
-    if problems:
-        raise ConfigError(*problems[:MANY])
+    _refuse(problems)
 
 
-def _check_renames(
-    targets: Iterable[Target],
-    libraries: Iterable[Target],
-    file: ChannelMatrix,
-    resolver: Resolver,
-) -> None:
-    """Refuse wheels that would differ in nothing but their names."""
-    found = rename_problems(
-        targets, libraries, grid=file.grid, fixed=resolver.fixed, inputs=resolver.inputs
-    )
-    problems = tuple(found)
-    if problems:
-        raise ConfigError(*problems[:MANY])
+def _refuse(problems: Iterable[Problem]) -> None:
+    """Raise ConfigError if there are problems; of many of one kind the first are reported."""
+    if found := tuple(problems):
+        raise ConfigError(*found[:MANY])
 
 
 _DROPPED = (
@@ -170,8 +168,7 @@ def _check_destinations(targets: Iterable[Target]) -> None:
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
         where = dict(group[0].origins).get("publish.to", "publish.to")
         problems.append(Problem(what=f"{why}: {group[0].id}{more}", where=where, hint=hint))
-    if problems:
-        raise ConfigError(*problems)
+    _refuse(problems)
 
 
 def _tags(target: Target) -> Iterator[tuple[str, str]]:
@@ -339,11 +336,9 @@ class _Libraries:
             )
         elif unused:
             hint = "exclude it, or give the wheels an axis with its values"
-            raise ConfigError(
-                *(
-                    Problem(what=f"{target.id} feeds no wheel", where=_place(target), hint=hint)
-                    for target in unused[:MANY]
-                )
+            _refuse(
+                Problem(what=f"{target.id} feeds no wheel", where=_place(target), hint=hint)
+                for target in unused
             )
 
 

@@ -8,7 +8,7 @@ setting tells them to the build.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.config.settings import Axis
@@ -23,39 +23,36 @@ if TYPE_CHECKING:
     from orchestrator.plan.layers import MatrixGrid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildInputs:
-    """What a build is told, with names in place of the target's own.
+Told: TypeAlias = "tuple[tuple[EnvVar, ...], TargetSteps]"
+"""Variables and steps: what a build is told."""
 
-    Attributes:
+
+def inputs_key(named: Told, placed: Told) -> Hashable:
+    """Return what is equal for equal inputs, with names in place of the target's own.
+
+    Args:
         named: variables and steps in which all names are the same for all targets.
         placed: those in which only the whole version is: a base version or a local part may stand
             in an address, or choose what a command does.
     """
-
-    named: tuple[tuple[EnvVar, ...], TargetSteps]
-    placed: tuple[tuple[EnvVar, ...], TargetSteps]
-
-    def key(self) -> Hashable:
-        """Return what is equal for equal inputs."""
-        (variables, named), (places, placed) = self.named, self.placed
-        found = {each.name: each.value for each in places}
-        settings = dict(placed.config_settings)
-        return (
-            tuple((e.name, _chosen(e.value, found.get(e.name)), e.shell) for e in variables),
-            tuple((key, _chosen(value, settings[key])) for key, value in named.config_settings),
-            replace(
-                named,
-                before_all=placed.before_all,
-                before_build=placed.before_build,
-                repair=placed.repair,
-                environment=placed.environment,
-                config_settings=(),
-                smoke=True,
-                timeout=None,
-                timeouts=(),
-            ),
-        )
+    (variables, steps), (places, placed_steps) = named, placed
+    found = {each.name: each.value for each in places}
+    settings = dict(placed_steps.config_settings)
+    return (
+        tuple((e.name, _chosen(e.value, found.get(e.name)), e.shell) for e in variables),
+        tuple((key, _chosen(value, settings[key])) for key, value in steps.config_settings),
+        replace(
+            steps,
+            before_all=placed_steps.before_all,
+            before_build=placed_steps.before_build,
+            repair=placed_steps.repair,
+            environment=placed_steps.environment,
+            config_settings=(),
+            smoke=True,
+            timeout=None,
+            timeouts=(),
+        ),
+    )
 
 
 def _chosen(named: str, placed: str | None) -> str:
@@ -73,7 +70,7 @@ def rename_problems(
     *,
     grid: MatrixGrid,
     fixed: Callable[[Target], Hashable],
-    inputs: Callable[[Target], BuildInputs],
+    inputs: Callable[[Target], Hashable],
 ) -> Iterator[Problem]:
     """Return the axes that only rename, unless they say ``label-only``.
 
@@ -83,14 +80,14 @@ def rename_problems(
         grid: the axes of the wheels.
         fixed: returns what the build of a wheel is told by texts without names: this tells most
             cells apart, and takes less time than `inputs`.
-        inputs: returns what the build of a wheel is told.
+        inputs: returns what is equal for wheels whose builds are told the same; see `inputs_key`.
     """
     needed: dict[TargetId, Hashable] = {}
     for library in libraries:
         needed[library.id] = _library(library, needed)
     found: dict[str, list[_Pair]] = {}
     alike = _same([targets], lambda each: (_rough(each, needed), fixed(each)))
-    for first, *others in _same(alike, lambda each: inputs(each).key()):
+    for first, *others in _same(alike, inputs):
         for other in others:
             axes = _differing(dict(first.variant), dict(other.variant))
             for axis in axes:

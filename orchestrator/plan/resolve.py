@@ -37,7 +37,7 @@ from orchestrator.plan.devices import WITHOUT
 from orchestrator.plan.expand import as_mapping
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
-from orchestrator.plan.renames import BuildInputs
+from orchestrator.plan.renames import inputs_key
 from orchestrator.plan.stable_abi import lowest_values, with_lowest, with_pins
 from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.build_environment import Indexes
     from orchestrator.plan.expand import Cell, Pairs
     from orchestrator.plan.layers import ChannelMatrix
+    from orchestrator.plan.renames import Told
     from orchestrator.plan.torch_table import TorchSupport
     from orchestrator.plan.version import ComposedVersion, MergedVersionSettings, VersionContext
 
@@ -168,7 +169,7 @@ class Resolver:
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
             env=self._once(self._env, merged, composed, merged.names_in_env),
-            steps=self._once(self._steps, merged, composed, merged.names_in_steps),
+            steps=self._once(_steps, merged, composed, merged.names_in_steps),
             compiling=compiling,
             demands=merged.demands,
             publish=tuple(merged.publish.to or ()),
@@ -177,7 +178,7 @@ class Resolver:
             cuda_is_toolkit=self._table is None,
             parts=composed.parts,
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
-            further_tests=_further_tests(merged, cell, stable, {**composed.names, **own}),
+            further_tests=_further_tests(merged, cell, stable, composed.renamed(own)),
         )
 
     def _once(
@@ -198,9 +199,6 @@ class Resolver:
             self._rendered[key] = render(merged, composed)
         found: T = self._rendered[key]
         return found
-
-    def _steps(self, merged: _Merged, composed: ComposedVersion) -> TargetSteps:
-        return _steps(merged, composed.names)
 
     def _env(self, merged: _Merged, composed: ComposedVersion) -> tuple[EnvVar, ...]:
         told = version_variables(merged.version, composed, self._outside.project)
@@ -228,19 +226,16 @@ class Resolver:
         are_fixed = VERSION_NAMES.isdisjoint(merged.names_in_steps)
         return tuple(env), (commands, tests) if are_fixed else None
 
-    def inputs(self, target: Target) -> BuildInputs:
-        """Return what the build of a target is told, without the target's own names."""
+    def inputs(self, target: Target) -> Hashable:
+        """Return what is equal for equal inputs of a build, whatever the target is called."""
         merged, composed = self._composed[target.aliases[0]]
         named = composed.renamed(dict.fromkeys(VERSION_NAMES, "0"))
         placed = composed.renamed({"version": composed.names["public"], "build_tag": "0"})
-        first, second = (
-            (
-                tuple(e for e in self._env(merged, each) if e.origin != RULE),
-                _steps(merged, each.names),
-            )
-            for each in (named, placed)
-        )
-        return BuildInputs(named=first, placed=second)
+        return inputs_key(self._told(merged, named), self._told(merged, placed))
+
+    def _told(self, merged: _Merged, composed: ComposedVersion) -> Told:
+        env = tuple(each for each in self._env(merged, composed) if each.origin != RULE)
+        return env, _steps(merged, composed)
 
     def library(self, name: str, library: LibrarySettings, cell: Cell) -> Target:
         """Resolve one cell of a library."""
@@ -581,21 +576,21 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
 
 
 def _further_tests(
-    merged: _Merged, cell: Cell, stable: Pairs, names: Mapping[str, str]
+    merged: _Merged, cell: Cell, stable: Pairs, composed: ComposedVersion
 ) -> tuple[FurtherTest, ...]:
     """Return the test of a cell whose wheel is built with a lower value of an axis."""
     differ = tuple(pair for pair in cell.values if pair[0] in dict(stable) and pair not in stable)
     if not differ or merged.test.command is None:
         return ()
-    steps = _steps(merged, names)
+    steps = _steps(merged, composed)
     test = FurtherTest(
         values=differ, command=steps.test_command or "", requires=steps.test_requires
     )
     return (test,)
 
 
-def _steps(merged: _Merged, names: Mapping[str, str]) -> TargetSteps:
-    build, test = merged.build, merged.test
+def _steps(merged: _Merged, composed: ComposedVersion) -> TargetSteps:
+    build, test, names = merged.build, merged.test, composed.names
 
     def text(value: str | None, key: str) -> str | None:
         return value and template.render(value, names, where=merged.origin(key))

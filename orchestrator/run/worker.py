@@ -272,15 +272,14 @@ class Worker:
         if any(finding.severity is Severity.ERROR for finding in problems):
             self._set_aside(final, target.id)
             return not_what_it_says(target, problems)
-        if self.cache is not None:
-            self.cache.store_wheel(
-                *(assignment, final, verified),
-                demands=demands,
-                said=said,
-                log=self.places.private_log(target.id),
-                seconds=time.monotonic() - job.timer.began,
-                environment=job.timer.environment,
-            )
+        self.cache.store_wheel(
+            *(assignment, final, verified),
+            demands=demands,
+            said=said,
+            log=self.places.private_log(target.id),
+            seconds=time.monotonic() - job.timer.began,
+            environment=job.timer.environment,
+        )
         return self._publish(final, target.id, replace(verified, problems=problems))
 
     def _rewrite(self, wheel: Path, request: BuildRequest, dest: Path) -> Path:
