@@ -55,6 +55,7 @@ _METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
 FLAG_DESCRIPTOR = 0x8
 FLAG_UTF8 = 0x800
 _FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_KINDS = frozenset({0, stat.S_IFREG, stat.S_IFDIR})
 
 TEXT_LIMIT = 64 << 20
 """Largest member that `WheelArchive.read` reads, in bytes."""
@@ -567,9 +568,9 @@ def _flaw_of_name(entry: zipfile.ZipInfo) -> str | None:
     if "\0" in name or "\\" in name:
         return "has a backslash or NUL in its name"
     framed = f"/{name.removesuffix('/')}/"
-    if name.startswith("/") or ":/" in framed[: framed.index("/", 1) + 1]:
+    if name.startswith("/") or (":/" in framed and ":/" in framed[: framed.index("/", 1) + 1]):
         return "has an absolute name"
-    if "//" in framed or "/./" in framed or "/../" in framed:
+    if "//" in framed or ("/." in framed and ("/./" in framed or "/../" in framed)):
         return "has a name that leaves the wheel or is not normal"
     # A character has at most four bytes.
     if 4 * len(name) > LONGEST_NAME:
@@ -597,7 +598,7 @@ def _flaw_of_kind(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & _FLAGS_ENCRYPTED:
         return "is encrypted"
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+    if kind not in _KINDS:
         return "is a symbolic link" if stat.S_ISLNK(kind) else "is neither a file nor a directory"
     return _flaw_of_size(entry)
 

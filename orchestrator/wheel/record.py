@@ -112,6 +112,7 @@ def rows(text: str) -> Iterator[RecordRow]:
     for fields in reader:
         end = reader.line_num
         if fields:
-            path, hash_, size = (*fields, "", "")[:3]
-            yield RecordRow(path, hash_, size, "".join(lines[begin:end]))
+            path, hash_, size = fields if len(fields) == 3 else (*fields, "", "")[:3]  # noqa: PLR2004
+            text = lines[begin] if end == begin + 1 else "".join(lines[begin:end])
+            yield RecordRow(path, hash_, size, text)
         begin = end
