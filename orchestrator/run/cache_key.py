@@ -9,15 +9,13 @@ that is not pinned stands for.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orchestrator
-from orchestrator.fsutil import file_sha256
+from orchestrator.containers.given import given_to_containers
 from orchestrator.host import identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource
@@ -27,7 +25,7 @@ from orchestrator.provision import zig
 from orchestrator.store.result_record import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, Digest, Target
@@ -137,29 +135,13 @@ def _container_place(target: Target, tools: Tools, containers: ContainerFactory)
         return None
     arguments = list(containers.settings.create_args)
     place = {"image": image, "arguments": arguments}
-    given = given_by_name(arguments, containers.env)
+    given = given_to_containers(arguments, containers.env)
     return place | _without_empty({"index": tools.index(in_container=True), "given": given})
 
 
 def _without_empty(place: Place) -> Place:
     # What most hosts do not have does not make their addresses differ from older ones.
     return {name: value for name, value in place.items() if value}
-
-
-def given_by_name(arguments: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    """Return digests of what an engine's arguments take from this host by a name.
-
-    These are the variables of ``--env=NAME``, and the files of ``--env-file=FILE``.
-    """
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    found: dict[str, str] = {}
-    for option, name in pairwise(words):
-        if option == "--env-file":
-            with suppress(OSError):
-                found[name] = file_sha256(Path(name))[:16]
-        elif option in {"--env", "-e"} and name in env:
-            found[name] = hashlib.sha256(env[name].encode()).hexdigest()[:16]
-    return found
 
 
 def _host_place(target: Target, tools: Tools, compilers: Iterable[tuple[str, str]] = ()) -> Place:
