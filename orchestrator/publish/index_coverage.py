@@ -18,7 +18,7 @@ from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.models.target import Plan, Target
 
@@ -57,15 +57,40 @@ def compare(
     project: str,
     indexes: Sequence[str] = (),
 ) -> CoverageDocument:
-    """Compare an index with a plan.
+    """Compare an index with a plan, of which the user asks about a chosen part.
 
     Args:
         plan: the whole plan.
-        chosen: the part of it that the user asks about.
+        chosen: the part of it.
         files: (file name, whether it is yanked) of all files that the index lists for the project.
         project: the project's normalised name; empty for any.
         indexes: the addresses, as given.
     """
+    files_of, beyond, yanked, others = _sort(plan, files, project)
+    asked = [target for target in chosen.targets if target.python]
+    lacks = [each for each in asked if each.id not in files_of]
+    return CoverageDocument(
+        indexes=tuple(indexes),
+        has=tuple(
+            HeldTarget(id=each.id, files=tuple(sorted(files_of[each.id])))
+            for each in asked
+            if each.id in files_of
+        ),
+        lacks=tuple(
+            LackingTarget(id=each.id, version=each.version, cells=each.covers) for each in lacks
+        ),
+        unknown=tuple(each.id for each in chosen.undetermined if each.python),
+        beyond=tuple(sorted(beyond)),
+        yanked=tuple(sorted(yanked)),
+        other_versions=others,
+        select=expression([each.id for each in lacks], plan.everything) or None,
+    )
+
+
+def _sort(
+    plan: Plan, files: Iterable[tuple[str, bool]], project: str
+) -> tuple[Mapping[str, set[str]], set[str], set[str], int]:
+    """Return target -> its files, those beyond the plan, yanked ones, and how many others."""
     # By version first: an index may have as many versions as the plan has targets.
     by_version: defaultdict[Version, list[Target]] = defaultdict(list)
     for target in plan.targets:
@@ -89,24 +114,7 @@ def compare(
             yanked.add(filename)
         for target in hits if not is_yanked else ():
             files_of[target.id].add(filename)
-    asked = [target for target in chosen.targets if target.python]
-    lacks = [each for each in asked if each.id not in files_of]
-    return CoverageDocument(
-        indexes=tuple(indexes),
-        has=tuple(
-            HeldTarget(id=each.id, files=tuple(sorted(files_of[each.id])))
-            for each in asked
-            if each.id in files_of
-        ),
-        lacks=tuple(
-            LackingTarget(id=each.id, version=each.version, cells=each.covers) for each in lacks
-        ),
-        unknown=tuple(each.id for each in chosen.undetermined if each.python),
-        beyond=tuple(sorted(beyond)),
-        yanked=tuple(sorted(yanked)),
-        other_versions=others,
-        select=expression([each.id for each in lacks], plan.everything) or None,
-    )
+    return files_of, beyond, yanked, others
 
 
 def table(held: CoverageDocument, plan: Plan) -> str:
