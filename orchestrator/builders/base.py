@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.builders.build_requirements import BuildRequirements
-from orchestrator.builders.environment_check import describe, hear_environment
+from orchestrator.builders.environment_check import describe, hear_environment, unwanted_nvcc
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
@@ -175,6 +175,8 @@ class BuildContext:
             if said := hear_environment(line, self.request.target, self.requirements.locked):
                 self.timer.environment, self.timer.differs = said
                 self.log(f"compiling with {describe(said[0])}")
+                if note := unwanted_nvcc(self.request.target, said[0]):
+                    self.log(note)
             on_line(line)
 
         end = process.run(

@@ -24,6 +24,7 @@ from orchestrator.plan.expected_environment import (
     TORCH_ABI,
     TORCH_CUDA,
     TORCH_ROCM,
+    compiles_cuda,
     questions,
 )
 
@@ -83,6 +84,20 @@ def hear_environment(
         hint="; ".join(dict.fromkeys(hint for _, hint in wrong)),
     )
     return environment, failure
+
+
+def unwanted_nvcc(target: Target, environment: BuildEnvironment | None) -> str:
+    """Return what to know where a cell is for no CUDA, and its build may call an nvcc; else empty.
+
+    An nvcc on PATH cannot be hidden from a build without the programs beside it.
+    """
+    nvcc = next(iter(environment.nvcc), None) if environment else None
+    if nvcc is None or compiles_cuda(target) is not False:
+        return ""
+    return (
+        f"this cell is for no CUDA, and its build finds nvcc {nvcc[1]} ({nvcc[0]}): a project that "
+        "compiles for CUDA wherever it finds one must be told not to, in [env]"
+    )
 
 
 def describe(environment: BuildEnvironment) -> str:

@@ -57,6 +57,7 @@ RULES: Mapping[str, RuleLevel] = {
     "planned-platform": RuleLevel.ERROR,
     "planned-requires": RuleLevel.ERROR,
     "planned-torch-abi": RuleLevel.ERROR,
+    "planned-cuda": RuleLevel.ERROR,
     "planned-baseline": RuleLevel.ERROR,
     "not-platform-wheel": RuleLevel.ERROR,
 }

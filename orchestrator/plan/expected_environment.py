@@ -75,6 +75,15 @@ def cuda_of(target: Target) -> str:
     return ""
 
 
+def compiles_cuda(target: Target) -> bool | None:
+    """Whether a target compiles for CUDA beside a torch; False: for none; None: nothing says so."""
+    if cuda_of(target):
+        return True if _has_torch(target) else None
+    axes = _axes(target)
+    without = axes.get("cuda") in WITHOUT or "cpu" in axes.values()
+    return False if without else None
+
+
 def version_pattern(value: str) -> str:
     """Return what a version must match to be the value of an axis; empty if that is no version.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.plan.expected_environment import compiles_cuda
 from orchestrator.wheel import Expected
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def expected(target: TargetFacts, name: str) -> Expected:
         abi3=target.abi3,
         stable_abi=frozenset(axis for axis, _ in target.stable_abi),
         baseline=target.baseline,
+        cuda=compiles_cuda(target),
     )
 
 

@@ -38,6 +38,7 @@ class Expected:
         abi3: lowest Python that a wheel for the stable ABI must serve; empty for other wheels.
         stable_abi: axes of whose stable ABI it may use nothing else: ``torch``.
         baseline: newest libc version that the wheel may need (``2.28``); empty for any.
+        cuda: whether it is compiled for CUDA, beside a torch; False: for none; None: for any.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Expected:
     abi3: str = ""
     stable_abi: frozenset[str] = frozenset()
     baseline: str = ""
+    cuda: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

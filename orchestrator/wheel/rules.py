@@ -22,6 +22,7 @@ from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.checked_wheel import finding, parsed_version
+from orchestrator.wheel.external import PRESETS, allowed
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, is_module_name
@@ -40,6 +41,9 @@ ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "s
 
 _LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
 """A mangled C++ name (Itanium ABI, 5.1.4) that a namespace of libtorch is part of."""
+
+_CUDA = (*PRESETS["cuda"], "libc10_cuda.so*", "libtorch_cuda*.so*")
+"""Libraries of CUDA, and those of libtorch that only a torch for CUDA has."""
 
 _TAG_STEPS = 4
 """What making one tag costs."""
@@ -343,6 +347,7 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     yield from _planned_baseline(subject, want)
     if "torch" in want.stable_abi:
         yield from _planned_torch_abi(subject)
+    yield from _planned_cuda(subject, want)
 
 
 def planned_name(name: WheelName, want: Expected) -> Iterator[Finding]:
@@ -424,6 +429,22 @@ def _planned_torch_abi(subject: CheckedWheel) -> Iterator[Finding]:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             message = f"planned for libtorch's stable ABI, but {elf.name} uses {names[0]}{more}"
             yield finding("planned-torch-abi", message)
+
+
+def _planned_cuda(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:
+    """The wheel needs libraries of CUDA if it is planned for CUDA, and else none."""
+    if want.cuda is None:
+        return
+    files = {name: elf.name for elf in subject.found.elves for name in elf.info.needed}
+    subject.archive.budget.spend(len(files) * len(_CUDA), 0, "libraries")
+    cuda = sorted(name for name in files if allowed(name, _CUDA))
+    if cuda and not want.cuda:
+        message = f"planned without CUDA, but {files[cuda[0]]} needs {cuda[0]}"
+        yield finding("planned-cuda", message)
+    if want.cuda and not cuda and any(allowed(name, PRESETS["torch"]) for name in files):
+        # What loads CUDA by itself needs none of them.
+        message = "planned for CUDA, but no file needs a library of CUDA: is it for the CPU alone?"
+        yield Finding(rule="planned-cuda", message=message, severity=Severity.WARNING)
 
 
 def serves(tag: Tag, python: str) -> bool:

@@ -13,10 +13,11 @@ from orchestrator.builders.environment_check import (
     describe,
     environment_question,
     hear_environment,
+    unwanted_nvcc,
 )
 from orchestrator.host.emulation import Execution
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import EnvironmentSpec, TargetSteps
+from orchestrator.models.target import Cell, EnvironmentSpec, TargetSteps
 from tests.factories import target
 
 TORCH = {"version": "2.13.0+cpu", "cuda": "none", "hip": "none", "cxx11abi": "1"}
@@ -140,3 +141,24 @@ def test_a_package_that_was_locked_names_its_index(version: str, index: str) -> 
     locked = (version, "https://user:secret@own/simple")
     failure = heard("six", "six", "1.16.0", "1.17.0", six=locked)
     assert failure.message.endswith(f"six 1.17.0 compiles (from {index})")
+
+
+@pytest.mark.parametrize(
+    ("variant", "nvcc", "noted"),
+    [
+        ((("cuda", "cpu"),), {"/usr/bin/nvcc": "13.2.78"}, True),
+        ((("cuda", "cpu"),), {}, False),
+        ((("torch", "2.13"), ("cuda", "cu132")), {"/usr/bin/nvcc": "13.2.78"}, False),
+        ((("six", "1.17"),), {"/usr/bin/nvcc": "13.2.78"}, False),
+    ],
+)
+def test_an_nvcc_that_a_cell_without_cuda_finds_is_noted(
+    variant: Cell, nvcc: dict[str, str], *, noted: bool
+) -> None:
+    cell = target(variant=variant)
+    said = hear_environment(ANSWER + json.dumps({**FACTS, "nvcc": nvcc, "wrong": []}), cell, {})
+    assert said is not None
+    note = unwanted_nvcc(cell, said[0])
+    assert bool(note) == noted
+    assert ("nvcc 13.2.78 (/usr/bin/nvcc)" in note) == noted
+    assert unwanted_nvcc(cell, None) == "", "nobody has asked the environment yet"

@@ -17,6 +17,7 @@ from orchestrator.plan.expected_environment import (
     TORCH_CUDA,
     TORCH_ROCM,
     Question,
+    compiles_cuda,
     cuda_of,
     questions,
     version_pattern,
@@ -60,6 +61,24 @@ def test_a_version_is_read_as_pep_440_reads_it(value: str, right: str, wrong: st
         assert pattern.fullmatch(version), version
     for version in wrong.split():
         assert not pattern.fullmatch(version), version
+
+
+@pytest.mark.parametrize(
+    ("axes", "more", "answer"),
+    [
+        ('cuda = ["cpu"]', "", False),
+        ('cuda = ["none"]', "", False),
+        ('device = ["cpu"]', "", False),
+        ('torch = ["2.13"]\ncuda = ["cpu"]', "", False),
+        ('torch = ["2.13"]\ncuda = ["cu130"]', "", True),
+        ('torch = ["2.13"]\ndevice = ["cu130"]', "", True),
+        ('cuda = ["13.0"]', "", None),  # its project may have CUDA loaded by name
+        ('blas = ["none"]', "", None),
+        ('rocm = ["7.2"]', "", None),
+    ],
+)
+def test_whether_it_compiles_for_cuda(axes: str, more: str, *, answer: bool | None) -> None:
+    assert compiles_cuda(target(axes, more)) is answer
 
 
 def test_it_agrees_with_packaging() -> None:

@@ -210,6 +210,33 @@ def test_a_platform_wheel_was_planned(inspector: Inspector) -> None:
 
 
 @pytest.mark.parametrize(
+    ("needed", "planned", "message"),
+    [
+        ("libcudart.so.13", False, f"planned without CUDA, but {EXTENSION} needs libcudart.so.13"),
+        ("libc10_cuda.so", False, f"planned without CUDA, but {EXTENSION} needs libc10_cuda.so"),
+        ("libtorch_cpu.so", False, ""),
+        ("libc10_cuda.so", True, ""),
+        ("libtorch_cpu.so", True, "planned for CUDA, but no file needs a library of CUDA: "),
+        ("libown.so", True, ""),  # not of torch: it may load CUDA by itself
+        ("libcudart.so.13", None, ""),
+        ("libtorch_cpu.so", None, ""),
+    ],
+)
+def test_planned_cuda(
+    inspector: Inspector, needed: str, message: str, *, planned: bool | None
+) -> None:
+    elf = make_elf(ElfSpec(needed=(needed,)))
+    path = inspector.path(WheelSpec(members={EXTENSION: elf}))
+    report = verify(
+        path, inspector.policies, external=[needed], expected=replace(EXPECTED, cuda=planned)
+    )
+    found = [each for each in report.problems if each.rule == "planned-cuda"]
+    assert [each.message.startswith(message) for each in found] == [True] * bool(message)
+    severities = {each.severity for each in found}
+    assert severities <= {Severity.WARNING if planned else Severity.ERROR}
+
+
+@pytest.mark.parametrize(
     ("symbol", "is_stable"),
     [
         ("aoti_torch_get_data_ptr", True),
