@@ -31,7 +31,7 @@ def expected(target: TargetFacts, name: str) -> Expected:
         abi3=target.abi3,
         stable_abi=frozenset(axis for axis, _ in target.stable_abi),
         baseline=target.baseline,
-        cuda=compiles_cuda(target),
+        cuda=compiles_cuda(target) if isinstance(target, Target) else None,
     )
 
 
