@@ -104,7 +104,10 @@ class Tunnel(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Hand on what both ends say."""
-        host, _, port = self.rfile.readline().split()[1].decode().rpartition(":")
+        words = self.rfile.readline().split()
+        if not words:  # a connection that the client has no use for
+            return
+        host, _, port = words[1].decode().rpartition(":")
         while self.rfile.readline().strip():
             pass
         with socket.create_connection((host, int(port))) as there:
