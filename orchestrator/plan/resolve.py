@@ -8,13 +8,14 @@ Environment variables and rules of `verify` are merged by name; everything else 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.config import template
 from orchestrator.config.presets import PRESETS
-from orchestrator.config.settings import VERSION_NAMES, EnvValue, baseline_of
+from orchestrator.config.settings import VERSION_NAMES, EnvValue, Model, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -43,7 +44,7 @@ from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from orchestrator.config.settings import (
         Build,
@@ -511,9 +512,17 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
     )
 
 
-def _names_in(*tables: object) -> frozenset[str]:
+def _names_in(*values: object) -> frozenset[str]:
     """Return what all texts in some tables name."""
-    return frozenset(name for table in tables for name in template.names_in(str(table)))
+    found: set[str] = set()
+    for value in values:
+        if isinstance(value, str):
+            found.update(template.names_in(value))
+        elif isinstance(value, Model | Mapping):
+            found |= _names_in(*dict(value).values())
+        elif isinstance(value, tuple):
+            found |= _names_in(*value)
+    return frozenset(found)
 
 
 def _env(

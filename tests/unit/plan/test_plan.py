@@ -386,6 +386,25 @@ def test_presets_are_below_what_the_file_injects() -> None:
     }
 
 
+def test_a_text_with_an_open_brace_hides_no_name_in_another() -> None:
+    found = plan(
+        axes=TWO,
+        text="""
+        [version]
+        local = "cu{cuda|nodot}"
+        [env]
+        A = { shell = "${" }
+        B = "{cuda}"
+        [build]
+        before-all = 'echo "${"'
+        before-build = "make {cuda}"
+        """,
+    ).targets
+
+    assert [each.steps.before_build for each in found] == ["make 12.4", "make 13.0"]
+    assert [{v.name: v.value for v in each.env}["B"] for each in found] == ["12.4", "13.0"]
+
+
 def test_a_literal_value_replaces_a_shell_value() -> None:
     found = target(
         """
