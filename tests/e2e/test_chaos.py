@@ -72,7 +72,7 @@ class Place:
             more = engine.format(images=IMAGES, root=self.root, label=self.label)
             fields |= {"tag": "cp311", "count": "/count", "more": more}
         else:
-            fields |= {"count": str(self.root / "count"), "more": ""}
+            fields |= {"count": str(self.root / "count")}
         # It has a build backend of its own: what takes time is the compiler, and not fetching one.
         write_project(self.root, "chaos", **fields)
         self.write(0)
