@@ -545,6 +545,24 @@ def read_beneath(root: Path, name: PurePath | str, *, limit: int) -> bytes:
         return stream.read(limit)
 
 
+DEEPEST = 200
+"""Directories in one another that are looked into: `os.walk` and `shutil.rmtree` are recursive."""
+
+
+def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each directory below one as `os.walk` does, from the top.
+
+    Raises:
+        OSError: more than `DEEPEST` of them are in one another.
+    """
+    above = str(root).rstrip("/").count("/")
+    for folder, folders, files in os.walk(root):
+        if folder.count("/") - above > DEEPEST:
+            why = f"has more than {DEEPEST} directories in one another"
+            raise OSError(errno.ENAMETOOLONG, why, str(root))
+        yield folder, folders, files
+
+
 def copy_beneath(root: Path, name: PurePath | str, place: Path) -> None:
     """Copy a regular file below a directory to a new place, with its times, and its plain mode.
 

@@ -7,7 +7,6 @@ of a job whose targets it holds and no others.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, clipped
-from orchestrator.fsutil import open_beneath
+from orchestrator.fsutil import open_beneath, walk
 from orchestrator.models.reading import LARGEST
 from orchestrator.report.results import NAME, read_each
 from orchestrator.report.text import one_line
@@ -81,7 +80,11 @@ def find_artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefa
     """
     artefacts, notes = [], []
     for place in places:
-        folders = list(_folders(place, output.resolve()))
+        try:
+            folders = list(_folders(place, output.resolve()))
+        except OSError as error:
+            notes.append(f"left out: {one_line(str(place))}: {error.strerror}")
+            continue
         if not folders:
             text = one_line(str(place))
             notes.append(f"{text}: no {NAME} in it: its job ended before it had any result")
@@ -100,7 +103,7 @@ def find_artefacts(places: Iterable[Path], *, output: Path) -> tuple[list[Artefa
 
 
 def _folders(place: Path, output: Path) -> Iterator[Path]:
-    for top, below, files in os.walk(place):
+    for top, below, files in walk(place):
         folder = Path(top)
         below[:] = sorted(each for each in below if (folder / each).resolve() != output)
         if NAME in files:

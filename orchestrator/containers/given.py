@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.fsutil import file_sha256, read_file
+from orchestrator.fsutil import file_sha256, read_file, walk
 from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
@@ -89,7 +88,8 @@ def _read_from(option: str, value: str) -> str | None:
 def _contents(place: str) -> str:
     total, left = hashlib.sha256(), _MOST_BYTES
     files = [Path(place)]
-    files += sorted(Path(top, name) for top, _, names in os.walk(place) for name in names)
+    with suppress(OSError):
+        files += sorted(Path(top, name) for top, _, names in walk(Path(place)) for name in names)
     for file in files:
         with suppress(OSError):
             size = file.stat().st_size if file.is_file() else -1

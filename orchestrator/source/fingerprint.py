@@ -36,6 +36,7 @@ from orchestrator.source.stage import (
     source_file,
     stage,
     tree_files,
+    walk_source,
 )
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _names(folder: Path, skip: Iterable[Path]) -> str:
 def _folders(root: Path, skip: Iterable[Path]) -> Iterator[Path]:
     """Find the directories in which a new file would belong to the source."""
     ours = set(skip)
-    for folder, names, _ in os.walk(root):
+    for folder, names, _ in walk_source(root):
         here = Path(folder)
         yield here
         names[:] = [n for n in names if here / n not in ours and n not in JUNK_ANYWHERE]

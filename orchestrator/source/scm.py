@@ -91,6 +91,9 @@ def options(own: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     wanted = {name: own[name] for name in (*_PLAIN, "search_parent_directories") if name in own}
     # Directories of a monorepo; `ask` checks where it is.
     wanted |= {name: own[name] for name in ("root",) if name in own}
+    for name in wanted:
+        if "\0" in str(wanted[name]):
+            _refuse(name, "has a character that no path has", where=where)
     for name in _SCHEMES:
         if name in own:
             names = own[name] if isinstance(own[name], list) else [own[name]]
@@ -100,11 +103,20 @@ def options(own: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     settings = table_of(table_of(own, "scm"), "git")
     command = own.get(_COMMAND, settings.get("describe_command"))
     if command is not None:
-        words = shlex.split(command) if isinstance(command, str) else list(map(str, command))
+        words = _words(command)
         if words[:2] != ["git", "describe"]:
             _refuse(_COMMAND, "is not `git describe` with options", where=where)
         wanted[_COMMAND] = words
     return wanted
+
+
+def _words(command: object) -> list[str]:
+    if isinstance(command, list):
+        return list(map(str, command))
+    try:
+        return shlex.split(str(command))
+    except ValueError:  # a quotation mark that is not closed
+        return []
 
 
 def _refuse(option: str, why: str, *, where: str) -> None:

@@ -20,6 +20,7 @@ from orchestrator.fsutil import (
     making,
     open_beneath,
     resolve_beneath,
+    walk,
 )
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
@@ -242,8 +243,16 @@ def files_digest(files: Iterable[SourceFile]) -> Digest:
     return Digest(total.hexdigest())
 
 
+def walk_source(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each directory of a source, as `fsutil.walk` does; raises SourceError."""
+    try:
+        yield from walk(root)
+    except OSError as error:
+        raise SourceError.of(error.strerror or str(error), where=str(root)) from None
+
+
 def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in walk_source(root):
         here = Path(folder)
         yield from (here / name for name in files)
         yield from (here / name for name in folders if (here / name).is_symlink())
@@ -251,7 +260,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _unlisted_files(root: Path) -> Iterator[Path]:
     generated = {name for name in _JUNK_AT_TOP if _is_generated(root / name)}
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in walk_source(root):
         here = Path(folder)
         junk = JUNK_ANYWHERE | (generated if here == root else set())
         links = [name for name in folders if (here / name).is_symlink() and name not in junk]

@@ -114,7 +114,10 @@ def _git(source: VersionSource, root: Path) -> _Said:
         return "", said.last_line or "git does not answer"
     seconds, _, revision = said.stdout.strip().partition(" ")
     if source.argument == "date":
-        return f"{dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC):%Y%m%d}", ""
+        try:
+            return f"{dt.datetime.fromtimestamp(int(seconds), tz=dt.UTC):%Y%m%d}", ""
+        except (ValueError, OverflowError, OSError):
+            return "", "the last commit has a time that is no date"
     return revision[:SHORT], ""
 
 

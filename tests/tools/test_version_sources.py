@@ -146,6 +146,18 @@ def test_git(host: HostSources, tmp_path: Path) -> None:
     assert said(host, "git:date") == ("20250902", ""), "the commit's day, in UTC"
 
 
+@pytest.mark.parametrize("time", [253402300800, 99999999999999999, 2**63 - 1])
+def test_a_commit_of_no_date_is_no_bug(host: HostSources, tmp_path: Path, time: int) -> None:
+    git(tmp_path, "init", "-q")
+    tree = git(tmp_path, "mktree")
+    who = f"a <a@b> {time} +0000"
+    (tmp_path / "commit").write_text(f"tree {tree}\nauthor {who}\ncommitter {who}\n\nx\n")
+    made = git(tmp_path, "hash-object", "-t", "commit", "-w", "--literally", "commit")
+    git(tmp_path, "update-ref", "HEAD", made)
+
+    assert said(host, "git:date") == ("", "the last commit has a time that is no date")
+
+
 def test_only_what_takes_no_more_than_a_look_is_asked(host: HostSources) -> None:
     sources = ("env:A", "scm", "pyproject", "const:1", "container-env:X", "env:A", "git")
 

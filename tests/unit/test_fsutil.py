@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator import fsutil
 from orchestrator.fsutil import (
+    DEEPEST,
     NoLocksError,
     OutsideError,
     copy_beneath,
@@ -35,6 +36,7 @@ from orchestrator.fsutil import (
     replacing,
     resolve_beneath,
     take_lock,
+    walk,
     write_whole,
 )
 
@@ -802,6 +804,27 @@ def test_a_file_is_read_through_links_that_stay(tree: Path) -> None:
     assert read_beneath(tree, "far", limit=2) == b"in"
     with pytest.raises(OutsideError):
         read_beneath(tree, "out", limit=100)
+
+
+def deep(root: Path, levels: int) -> None:
+    """Make directories in one another; their paths are longer than one call takes."""
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def test_only_so_many_directories_in_one_another_are_looked_into(tmp_path: Path) -> None:
+    deep(tmp_path, DEEPEST)
+    assert len([*walk(tmp_path)]) == DEEPEST + 1
+    (tmp_path / "more").mkdir()
+    deep(tmp_path / "more", DEEPEST)
+    with pytest.raises(OSError, match=f"more than {DEEPEST} directories in one another") as caught:
+        list(walk(tmp_path))
+    assert caught.value.filename == str(tmp_path)
 
 
 def test_a_copy_replaces_a_link_and_has_a_plain_mode(tree: Path, tmp_path: Path) -> None:

@@ -530,3 +530,12 @@ def test_a_disk_that_fails_makes_no_wheel_a_bad_one(
     assert os.strerror(number) in said
     assert f"dist/{name_of(IDS[0])}" in said
     assert collect() == ExitCode.OK
+
+
+def test_an_artefact_with_directories_without_end_is_left_out(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(place, "wheels-01", good(A), good(B), good(C))
+    (place / "bad" / "/".join("d" * 300)).mkdir(parents=True)
+    assert collect("jobs", "bad") == ExitCode.OK
+    assert "left out: bad: has more than" in capsys.readouterr().err
