@@ -118,7 +118,7 @@ def sign(path: Path | str) -> Sign:
     """Return what shows whether a file changed, without opening it."""
     try:
         stat = os.lstat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL is none
         return None
     return [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_mode]
 

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 TIMEOUT = 300.0
 
+_READ_FIRST = (
+    *("HEAD", "config", "config.worktree", "index", "commondir", "packed-refs", "shallow"),
+    *("info/exclude", "info/attributes", "objects/info/alternates"),
+)
+"""Files of a repository that git opens whatever it is asked."""
+
+
 _USERS_FILES = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """Variables that say where the user's own configuration is; all others of git are dropped."""
 
@@ -121,6 +128,9 @@ def find(folder: Path) -> Repository | None:
             where=str(top),
             hint=f"if you trust it, `git config --global --add safe.directory {top}`",
         )
+    for file in (folder / name for folder in folders for name in _READ_FIRST):
+        if file.exists() and not file.is_file():  # git would wait for what a pipe says
+            raise SourceError.of("is not a regular file", where=str(file))
     # Named like this, git looks for no other repository, such as a bare one in a directory.
     place = (f"--git-dir={top / '.git'}", f"--work-tree={top}")
     settings = (
