@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.containers import engine as engines
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.containers.engine import EngineStatus
+from orchestrator.containers.given import given_to_containers
 from orchestrator.containers.images import (
     Image,
     ImageCheck,
@@ -31,7 +32,7 @@ from orchestrator.models.result import ContainerInfo, Failure, FailureKind
 from orchestrator.provision.answers import Answers, once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.config.settings import EngineSettings
     from orchestrator.containers.toolkits import Toolkit
@@ -98,6 +99,12 @@ class ContainerFactory(Answers):
     def engine(self) -> EngineStatus:
         """The engine that answers."""
         return engines.choose(self.settings.name, env=self.env)
+
+    @property
+    @once
+    def given(self) -> Mapping[str, str]:
+        """What containers take from this host by its name; see `given_to_containers`."""
+        return given_to_containers(self.settings.create_args, self.env)
 
     @property
     def args(self) -> tuple[str, ...]:

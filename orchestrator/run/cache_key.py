@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orchestrator
-from orchestrator.containers.given import given_to_containers
 from orchestrator.host import identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource
@@ -135,7 +134,7 @@ def _container_place(target: Target, tools: Tools, containers: ContainerFactory)
         return None
     arguments = list(containers.settings.create_args)
     place = {"image": image, "arguments": arguments}
-    given = given_to_containers(arguments, containers.env)
+    given = dict(containers.given)
     return place | _without_empty({"index": tools.index(in_container=True), "given": given})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.settings import EngineSettings
+from orchestrator.containers.given import given_to_containers
 from orchestrator.host import index_identity
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
@@ -62,6 +63,10 @@ class World:
     @property
     def env(self) -> dict[str, str]:
         return self.host.net_env
+
+    @property
+    def given(self) -> dict[str, str]:
+        return given_to_containers(self.create_args, self.env)
 
     def known_python(self, _tag: str) -> Interpreter:
         return self.interpreter

@@ -454,13 +454,13 @@ def test_where_the_version_came_from_is_in_the_log_and_the_result(shop: Shop) ->
 
 
 def test_external_libraries_may_stay_outside_where_the_matrix_says_so(shop: Shop) -> None:
-    needs = elf(needed=("libc.so.6", "libcudart.so.13"))
-    target = replace(TARGET, steps=TargetSteps(external=("cuda",)))
+    needs = elf(needed=("libc.so.6", "librocm_smi64.so.7"))
+    target = replace(TARGET, steps=TargetSteps(external=("rocm",)))
 
     result = shop.execute(wheel(members={EXTENSION: needs}), target)
 
     assert result.status is Status.OK, result.failure
-    assert report(result).external_libs == (("libcudart.so.13", (EXTENSION,)),)
+    assert report(result).external_libs == (("librocm_smi64.so.7", (EXTENSION,)),)
 
 
 # abi3
