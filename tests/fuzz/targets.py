@@ -6,6 +6,8 @@ A target raises for everything but the error that its reader promises.
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ WHEEL = "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"
 
 def _folder() -> Path:
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
-    return Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    made = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def elf_target() -> Callable[[bytes], None]:
@@ -212,7 +216,6 @@ def site_target() -> Callable[[bytes], None]:
 def artefact_target() -> Callable[[bytes], None]:
     """What a job hands on reaches ``dist`` unchanged or not at all; nothing else is written."""
     import json
-    import shutil
 
     from orchestrator.ci.artefacts import find_artefacts
     from orchestrator.ci.collect import collect
@@ -259,7 +262,6 @@ def artefact_seeds() -> Iterator[bytes]:
 def sdist_target() -> Callable[[bytes], None]:
     """A tar file is unpacked below its directory, or not at all."""
     import gzip
-    import shutil
 
     from orchestrator.errors import SourceError
     from orchestrator.source import unpack
