@@ -166,6 +166,8 @@ class ResultCache:
         if self.published.setdefault(report.filename, target.id) != target.id:
             return None  # two targets make one wheel: the build says which, and what to do
         _install_once(found, self.places.output / report.filename)
+        # What an earlier run could not put there, such as on a full disk, is there now.
+        remove_tree(self.places.rejected / target.id, ignore_errors=True)
         wheel = replace(checked, problems=problems) if problems != checked.problems else checked
         return self._result(request, record, None, wheel=wheel)
 

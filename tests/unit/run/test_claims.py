@@ -144,6 +144,16 @@ def no_demands() -> Digest:
     return _digest(demands_on(Path(GOOD.filename), TARGET))
 
 
+def test_what_an_earlier_run_set_aside_goes_once_the_wheel_is_in_dist(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.claim(wheel_record(machine))
+    aside = machine.places.rejected / TARGET.id / "full-disk.whl"
+    aside.parent.mkdir(parents=True)
+    aside.touch()
+    assert machine.cache.restore(action_of(TARGET)) is not None
+    assert not aside.parent.exists()
+
+
 def test_a_sound_wheel_is_verified_as_after_a_build_and_once(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.claim(wheel_record(machine))
