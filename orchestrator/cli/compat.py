@@ -9,7 +9,6 @@ import click
 
 from orchestrator.cli.options import FILE, repeatable
 from orchestrator.cli.output import emit, say, write_file
-from orchestrator.cli.workspace import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +27,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     """Rebuild the table from the files of an index, and show what changed."""
     import datetime as dt
 
-    from orchestrator.cli.workspace import builtin_table
+    from orchestrator.cli.workspace import builtin_table, read
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import file_names
     from orchestrator.plan.torch_table import load_table
