@@ -264,7 +264,7 @@ class BackendChooser:
 
     def _foreign_python(self, target: Target, needed: str) -> ForeignPython:
         python = self.tools.foreign_python(target.python, target.arch)
-        if _minor(python.glibc) < _minor(needed):
+        if needed and _minor(python.glibc) < _minor(needed):
             what = f"{python.what} has glibc {python.glibc}, and the wheel may need {needed}"
             raise EnvironmentProblemError.of(what)
         return python

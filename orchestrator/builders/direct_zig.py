@@ -3,7 +3,8 @@
 This host's own compilers compile for this host only. zig compiles for any glibc and architecture;
 its drivers come first on PATH, and all else is unchanged. For another architecture, an interpreter
 of this host runs the hooks of the build backend with headers and settings that are derived for the
-target (`scripts/cross_python.py`), so that the hooks take this machine for the target's.
+target (`scripts/cross_python.py`), so that the hooks take this machine for the target's. For CUDA
+the distribution's cross gcc compiles in zig's place, as nvcc does not take zig's clang.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class DirectByZig:
 
     Attributes:
         direct: the backend without zig.
-        zig: compiles.
+        zig: compiles; with gcc, only what runs during the build.
         gcc: compiles for another architecture in place of zig; None for none.
         containers: makes containers for tests that this host cannot run; None without an engine.
         imported: whether the wheel is imported afterwards, if there is no engine.

@@ -53,7 +53,7 @@ def compile_plan(
     if kind is CompilerKind.ZIG:
         _check_zig(build, no_zig, key, where)
     else:
-        _check_gcc(build, by_gcc, where)
+        _check_gcc(build, where, may_cross=by_gcc)
     floor = _glibc(build, Arch(axes["arch"]), baseline, where)
     emulation, reason = _emulation(build, libc, axes)
     alone = "" if (no_zig and not by_gcc) or _needs_image(build, axes) else floor
@@ -80,7 +80,7 @@ def _check_zig(build: Build, no_zig: str, key: str, where: Callable[[str], str])
         raise ConfigError.of("zig is never emulated", where=where("emulation"), hint=hint)
 
 
-def _check_gcc(build: Build, may_cross: bool, where: Callable[[str], str]) -> None:  # noqa: FBT001
+def _check_gcc(build: Build, where: Callable[[str], str], *, may_cross: bool) -> None:
     if build.baseline is not None:
         raise ConfigError.of(
             "gcc builds for the image's glibc only",

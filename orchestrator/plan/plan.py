@@ -86,13 +86,8 @@ def make_plan(
     libraries.check()
     every = _collapse([each for each in resolved if isinstance(each, Target)], expansion.name)
     undetermined = [each for each in resolved if isinstance(each, UnresolvedVersion)]
-    targets = []
-    for target in every:
-        missing = next(filter(None, map(resolver.unanswered.get, target.aliases)), None)
-        if missing is None:
-            targets.append(target)
-        else:
-            undetermined.append(_undetermined(target, missing))
+    targets, more = _divide(every, resolver.unanswered)
+    undetermined += more
     _check_distinct(targets)
     check_pins(targets)
     _refuse(
@@ -113,6 +108,20 @@ def make_plan(
         channel=channel,
         notes=(*resolver.notes, *index_notes(every)),
     )
+
+
+def _divide(
+    every: Iterable[Target], unanswered: Mapping[TargetId, UnansweredSource]
+) -> tuple[list[Target], list[UnresolvedVersion]]:
+    """Return the targets whose version is known, and what is known of the others."""
+    targets, undetermined = [], []
+    for target in every:
+        missing = next(filter(None, map(unanswered.get, target.aliases)), None)
+        if missing is None:
+            targets.append(target)
+        else:
+            undetermined.append(_undetermined(target, missing))
+    return targets, undetermined
 
 
 def _undetermined(target: Target, missing: UnansweredSource) -> UnresolvedVersion:

@@ -119,8 +119,7 @@ def _read_nvcc(program: Path, _changed: int) -> tuple[str, str]:
     """Return the digest of a nvcc, and the version of CUDA that it is of; empty if it has none."""
     try:
         with program.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-            at = max(data.find(b"cuda_"), 0)
-            version = _NVCC.match(data[at : at + 20])
+            version = _NVCC.search(data)
             return hashlib.sha256(data).hexdigest(), version[1].decode() if version else ""
     except ValueError:  # it is empty
         return "", ""
