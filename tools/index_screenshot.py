@@ -1,4 +1,4 @@
-"""Write docs/index-site.png: the page of a site of the example matrix, in Chromium.
+"""Write docs/pictures/index-site.png: the page of a site of the example matrix, in Chromium.
 
 PYTHONPATH=. python tools/index_screenshot.py
 """
@@ -59,7 +59,7 @@ def main() -> None:
         for name, page in pages(site).items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(page)
-        picture = ROOT / "docs" / "index-site.png"
+        picture = ROOT / "docs" / "pictures" / "index-site.png"
         options = ("--window-size=900,820", f"--screenshot={picture}")
         with served(root) as server:
             browse(program, Path(folder) / "profile", f"{server.url}/", *options)

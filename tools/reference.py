@@ -1,4 +1,4 @@
-"""Write docs/reference.md and the JSON Schemas in docs/ from the models."""
+"""Write docs/reference/options.md and the JSON Schemas in docs/ from the models."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from orchestrator.report import schemas
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-(DOCS / "reference.md").write_text(reference(), encoding="utf-8")
+(DOCS / "reference/options.md").write_text(reference(), encoding="utf-8")
 found = {"matrix": json_schema()}
 found |= {name: schemas.json_schema(name) for name in schemas.DOCUMENTS}
 for name, schema in found.items():

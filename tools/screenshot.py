@@ -1,6 +1,6 @@
 """Photograph the HTML report of real results: light for a desk, dark for a phone.
 
-    python tools/screenshot.py dist/results.json docs/report.png
+    python tools/screenshot.py dist/results.json docs/pictures/report.png
 
 Needs what tests/browser needs: playwright, and the browser that .ci/browser installs.
 """

@@ -69,7 +69,7 @@ def init(
     except OSError as error:
         raise EnvironmentProblemError.of(error.strerror or str(error), where=str(output)) from None
     write_file(output, text)
-    say(f"wrote {output}; docs/github.md describes its other inputs")
+    say(f"wrote {output}; docs/howto/github.md describes its other inputs")
 
 
 def _installed_from() -> str:

@@ -101,7 +101,7 @@ def _hooks(again: RebuildRequest, before: Result | None, *, shell: _Shell | None
         for now in document["results"]:
             if now["id"] == again.target_id:
                 if shell is not None and now["failure"] is not None and not shell.was_open:
-                    say("no shell: there was nothing to open one in (docs/rebuild.md)")
+                    say("no shell: there was nothing to open one in (docs/howto/rebuild.md)")
                 for report in reports:
                     _print_comparison(report, before, now)
 

@@ -88,7 +88,7 @@ def _bytes(value: Any) -> Any:
 def _rule(value: str) -> str:
     if value not in RULES:
         close = get_close_matches(value, RULES, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "docs/verify.md lists them"
+        hint = f"did you mean '{close[0]}'?" if close else "docs/reference/verify.md lists them"
         raise PydanticCustomError("rule", f"unknown rule {value!r}; {hint}")
     return value
 

@@ -1,7 +1,7 @@
 """The names of `verify`'s rules, each with its level when nothing is said: a stable contract.
 
 They stand here and not with the rules themselves, because matrix.toml names them.
-``docs/verify.md`` has a line on each.
+``docs/reference/verify.md`` has a line on each.
 """
 
 from __future__ import annotations

@@ -405,7 +405,7 @@ class Image:
         own = f"try `{self.engine} run --rm --entrypoint=/bin/true {self.name}`"
         raise EnvironmentProblemError.of(
             f"{self.engine} cannot run a container of {self.name}: {last}",
-            hint=next(hints, f"{own}, and see docs/hosts.md"),
+            hint=next(hints, f"{own}, and see docs/howto/hosts.md"),
             kind=ErrorKind.CANNOT_RUN,
         )
 

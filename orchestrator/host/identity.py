@@ -1,7 +1,7 @@
 """The parts of this machine that change the bytes of a wheel built on it without a container.
 
 Compilers and linkers are identified by their contents: nothing is started. Headers and libraries of
-the system are not considered; `docs/store.md` says so.
+the system are not considered; `docs/concepts/store.md` says so.
 """
 
 from __future__ import annotations

@@ -304,7 +304,7 @@ def parse_failure(lines: Iterable[str], returncode: int) -> UploadError:
     if "Credential not found" in last or "could not determine credentials" in last:
         return UploadError.of(
             "the index needs a user and password: set TWINE_USERNAME and TWINE_PASSWORD, or see "
-            "docs/publishing.md"
+            "docs/howto/publishing.md"
         )
     transient = bool(_PASSING.search(last) and not _CERTIFICATE.search(last))
     return UploadError.of(last, transient=transient)

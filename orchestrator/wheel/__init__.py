@@ -1,6 +1,6 @@
 """The only code that opens a wheel: inspect, verify, compare and rewrite it.
 
-The names below are also for other programs; ``docs/library.md`` documents them.
+The names below are also for other programs; ``docs/reference/library.md`` documents them.
 """
 
 from __future__ import annotations

@@ -63,9 +63,9 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files in docs/github.md."""
+    """The files in docs/howto/github.md."""
     place = tmp_path_factory.mktemp("examples")
-    text = (REPOSITORY / "docs/github.md").read_text().replace("COMMIT\n", f"{'0' * 40}\n")
+    text = (REPOSITORY / "docs/howto/github.md").read_text().replace("COMMIT\n", f"{'0' * 40}\n")
     found = {}
     for name, block in re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, flags=re.DOTALL):
         found[name] = place / name.replace("/", "-")

@@ -11,7 +11,11 @@ from orchestrator.errors import ExitCode
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/**/*.md")]
+    [
+        *REPOSITORY.glob("*.md"),
+        *REPOSITORY.glob("docs/**/*.md"),
+        *REPOSITORY.glob("examples/**/*.md"),
+    ]
 )
 SOURCES = sorted(
     path
@@ -25,7 +29,7 @@ PATH = re.compile(
     rf"(?<![\w/.{{}}-])((?:{'|'.join(map(re.escape, ROOTS))})/[\w./-]*\w)(?![\w*{{<])"
 )
 DOCUMENT = re.compile(
-    r"(?<![\w/.-])((?:README|CONTRIBUTING|CHANGELOG|DESIGN|STYLE|FACTS|MOVES)\.(?:md|txt)|docs/[\w-]+\.md)\b"
+    r"(?<![\w/.-])((?:README|CONTRIBUTING|CHANGELOG|DESIGN|STYLE|FACTS|MOVES)\.(?:md|txt)|docs/[\w/-]+\.md)\b"
 )
 
 
@@ -47,7 +51,7 @@ def test_a_page_names_only_paths_that_exist(page: Path) -> None:
 
 
 def test_each_boundary_of_trust_is_in_the_code() -> None:
-    text = (REPOSITORY / "docs" / "trust.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "concepts" / "trust.md").read_text("utf-8")
     files = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text)) - {"setup.py"}
     names = re.findall(r"`fsutil\.(\w+)`", text) + re.findall(r"fsutil\.\w+`, `(\w+)`", text)
     code = (REPOSITORY / "orchestrator" / "fsutil.py").read_text("utf-8")

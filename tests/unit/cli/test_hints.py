@@ -42,7 +42,7 @@ def quoted_commands() -> Iterator[tuple[str, str]]:
         for line, text in strings(path):
             for match in QUOTED.finditer(text):
                 yield f"{path.relative_to(REPOSITORY)}:{line}", " ".join(match[2].split())
-    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))):
         for match in QUOTED.finditer(path.read_text("utf-8")):
             yield str(path.relative_to(REPOSITORY)), " ".join(match[2].split())
 

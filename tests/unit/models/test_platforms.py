@@ -209,7 +209,7 @@ def test_names_are_unique() -> None:
 
 
 def table() -> Iterator[str]:
-    """Return the rows of the table in docs/architectures.md."""
+    """Return the rows of the table in docs/reference/architectures.md."""
     images = builder_facts().default_images
     for arch in Arch:
         ready = [images.get(f"{libc}_{arch}", "").partition("_")[2] for libc in platforms.Libc]
@@ -218,7 +218,7 @@ def table() -> Iterator[str]:
             runner += ": the kernel runs it, if the CPU still does"
         cells = (
             f"`{arch}`",
-            ", ".join(ready) if all(ready) else "none: [make one](images.md)",
+            ", ".join(ready) if all(ready) else "none: [make one](../howto/images.md)",
             "cibuildwheel" if all(ready) else "`direct`, in a container",
             runner,
             "yes" if arch.facts.pypi else "no",
@@ -227,6 +227,6 @@ def table() -> Iterator[str]:
 
 
 def test_the_documented_table_is_this_one() -> None:
-    text = (REPOSITORY / "docs" / "architectures.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "reference" / "architectures.md").read_text("utf-8")
     documented = [line for line in text.partition("\n## ")[0].splitlines() if line[:3] == "| `"]
     assert documented == list(table())

@@ -1,4 +1,4 @@
-"""docs/torch.md and examples/torch-extension plan what they say."""
+"""docs/howto/torch.md and examples/torch-extension plan what they say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.plan.expected_environment import questions, version_pattern
 from tests.conftest import REPOSITORY
 from tests.factories import plan_of
 
-PAGE = (REPOSITORY / "docs" / "torch.md").read_text("utf-8")
+PAGE = (REPOSITORY / "docs" / "howto" / "torch.md").read_text("utf-8")
 (WHOLE,) = re.findall(r"(?s)\n(Where a wheel must not .*?)\n\n", PAGE)
 RECIPE, *CHANGES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 EXAMPLE = REPOSITORY / "examples" / "torch-extension"

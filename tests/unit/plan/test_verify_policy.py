@@ -86,7 +86,7 @@ build = { repair-refused = "keep", normalise = false }
     ("text", "where", "what"),
     [
         ('rules = { no-license = "off" }', "rules.no-license", "did you mean 'no-licence'?"),
-        ('rules = { xyzzy = "off" }', "rules.xyzzy", "docs/verify.md lists them"),
+        ('rules = { xyzzy = "off" }', "rules.xyzzy", "docs/reference/verify.md lists them"),
         ('rules = { twine = "on" }', "rules.twine", "'error', 'warn' or 'off'"),
         ("rules = { twine = true }", "rules.twine", "'error', 'warn' or 'off'"),
         ('size-budget = "lots"', "size-budget", "must be a size such as"),

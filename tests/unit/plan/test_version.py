@@ -1,4 +1,4 @@
-"""One version, composed once (docs/versions.md)."""
+"""One version, composed once (docs/concepts/versions.md)."""
 
 from __future__ import annotations
 
@@ -515,7 +515,7 @@ def test_what_is_no_pin(text: str) -> None:
 
 
 def test_the_documentation_names_everything_there_is() -> None:
-    text = (REPOSITORY / "docs" / "versions.md").read_text("utf-8")
+    text = (REPOSITORY / "docs" / "concepts" / "versions.md").read_text("utf-8")
     presets = {name for name in PRESETS if f"`{name}`" not in text}
     sources = {kind for kind in VersionSourceKind if f"`{kind}" not in text}
     keys = {

@@ -195,7 +195,7 @@ def test_entries_depend_on_the_files_that_decide_about_them() -> None:
 
 
 def test_all_that_is_in_the_cache_is_in_the_table_and_in_the_docs() -> None:
-    text = (DOCS / "toolchain.md").read_text("utf-8")
+    text = (DOCS / "reference/toolchain.md").read_text("utf-8")
     missing = [area.name for area in AREAS if f"`{area.name}/`" not in text]
     assert missing == []
     known = {area.name for area in AREAS}

@@ -51,7 +51,7 @@ def test_every_rule_that_is_emitted_has_a_name_that_can_be_turned() -> None:
 
 
 def test_every_rule_has_a_line_in_the_docs_with_its_level() -> None:
-    page = (REPOSITORY / "docs/verify.md").read_text("utf-8")
+    page = (REPOSITORY / "docs/reference/verify.md").read_text("utf-8")
     lines = re.findall(r"^\| `([a-z0-9-]+)` \| (error|warn|off) \| \S", page, re.MULTILINE)
 
     assert lines == [(name, level.value) for name, level in RULES.items()]

@@ -7,7 +7,7 @@ import re
 import orchestrator.wheel
 from tests.conftest import REPOSITORY
 
-PAGE = (REPOSITORY / "docs/library.md").read_text("utf-8")
+PAGE = (REPOSITORY / "docs/reference/library.md").read_text("utf-8")
 
 
 def test_every_public_name_is_documented() -> None:
