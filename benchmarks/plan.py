@@ -20,9 +20,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import condition
 from orchestrator.config.load import load
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.plan.expand import expand
 from orchestrator.plan.layers import channel_matrix
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.builders.base import BuildContext
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import (

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from orchestrator.builders import shell
 from orchestrator.builders.environment_check import ASK_SCRIPT, environment_question
 from orchestrator.containers.access import NO_ACCESS, Access
+from orchestrator.models.external_libraries import resolve
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
 from orchestrator.wheel import elf
-from orchestrator.wheel.external import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

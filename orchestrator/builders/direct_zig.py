@@ -21,7 +21,7 @@ from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
 from orchestrator.cross.toolchain_files import CrossBuild, compilers
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.reading import load_json
+from orchestrator.host.json_file import load_json
 from orchestrator.models.result import FailureKind
 from orchestrator.provision.pythons import with_headers, without_own_path
 from orchestrator.source.locate import read_toml

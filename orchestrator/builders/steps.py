@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP, frontend_question, repair_verdict
 from orchestrator.fsutil import resolve_beneath
-from orchestrator.models.reading import load_json
+from orchestrator.host.json_file import load_json
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
 

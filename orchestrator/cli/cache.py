@@ -87,9 +87,10 @@ def public(file: Path | None) -> None:
 
 def _open(matrix: Path) -> tuple[StoreSettings, Store]:
     """Open the store as ``[store]`` of the matrix says; without a matrix, the default one."""
-    from orchestrator.cli.workspace import builder_facts, read
+    from orchestrator.cli.workspace import read
     from orchestrator.config.load import load
     from orchestrator.config.settings import StoreSettings
+    from orchestrator.host.program_tables import builder_facts
     from orchestrator.run.inputs import open_store
 
     settings = StoreSettings()

@@ -27,8 +27,9 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     """Rebuild the table from the files of an index, and show what changed."""
     import datetime as dt
 
-    from orchestrator.cli.workspace import builtin_table, read
+    from orchestrator.cli.workspace import read
     from orchestrator.host.network import HostNetwork
+    from orchestrator.host.program_tables import builtin_table
     from orchestrator.host.simple_index import file_names
     from orchestrator.plan.torch_table import load_table
     from orchestrator.publish.torch_refresh import differences, dumps, left_out, refresh

@@ -28,6 +28,7 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     """Show everything about one TARGET: environment, image, command, version, cache key."""
     from orchestrator.cli.workspace import find_target, open_workspace
     from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.host.emulation import host_arch
     from orchestrator.report.explanation import explain, explain_shares
     from orchestrator.report.schemas import ExplainDocument, Explained
 
@@ -40,7 +41,7 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     request = workspace.requests(plan)[-1]
     settings, count = workspace.settings.run, len(workspace.plan.everything)
     lines = line_numbers(workspace.text)
-    rows = (*explain(request), *explain_shares(request.target, settings, count))
+    rows = (*explain(request, here=host_arch()), *explain_shares(request.target, settings, count))
     explained = tuple(
         Explained(
             what=what.strip(),

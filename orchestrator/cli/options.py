@@ -61,7 +61,7 @@ _channels = _completion(lambda workspace: sorted(workspace.settings.channel))
 
 def _external(names: Sequence[str]) -> tuple[str, ...]:
     """Return the soname globs of presets and names."""
-    from orchestrator.wheel.external import resolve
+    from orchestrator.models.external_libraries import resolve
 
     return resolve(names, where="--external") if names else ()
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import MATRIX, WORK_DIR, say
-from orchestrator.config.load import examine
-from orchestrator.config.sources import parse
 from orchestrator.errors import (
     ConfigError,
     EnvironmentProblemError,
@@ -22,21 +19,21 @@ from orchestrator.errors import (
     closest,
 )
 from orchestrator.fsutil import read_file
-from orchestrator.models.target import CibuildwheelCatalog, Plan, Target, UnresolvedVersion
-from orchestrator.plan.expand import expand
-from orchestrator.plan.layers import channel_matrix
+from orchestrator.host.program_tables import builder_facts, builtin_table
+from orchestrator.models.target import Plan, Target, UnresolvedVersion
+from orchestrator.plan.matrix import needs_torch_table, outside_sources, valid_settings
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
-from orchestrator.plan.torch_table import TorchSupport, load_table
-from orchestrator.plan.version import VersionContext, rankings
+from orchestrator.plan.torch_table import load_table
+from orchestrator.plan.version import VersionContext
 from orchestrator.source.locate import SourceKind, SourceLocation, locate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
-    from orchestrator.config.settings import Channel, EngineSettings, Settings, TorchTable
-    from orchestrator.models.target import BuildRequest, TargetId
+    from orchestrator.config.settings import EngineSettings, Settings, TorchTable
+    from orchestrator.models.target import BuildRequest, CibuildwheelCatalog, TargetId
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs
     from orchestrator.source.version_sources import HostSources, ImageSources
@@ -139,25 +136,19 @@ def read(path: Path, *, hint: str) -> bytes:
 
 def _plan(matrix: Path, data: bytes, channel: str) -> Workspace:
     facts = builder_facts()
-    loaded = examine(data, facts=facts)
-    settings = loaded.settings
-    if settings is None or loaded.problems:
-        problems = list(loaded.problems)
-        if settings is not None and loaded.whole:
-            problems += _cell_problems(settings, channel, _table(settings, matrix.parent))
-        raise ConfigError(*problems)
+    table = partial(_table, root=matrix.parent)
+    settings = valid_settings(data, facts=facts, channel=channel, table=table)
     origin = locate(settings.project.source, base=matrix.parent)
-    table = _table(settings, matrix.parent)
+    torch = table(settings)
     outside = _outside(settings, channel, origin)
-    plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=table)
-    _check_external(plan)
+    plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=torch)
     return Workspace(
         matrix=matrix,
         text=data.decode(),
         settings=settings,
         facts=facts,
         origin=origin,
-        table=table,
+        table=torch,
         outside=outside,
         plan=plan,
     )
@@ -172,44 +163,15 @@ def _sources(origin: SourceLocation) -> HostSources:
 
 def _outside(settings: Settings, channel: str, origin: SourceLocation) -> VersionContext:
     """Ask the sources of the version that take no more than a look."""
-    file = channel_matrix(settings, channel)
-    tables = [part.version for _, part in file.layers]
-    tables += [rule.version for _, rule in file.grid.override]
-    declared = [source for part in tables for ranking in rankings(part) for source in ranking]
+    declared = outside_sources(settings, channel)
     # Most files declare none, and the module that asks them takes a while to import.
-    asked = any(parse(source).kind.outside for source in declared)
-    answers = _sources(origin).answers(declared) if asked else {}
+    answers = _sources(origin).answers(declared) if declared else {}
     return VersionContext(project=origin.name, version=origin.version, answers=answers)
-
-
-def _check_external(plan: Plan) -> None:
-    """Report an unknown preset now, not after the build."""
-    named = {target.steps.external for target in plan.targets} - {()}
-    if named:
-        from orchestrator.wheel.external import resolve
-
-        for external in named:
-            resolve(external)
-
-
-def _cell_problems(
-    settings: Settings, channel: str, table: TorchTable | None
-) -> tuple[Problem, ...]:
-    """Return what is wrong with the cells of a file that has wrong settings elsewhere."""
-    try:
-        file = channel_matrix(settings, channel)
-        expand(file.grid, table=None if table is None else TorchSupport(table, settings.compat))
-    except ConfigError as error:
-        return error.problems
-    return ()
 
 
 def _table(settings: Settings, root: Path) -> TorchTable | None:
     """Read the torch table if the matrix has such an axis at all."""
-    parts: tuple[Settings | Channel, ...] = (settings, *settings.channel.values())
-    axes = {axis for part in parts for axis in part.axes}
-    axes |= {axis for part in parts for rows in part.rows for axis in rows.axes}
-    if "torch" not in axes or not settings.compat.torch:
+    if not needs_torch_table(settings):
         return None
     if settings.compat.file is None:
         return builtin_table()
@@ -222,23 +184,6 @@ def _table(settings: Settings, root: Path) -> TorchTable | None:
             where="compat.file",
             hint="`orchestrator compat refresh` writes such a file",
         ) from None
-
-
-def builtin_table() -> TorchTable:
-    """Read the torch table that comes with the program."""
-    data = (files("orchestrator.plan") / "torch_table.toml").read_bytes()
-    return load_table(data, where="the built-in table")
-
-
-def builder_facts() -> CibuildwheelCatalog:
-    """Read what the locked cibuildwheel knows; ``tools/cibuildwheel_facts.py`` writes it."""
-    data = json.loads((files("orchestrator.plan") / "cibuildwheel.json").read_text("utf-8"))
-    return CibuildwheelCatalog(
-        version=data["version"],
-        identifiers=frozenset(data["identifiers"]),
-        aliases={arch: tuple(names) for arch, names in data["aliases"].items()},
-        default_images=data["default_images"],
-    )
 
 
 def open_host() -> Host:

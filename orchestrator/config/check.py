@@ -23,6 +23,7 @@ from orchestrator.config.settings import (
 )
 from orchestrator.config.unknown_keys import cibuildwheel_hint
 from orchestrator.errors import ConfigError, Problem, closest
+from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
 
@@ -343,6 +344,8 @@ class _Checker:
             self.check_inside(path, f"{where}test.sources[{index}]")
         if build.repair is not None:
             self.check_repair(build.repair, f"{where}build.repair")
+        for index, name in enumerate(build.external or ()):
+            self.check_external(name, f"{where}build.external[{index}]")
 
     def check_environment(self, part: CellSettings, names: frozenset[str], where: str) -> None:
         build = part.build
@@ -376,6 +379,12 @@ class _Checker:
         fault = requirement_fault(line, is_constraint=is_constraint)
         if fault and not template.names_in(line):
             self.report(fault, where, EXAMPLE)
+
+    def check_external(self, name: str, where: str) -> None:
+        try:
+            external_libraries.resolve([name], where=where)
+        except ConfigError as error:
+            self.problems += error.problems
 
     def check_repair(self, repair: str, where: str) -> None:
         is_word = re.fullmatch(r"[\w-]+", repair)

@@ -23,8 +23,8 @@ from orchestrator.cross import driver, native_nvcc, native_uv
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host import process
+from orchestrator.host.json_file import load_json
 from orchestrator.models.platforms import Arch
-from orchestrator.models.reading import load_json
 from orchestrator.models.target import CompilerKind
 from orchestrator.plan.compilers import cuda
 from orchestrator.provision import cross_gcc

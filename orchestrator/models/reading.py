@@ -13,11 +13,8 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ConfigError, Problem, clipped
-from orchestrator.fsutil import read_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import TypeAdapter, ValidationError
 
 MANY = 5
@@ -79,19 +76,6 @@ def read_json(kind: type[T], data: bytes, *, where: str, largest: int = LARGEST)
         return adapter(kind).validate_json(data)
     except ValidationError as error:
         raise _refusal(error, where) from None
-
-
-def load_json(kind: type[T], file: Path) -> T:
-    """Return the value that a file's JSON document stands for.
-
-    Raises:
-        ConfigError: it cannot be read, is too large, or is no such value.
-    """
-    try:
-        data = read_file(file, limit=LARGEST)
-    except OSError as error:
-        raise ConfigError.of(error.strerror or str(error), where=str(file)) from None
-    return read_json(kind, data, where=str(file))
 
 
 def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:

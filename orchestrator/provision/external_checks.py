@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
-from orchestrator.models.reading import load_json
+from orchestrator.host.json_file import load_json
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity, WheelReport
 

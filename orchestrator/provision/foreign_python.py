@@ -17,9 +17,10 @@ from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import remove_tree
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
+from orchestrator.host.json_file import load_json
 from orchestrator.models.platforms import CROSSED
 from orchestrator.models.python_tag import PythonTag
-from orchestrator.models.reading import json_value, load_json
+from orchestrator.models.reading import json_value
 from orchestrator.provision import apt
 from orchestrator.provision import pythons as interpreters
 from orchestrator.provision.answers import Answers, once

@@ -21,7 +21,7 @@ from packaging.version import Version
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import host_arch
-from orchestrator.models.reading import load_json
+from orchestrator.host.json_file import load_json
 from orchestrator.provision import relocate
 from orchestrator.provision.cache_dir import NVCC, CacheLock
 from orchestrator.provision.cuda import (

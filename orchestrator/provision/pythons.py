@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import file_sha256, write_whole
 from orchestrator.host.emulation import host_arch
+from orchestrator.host.json_file import load_json
 from orchestrator.host.network import base_env
 from orchestrator.host.process import Cancel, Tail, capture, run
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
-from orchestrator.models.reading import json_value, load_json
+from orchestrator.models.reading import json_value
 from orchestrator.provision import apt
 from orchestrator.provision.cache_dir import HEADERS
 

@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import write_whole
+from orchestrator.host.json_file import load_json
 from orchestrator.host.process import capture
-from orchestrator.models.reading import load_json
 from orchestrator.provision.cache_dir import IN_USE, CacheLock
 from orchestrator.provision.failures import NOEXEC_HINT
 from orchestrator.wheel import record

@@ -6,7 +6,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.reading import json_value, load_json
+from orchestrator.host.json_file import load_json
+from orchestrator.models.reading import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

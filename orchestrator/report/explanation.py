@@ -11,7 +11,7 @@ from orchestrator.builders import cibuildwheel
 from orchestrator.cross import toolchain_files
 from orchestrator.cross.driver import zig_target
 from orchestrator.host.capacity import capacity
-from orchestrator.host.emulation import Execution, host_arch, how
+from orchestrator.host.emulation import Execution, how
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource, EmulationMode
 from orchestrator.plan.compilers import cuda
@@ -37,8 +37,8 @@ PARALLEL_RULE = (
 )
 
 
-def explain(request: BuildRequest) -> Iterator[Row]:
-    """Yield what a request says, in the order of a build."""
+def explain(request: BuildRequest, *, here: Arch) -> Iterator[Row]:
+    """Yield what a request says, in the order of a build on a machine of an architecture."""
     target = request.target
     origins: Origins = defaultdict(str, target.origins)
     yield "target", target.id, ""
@@ -52,7 +52,7 @@ def explain(request: BuildRequest) -> Iterator[Row]:
     native = "emulated there" if target.emulated else "native there"
     yield "runner", ", ".join(target.runner), origins["runner"] or native
     yield "backend", request.backend, "as planned; `build` says what this machine can do"
-    yield from _compiling(target, origins)
+    yield from _compiling(target, origins, here)
     yield from _steps(target, origins) if target.library is None else _library(target.library)
     for name in ("cpus", "memory", "memory-per-job"):
         amount = getattr(target.resources, name.replace("-", "_"))
@@ -120,18 +120,18 @@ def _version(target: Target, origins: Origins) -> Iterator[Row]:
         yield "pin", pin, "version.pins"
 
 
-def _compiling(target: Target, origins: Origins) -> Iterator[Row]:
+def _compiling(target: Target, origins: Origins, here: Arch) -> Iterator[Row]:
     own = target.compiling
     yield "emulation", f"{own.emulation}: {own.why}", origins["build.emulation"]
     compiler = f"{own.compiler}, glibc {own.baseline}" if own.baseline else str(own.compiler)
     yield "compiler", compiler, origins["build.compiler"]
     if target.library is None:
-        yield from _build_systems(target, origins["build.emulation"])
+        yield from _build_systems(target, origins["build.emulation"], here)
 
 
-def _build_systems(target: Target, origin: str) -> Iterator[Row]:
+def _build_systems(target: Target, origin: str, here: Arch) -> Iterator[Row]:
     """Yield the names of compilers, and what build systems are told, if not those of the image."""
-    own, here, arch = target.compiling, host_arch(), target.arch
+    own, arch = target.compiling, target.arch
     foreign = how(here, arch) is Execution.EMULATED
     zig = own.compiler is CompilerKind.ZIG
     compiled = (

@@ -87,7 +87,7 @@ def coverage(plan: Plan) -> tuple[list[tuple[str, ...]], str]:
     wheels = (each for each in plan.everything if each.python)
     cells = [cell for each in wheels for cell in each.covers]
     pythons = dict.fromkeys(cell[0][1] for cell in cells)
-    letters = _letters(list(dict.fromkeys((cell[1][1], cell[2][1]) for cell in cells)))
+    letters = platform_letters(list(dict.fromkeys((cell[1][1], cell[2][1]) for cell in cells)))
     marks: dict[str, dict[str, set[str]]] = {}
     for cell in cells:
         variant = " ".join(value for _, value in cell[3:]) or "all"
@@ -101,7 +101,7 @@ def coverage(plan: Plan) -> tuple[list[tuple[str, ...]], str]:
     return [("variant", *pythons), *rows], legend
 
 
-def _letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def platform_letters(platforms: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Return a letter for each platform, with numbers if several have the same letter."""
     plain = {
         each: letter.upper() if each[0].startswith(Libc.MUSLLINUX) else letter

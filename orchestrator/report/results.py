@@ -16,7 +16,8 @@ from pydantic_core import to_json
 from orchestrator import __version__
 from orchestrator.errors import ConfigError, clipped
 from orchestrator.fsutil import file_sha256, locked, read_file, write_whole
-from orchestrator.models.reading import LARGEST, json_value, load_json, parse
+from orchestrator.host.json_file import load_json
+from orchestrator.models.reading import LARGEST, json_value, parse
 from orchestrator.models.result import Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents

@@ -17,12 +17,12 @@ from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from orchestrator.models.external_libraries import PRESETS, allowed
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.checked_wheel import finding, parsed_version
-from orchestrator.wheel.external import PRESETS, allowed
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, is_module_name

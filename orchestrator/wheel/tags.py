@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Libc
 from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
-from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf import INITS
 from orchestrator.wheel.elf_requirements import ElfRequirements, promises

@@ -7,10 +7,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models import external_libraries
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import contents, record, rules
-from orchestrator.wheel import external as external_libraries
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS

@@ -361,10 +361,10 @@ def source_seeds() -> Iterator[bytes]:
 
 
 def matrix_target() -> Callable[[bytes], None]:
-    from orchestrator.cli.workspace import builder_facts
     from orchestrator.config.lines import with_lines
     from orchestrator.config.load import examine
     from orchestrator.errors import ConfigError
+    from orchestrator.host.program_tables import builder_facts
 
     facts = builder_facts()
 

@@ -523,6 +523,21 @@ def test_every_room_that_shapes_wheels_says_so() -> None:
     assert shaping - INPUTS == declared
 
 
+def test_planning_reaches_nothing_that_a_browser_lacks() -> None:
+    """The playground plans in a browser: without files, programs, sockets and locks."""
+    planning = {
+        name: MODULES[name]
+        for start in MODULES
+        if within(start, ("config", "plan"))
+        for name in reached(MODULES, start)
+    }
+
+    assert {module.room for module in planning.values()} == {"errors", "models", "config", "plan"}
+    # A path is a value, too; pure rooms import none, and no model opens one.
+    lacks = IMPURE - {"pathlib"} | {"fcntl", "signal", "select", "grp", "pwd", "resource"}
+    assert breaches_of(planning, lacks, ()) == []
+
+
 def test_every_file_that_a_module_names_beside_itself_is_there() -> None:
     missing = [
         f"{module.name}:{node.lineno} {ast.unparse(node)}"
@@ -544,12 +559,12 @@ READERS = {
     # Files of this package, of the interpreter that runs it, or of /proc
     "cli.github": "its own direct_url.json",
     "ci.caller": "its own direct_url.json",
-    "cli.workspace": "tables of the package",
     "containers.images": "a script of the package",
     "cross.native_gcc": "scripts of the package",
     "host.capacity": "/proc and /sys",
     "host.emulation": "/proc",
     "host.process_tree": "/proc",
+    "host.program_tables": "tables of the package",
     "provision.toolchain": "the lock of the package",
     "provision.zig": "the lock of the package",
     "report.html_report": "templates of the package",

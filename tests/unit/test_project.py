@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import orchestrator
-from orchestrator.cli.workspace import builder_facts
+from orchestrator.host.program_tables import builder_facts
 from tests.conftest import REPOSITORY
 
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config import template
 from orchestrator.config.load import dotted, load
 from orchestrator.config.settings import EnvValue, Settings
 from orchestrator.errors import MANY, ConfigError, ExitCode, Problem, closest
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.target import OnMismatch
 from tests.factories import cases
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.destinations import refusals
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan
 from orchestrator.report import plans

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from orchestrator.cli.workspace import builder_facts
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models import platforms
 from orchestrator.models.platforms import Arch
 from tests.conftest import REPOSITORY

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.check import OLDER
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.python_tag import PythonTag
 
 

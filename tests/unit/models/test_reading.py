@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -19,7 +16,6 @@ from orchestrator.models.reading import (
     LIMITS,
     LONGEST_TEXT,
     json_value,
-    load_json,
     parse,
     read_json,
     toml_value,
@@ -88,13 +84,6 @@ def test_what_is_no_toml_is_an_error_that_names_the_file(data: bytes) -> None:
 def test_a_text_may_have_any_number_of_dots() -> None:
     text = f'a.b."c.d" = "{"x. " * 1000}"\nv = "{"1." * 1000}"'
     assert toml_value(text, where="f")["a"]["b"]["c.d"].startswith("x. x.")
-
-
-def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for name in ("pipe", "gone", "."):
-        with pytest.raises(ConfigError, match=rf"^{re.escape(str(tmp_path / name))}: "):
-            load_json(Outer, tmp_path / name)
 
 
 def test_a_document_that_is_too_large_is_not_read() -> None:

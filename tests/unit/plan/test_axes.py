@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import channel_matrix
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan
 from orchestrator.report import plans
 from orchestrator.report.explanation import explain
@@ -49,7 +50,8 @@ def test_the_plan_has_a_column_for_environments_where_there_is_one() -> None:
 def test_explain_says_what_set_each() -> None:
     text = f"{ALL}[[override]]\nwhen.torch = '2.13'\nbuild = {{ frontend = 'uv' }}"
     rows = {
-        what: (value, origin) for what, value, origin in explain(request(plan(text).targets[1]))
+        what: (value, origin)
+        for what, value, origin in explain(request(plan(text).targets[1]), here=Arch.X86_64)
     }
 
     assert rows["requires"] == ("torch==2.13.*, ninja", "build.requires")
@@ -57,7 +59,7 @@ def test_explain_says_what_set_each() -> None:
     assert rows["isolation"] == ("none", "build.isolation")
     assert rows["frontend"] == ("uv", "override[0].build.frontend")
     assert rows["index torch"][1] == "indexes.torch"
-    silent = {what for what, _, _ in explain(request(plan("").targets[0]))}
+    silent = {what for what, _, _ in explain(request(plan("").targets[0]), here=Arch.X86_64)}
     assert not silent & {"constraints", "isolation", "frontend", "index torch"}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.ci.jobs import Sizes, plan_jobs
-from orchestrator.cli.workspace import builtin_table
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builtin_table
 from orchestrator.models.target import BuildRequest, Digest, Source, TargetId
 from orchestrator.plan.plan import make_request, planned_backend
 from orchestrator.report.serialize import dumps, plan_document

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.condition import values_matching
 from orchestrator.config.load import load
 from orchestrator.config.settings import Settings
 from orchestrator.errors import ConfigError, NothingSelectedError
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.target import Target, TargetId
 from orchestrator.plan.expand import Expansion, expand
 from orchestrator.plan.layers import channel_matrix

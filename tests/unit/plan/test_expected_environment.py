@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from orchestrator.cli.workspace import builtin_table
+from orchestrator.host.program_tables import builtin_table
 from orchestrator.models.target import LibraryStep, Target
 from orchestrator.plan.expected_environment import (
     NVCC,

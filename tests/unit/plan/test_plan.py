@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.workspace import builder_facts
 from orchestrator.config.load import load
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import (
     BackendName,

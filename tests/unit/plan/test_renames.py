@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from orchestrator.cli.workspace import builtin_table
 from orchestrator.errors import ConfigError, Problem
+from orchestrator.host.program_tables import builtin_table
 from orchestrator.models.target import Plan, VersionAnswer, VersionQuestion
 from orchestrator.plan.version import VersionContext
 from tests.factories import plan_of

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cli.workspace import builtin_table
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builtin_table
 from orchestrator.models.target import Plan, Target
 from orchestrator.plan.selection import select
 from tests.factories import plan_of, request

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from orchestrator.cli.workspace import builtin_table
+from orchestrator.host.program_tables import builtin_table
 from orchestrator.models.target import CudaSource, Plan
 from orchestrator.plan.expected_environment import questions, version_pattern
 from tests.conftest import REPOSITORY

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.workspace import builtin_table, open_workspace
+from orchestrator.cli.workspace import open_workspace
 from orchestrator.config.settings import TorchTable
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builtin_table
+from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan, Target
 from orchestrator.plan.selection import select
 from orchestrator.plan.torch_table import load_table, normal
@@ -142,7 +144,9 @@ def test_where_the_matrix_is_silent_the_gpus_are_those_of_torch() -> None:
 
     assert arch_list(target) == "7.5 8.0 8.6 9.0 10.0 12.0+PTX"
     assert [each.origin for each in target.env] == ["compat.torch"]
-    rows = {what: (value, origin) for what, value, origin in explain(request(target))}
+    rows = {
+        what: (value, origin) for what, value, origin in explain(request(target), here=Arch.X86_64)
+    }
     assert rows[f"env {ARCH_LIST}"] == ("7.5 8.0 8.6 9.0 10.0 12.0+PTX", "the torch table")
     assert arch_list(only(plan("2.12", CUDA.format("cpu")))) is None
     assert arch_list(only(plan("2.12"))) is None

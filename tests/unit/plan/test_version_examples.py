@@ -12,15 +12,15 @@ import pytest
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from orchestrator.cli.workspace import builder_facts, builtin_table
 from orchestrator.config.load import load
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
+from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Plan, VersionAnswer, VersionQuestion
-from orchestrator.plan.layers import channel_matrix
+from orchestrator.plan.matrix import outside_sources
 from orchestrator.plan.plan import make_plan
-from orchestrator.plan.version import VersionContext, rankings
+from orchestrator.plan.version import VersionContext
 from orchestrator.wheel import retag
 from tests.conftest import REPOSITORY
 from tests.wheelmaker import WheelSpec
@@ -70,11 +70,8 @@ def planned(row: Row) -> Plan:
     settings = load((EXAMPLES / row.example / "matrix.toml").read_bytes(), facts=FACTS)
     given = dict(row.inputs)
     channel = given.pop("--channel", "")
-    file = channel_matrix(settings, channel)
-    tables = [part.version for _, part in file.layers]
-    tables += [rule.version for _, rule in file.grid.override]
-    declared = {source for table in tables for ranking in rankings(table) for source in ranking}
-    assert given.keys() <= declared, "the row names a source that the matrix does not have"
+    declared = outside_sources(settings, channel)
+    assert given.keys() <= set(declared), "the row names a source that the matrix does not have"
     answers = {}
     for source in declared:
         question = VersionQuestion(source=source)
