@@ -1,3 +1,6 @@
 """Every wheel of a Python x arch x CUDA/torch matrix, from one declarative file."""
 
 __version__ = "0.1.0"
+
+DISTRIBUTION = "wheel-orchestrator"
+"""What package indexes call it; `orchestrator` is another project there."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator import DISTRIBUTION
 from orchestrator.cli.options import FILE_OR_STDOUT, channel_option, matrix_option
 from orchestrator.cli.output import STDOUT, emit, say, write_file
 from orchestrator.errors import ConfigError, EnvironmentProblemError
@@ -78,7 +79,7 @@ def _installed_from() -> str:
     from orchestrator.ci.caller import installed_from
 
     try:
-        origin = installed_from(distribution("orchestrator").read_text("direct_url.json"))
+        origin = installed_from(distribution(DISTRIBUTION).read_text("direct_url.json"))
     except PackageNotFoundError:
         origin = None
     if origin is None:

@@ -14,6 +14,7 @@ from http.client import HTTPException
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from orchestrator import DISTRIBUTION, __version__
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.redaction import masked
 from orchestrator.models.reading import json_value
@@ -134,7 +135,7 @@ def sha256_of(request: HttpRequest, network: HostNetwork) -> str | None:
 @contextmanager
 def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
     sent = urllib.request.Request(_checked(request), data=request.body, method=request.method)  # noqa: S310 - checked
-    headers = {"User-Agent": "orchestrator", **request.headers}
+    headers = {"User-Agent": f"{DISTRIBUTION}/{__version__}", **request.headers}
     if request.body is not None:
         headers["Content-Length"] = str(request.size)
     for name, value in headers.items():

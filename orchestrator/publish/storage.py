@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, extra_hint
 from orchestrator.fsutil import copy_file, file_sha256, locked, read_file, remove_partial, replacing
 from orchestrator.models.reading import LARGEST
 from orchestrator.store.remote import error_line
@@ -120,7 +120,9 @@ class Bucket:
             from obstore import exceptions, store  # noqa: PLC0415
         except ImportError:
             raise EnvironmentProblemError.of(
-                "buckets need the package obstore", where=url, hint="pip install obstore"
+                "buckets need the package obstore, which is not installed",
+                where=url,
+                hint=extra_hint("remote"),
             ) from None
         self.where = url
         self._obstore = obstore

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from orchestrator.errors import extra_hint
 from orchestrator.host import web
 from orchestrator.store.result_record import (
     LARGEST,
@@ -100,7 +101,7 @@ class RemoteStore:
             import obstore.store  # noqa: PLC0415
         except ImportError:
             raise RemoteError(
-                "it needs obstore, which is not installed (`pip install orchestrator[s3]`)"
+                f"it needs obstore, which is not installed (`{extra_hint('remote')}`)"
             ) from None
         self._obstore = obstore
         self._errors = (obstore.exceptions.BaseError, OSError, ValueError)

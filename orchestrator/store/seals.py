@@ -20,7 +20,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, extra_hint
 from orchestrator.fsutil import is_private, locked, open_beneath, replacing
 from orchestrator.models.store_trust import PUBLIC_KEY
 
@@ -48,7 +48,7 @@ def _ed25519() -> Any:
     except ImportError:
         raise EnvironmentProblemError.of(
             "signatures need the package cryptography, which is not installed",
-            hint="pip install orchestrator[sign]",
+            hint=extra_hint("sign"),
         ) from None
     return ed25519
 
@@ -127,9 +127,9 @@ class TrustedKeys:
         public = self.keys.get(name)
         if public is None or PUBLIC_KEY.fullmatch(public) is None:
             return SHARED
+        key = _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public.removeprefix(_PUBLIC)))
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - `_ed25519` says why
 
-        key = _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public.removeprefix(_PUBLIC)))
         try:
             key.verify(_decoded(text), _signed(address, body))
         except InvalidSignature:
