@@ -59,7 +59,9 @@ def test_extras_are_named_where_they_are_needed_and_exist() -> None:
     hinted = set(re.findall(r"""extra_hint\(["']([a-z]+)["']\)""", code))
     told = "\n".join(path.read_text("utf-8") for path in PAGES)
     named = set(re.findall(rf"{DISTRIBUTION}\[([a-z,]+)\]", told))
-    listed = re.findall(r"(?m)^\| `([a-z]+)` \|", (REPOSITORY / "docs/install.md").read_text())
+    listed = re.findall(
+        r"(?m)^\| `([a-z]+)` \|", (REPOSITORY / "docs/howto/install.md").read_text()
+    )
     action = (REPOSITORY / ".github/actions/orchestrator/action.yml").read_text("utf-8")
 
     assert hinted == EXTRAS - {"fast"}, "what is only faster works without it"
