@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Self
 
-from orchestrator import DISTRIBUTION
-
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -92,11 +90,6 @@ def closest(word: str, known: Collection[str]) -> str:
     first = sorted(known)[:MANY]
     more = f", ... ({len(known)} in all)" if len(known) > MANY else ""
     return f"known: {', '.join(first)}{more}"
-
-
-def extra_hint(extra: str) -> str:
-    """Return a hint: the command that installs an extra."""
-    return f'pip install "{DISTRIBUTION}[{extra}]"'
 
 
 class OrchestratorError(Exception):

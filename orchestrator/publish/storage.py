@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError, extra_hint
+from orchestrator import extra_hint
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import copy_file, file_sha256, locked, read_file, remove_partial, replacing
 from orchestrator.models.reading import LARGEST
 from orchestrator.store.remote import error_line

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from orchestrator.errors import extra_hint
+from orchestrator import extra_hint
 from orchestrator.host import web
 from orchestrator.store.result_record import (
     LARGEST,

@@ -20,7 +20,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError, extra_hint
+from orchestrator import extra_hint
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import is_private, locked, open_beneath, replacing
 from orchestrator.models.store_trust import PUBLIC_KEY
 

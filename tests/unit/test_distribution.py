@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import DISTRIBUTION
-from orchestrator.errors import EnvironmentProblemError, extra_hint
+from orchestrator import DISTRIBUTION, extra_hint
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.publish.storage import open_storage
 from orchestrator.store.remote import RemoteError, RemoteStore
 from orchestrator.store.seals import SigningKey, TrustedKeys
