@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -563,6 +564,11 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield folder, folders, files
 
 
+def files_below(root: Path) -> list[Path]:
+    """Return what is below a directory, sorted, but directories; raises OSError as `walk`."""
+    return sorted(Path(folder, name) for folder, _, names in walk(root) for name in names)
+
+
 def copy_beneath(root: Path, name: PurePath | str, place: Path) -> None:
     """Copy a regular file below a directory to a new place, with its times, and its plain mode.
 
@@ -621,14 +627,45 @@ def remove_tree(root: Path, *, ignore_errors: bool = False) -> None:
         root: the directory; a symbolic link is refused.
         ignore_errors: leave there what cannot be removed, instead of raising OSError.
     """
-    shutil.rmtree(root, ignore_errors=True)
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(root, ignore_errors=True)
     if not os.path.lexists(root):
         return
     if not root.is_symlink():
-        for folder, _, _ in os.walk(root):  # top down: each is readable before it is listed
-            with contextlib.suppress(OSError):
-                Path(folder).chmod(0o700)
+        _flatten(root)
     shutil.rmtree(root, ignore_errors=ignore_errors)
+
+
+def _flatten(root: Path) -> None:
+    """Make each directory below one writable, and move it up there: `rmtree` is recursive."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        root.chmod(0o700)
+    with contextlib.suppress(OSError), _opened(root, flags) as top:
+        below = _folders(top)
+        while below:
+            name = below.pop()
+            with contextlib.suppress(OSError):
+                os.chmod(name, 0o700, dir_fd=top)  # before it is read
+                with _opened(name, flags, top) as folder:
+                    for inner in _folders(folder):
+                        moved = f".{secrets.token_hex(8)}"
+                        os.rename(inner, moved, src_dir_fd=folder, dst_dir_fd=top)
+                        below.append(moved)
+
+
+@contextlib.contextmanager
+def _opened(path: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _folders(descriptor: int) -> list[str]:
+    with os.scandir(descriptor) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def make_empty(folder: Path) -> None:

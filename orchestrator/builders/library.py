@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import PROJECT, ContainerError, ContainerFactory
-from orchestrator.fsutil import copy_beneath, make_beneath, resolve_beneath
+from orchestrator.fsutil import DEEPEST, copy_beneath, make_beneath, resolve_beneath
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName
 
@@ -102,11 +102,16 @@ def _failure(message: str, hint: str) -> Failure:
 
 
 def _matching(tree: Path, folder: Path, pattern: list[str]) -> Iterator[Path]:
-    """Find the files that a glob matches; no link is followed that leads out of the tree."""
+    """Find the files that a glob matches, in at most `DEEPEST` directories in one another.
+
+    No link is followed that leads out of the tree.
+    """
     head, *rest = pattern
     names: list[str] = []
     with suppress(OSError):
         names = sorted(os.listdir(tree / resolve_beneath(tree, folder)))  # noqa: PTH208 - names
+    if len(folder.parts) > DEEPEST:
+        return
     if head == "**":
         yield from _matching(tree, folder, rest or ["*"])
         inner = (name for name in names if stat.S_ISDIR(_mode(tree / folder / name)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.fsutil import file_sha256, read_file, walk
+from orchestrator.fsutil import file_sha256, files_below, read_file
 from orchestrator.models.reading import toml_value
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _contents(place: str) -> str:
     total, left = hashlib.sha256(), _MOST_BYTES
     files = [Path(place)]
     with suppress(OSError):
-        files += sorted(Path(top, name) for top, _, names in walk(Path(place)) for name in names)
+        files += files_below(Path(place))
     for file in files:
         with suppress(OSError):
             size = file.stat().st_size if file.is_file() else -1

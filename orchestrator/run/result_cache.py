@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadWheelError, EnvironmentProblemError
-from orchestrator.fsutil import copy_file, install_file, remove_tree
+from orchestrator.fsutil import copy_file, files_below, install_file, remove_tree
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import RuleLevel, TargetId, VerifyPolicy
 from orchestrator.models.untrusted import FileMode, RelativePath
@@ -314,7 +314,7 @@ class ResultCache:
     ) -> None:
         """Store the outputs of a library; see `store_wheel`."""
         outputs, files = [], []
-        for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+        for path in files_below(folder):
             blob = None if assignment.action is None else self.store.keep_file(path)
             if blob is None:
                 return

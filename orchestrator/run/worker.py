@@ -27,6 +27,7 @@ from orchestrator.errors import BadWheelError, EnvironmentProblemError, Orchestr
 from orchestrator.fsutil import (
     copy_beneath,
     copy_tree,
+    files_below,
     install_file,
     make_beneath,
     open_beneath,
@@ -225,7 +226,7 @@ class Worker:
         came_from: dict[Path, TargetId] = {}
         for need in target.needs:
             folder = self.places.outputs(need)
-            for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+            for file in files_below(folder):
                 name = file.relative_to(folder)
                 # A link of the source may lead elsewhere in it, and nowhere else.
                 place = source / resolve_beneath(source, name.parent) / name.name

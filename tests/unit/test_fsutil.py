@@ -621,6 +621,23 @@ def test_a_tree_is_removed_with_directories_that_cannot_be_written(tmp_path: Pat
     remove_tree(root)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rmtree
+def test_a_tree_is_removed_however_deep_it_is(tmp_path: Path) -> None:
+    """Deeper than Python's recursion, and than the longest path."""
+    root, here = tmp_path / "root", os.open(tmp_path, os.O_RDONLY)
+    os.mkdir("root", dir_fd=here)
+    inner = os.open("root", os.O_RDONLY, dir_fd=here)
+    for _ in range(2_500):
+        os.mkdir("ab", dir_fd=inner)
+        outer, inner = inner, os.open("ab", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=inner))
+    os.close(inner)
+    os.close(here)
+    remove_tree(root)
+    assert names(tmp_path) == []
+
+
 def test_directories_are_made_writable_once_they_resist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

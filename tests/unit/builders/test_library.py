@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.builders.library import collect
+from orchestrator.fsutil import remove_tree
 
 
 @pytest.fixture
@@ -90,3 +91,14 @@ def test_pipes_are_not_read_and_modes_are_plain(tree: Path) -> None:
 
     assert collected(tree, "lib/*so*") == {"lib/libfoo.so", "lib/libfoo.so.1.2"}
     assert (tree.parent / "made/lib/libfoo.so").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rmtree
+def test_a_tree_without_end_is_searched_to_a_depth(tree: Path) -> None:
+    inner = tree
+    for _ in range(1_200):
+        inner = inner / "d"
+        inner.mkdir()
+
+    assert collected(tree, "**/*.h") >= {"include/c.h", "include/foo/deep/b.h"}
+    remove_tree(tree)  # pytest could not
