@@ -50,11 +50,14 @@ class Problem:
         what: what is wrong, in one line.
         where: dotted path in matrix.toml (``axes.python[1]``) or a file; empty when neither fits.
         hint: what to change; empty when the message already says it.
+        cause: the same without the name of one image or file, where many have the one cause;
+            empty when `what` names none.
     """
 
     what: str
     where: str = ""
     hint: str = ""
+    cause: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -113,17 +116,19 @@ class OrchestratorError(Exception):
         self.transient = transient
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913 - mostly keywords
         cls,
         what: str,
         *,
         where: str = "",
         hint: str = "",
+        cause: str = "",
         kind: ErrorKind = ErrorKind.OTHER,
         transient: bool = False,
     ) -> Self:
         """Return an error with a single problem."""
-        return cls(Problem(what=what, where=where, hint=hint), kind=kind, transient=transient)
+        problem = Problem(what=what, where=where, hint=hint, cause=cause)
+        return cls(problem, kind=kind, transient=transient)
 
     def reword(self, what: str, *, where: str = "", hint: str = "") -> Self:
         """Return an error in other words, of the same kind, and as transient as this one."""
@@ -133,6 +138,11 @@ class OrchestratorError(Exception):
     def what(self) -> str:
         """What is wrong, without where and hint."""
         return "; ".join(dict.fromkeys(problem.what for problem in self.problems))
+
+    @property
+    def cause(self) -> str:
+        """What is wrong, in words that all targets with the same cause share."""
+        return "; ".join(dict.fromkeys(each.cause or each.what for each in self.problems))
 
     @property
     def hint(self) -> str:

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError, OrchestratorError
+from orchestrator.errors import EnvironmentProblemError, OrchestratorError, Problem
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.platforms import CROSSED, Libc
 from orchestrator.models.python_tag import PythonTag
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _EMULATED = "the image's own compiler under QEMU"
 
+_NOTHING = "nothing here can build it"
+
 _DOCTOR = "`orchestrator doctor` says what a container build for it lacks"
 
 
@@ -39,7 +41,10 @@ class Choice:
 
     Attributes:
         backend: what builds it; None when nothing here can.
-        reason: why that one (and why not the other).
+        how: how it is built, in words that many targets share; empty when nothing can.
+        details: what is of this target alone: its image, its interpreter, its CUDA.
+        reservations: what its container will not have, although it runs.
+        why_not: why the way that is taken before this one cannot be.
         failure: why nothing can.
         container: what its container is made by and of; None when it is built on this host.
         zig: compiles it on this host; None where this host's own compilers do.
@@ -58,7 +63,10 @@ class Choice:
     """
 
     backend: BackendName | None
-    reason: str
+    how: str = ""
+    details: tuple[str, ...] = ()
+    reservations: tuple[str, ...] = ()
+    why_not: tuple[Problem, ...] = ()
     failure: Failure | None = None
     container: ContainerInfo | None = None
     zig: Zig | None = None
@@ -71,6 +79,15 @@ class Choice:
     installs: Callable[[Path], Mapping[str, str]] | None = None
     test_pythons: tuple[str, ...] = ()
     cuda: CudaToolkit | None = None
+
+    @property
+    def reason(self) -> str:
+        """Everything about it in one line, for the log and ``results.json``."""
+        if self.failure is not None:
+            return self.failure.message
+        why_not = tuple(dict.fromkeys(each.what for each in self.why_not))
+        cuda = () if self.cuda is None else (self.cuda.what,)
+        return "; ".join((*why_not, self.how, *self.details, *cuda, *self.reservations))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +136,7 @@ class BackendChooser:
         errors: list[OrchestratorError] = []
         for way in self._ways(target):
             try:
-                choice = way(target, f"{_what(errors[-1:])}; " if errors else "")
+                choice = way(target)
             except OrchestratorError as error:
                 errors.append(error)
                 continue
@@ -127,10 +144,11 @@ class BackendChooser:
                 choice = self._with_cuda(self._with_compilers(choice, target), target)
             except OrchestratorError as error:  # another compiler would make another wheel
                 return _unavailable([error])
-            return replace(choice, test_pythons=self._test_pythons(target, choice))
+            why_not = errors[-1].problems if errors else ()
+            return replace(choice, why_not=why_not, test_pythons=self._test_pythons(target, choice))
         return _unavailable(errors)
 
-    def _ways(self, target: Target) -> Iterator[Callable[[Target, str], Choice]]:
+    def _ways(self, target: Target) -> Iterator[Callable[[Target], Choice]]:
         """Yield the ways to build a target, the preferred one first."""
         if by_own_compiler(target, self.wanted):
             yield self._by_own_compiler
@@ -158,40 +176,40 @@ class BackendChooser:
             return not is_local(target)
         return self.wanted is None and target.build_identifier not in self.facts.identifiers
 
-    def _by_cibuildwheel(self, target: Target, why: str) -> Choice:
+    def _by_cibuildwheel(self, target: Target) -> Choice:
         if target.build_identifier not in self.facts.identifiers:
             what = f"cibuildwheel has no identifier {target.build_identifier}"
             raise EnvironmentProblemError.of(what)
-        return replace(self._in_python_container(target, why), backend=BackendName.CIBUILDWHEEL)
+        return replace(self._in_python_container(target), backend=BackendName.CIBUILDWHEEL)
 
-    def _in_python_container(self, target: Target, why: str) -> Choice:
+    def _in_python_container(self, target: Target) -> Choice:
         self.containers.check_python(target)
-        return self._in_container(target, why)
+        return self._in_container(target)
 
-    def _in_container(self, target: Target, why: str) -> Choice:
+    def _in_container(self, target: Target) -> Choice:
         container = self.containers.info(target)
-        reason = f"{why}{self._container_reason(target)}"
-        return Choice(backend=BackendName.DIRECT, reason=reason, container=container)
+        execution = how(host_arch(), target.arch)
+        return Choice(
+            backend=BackendName.DIRECT,
+            how=f"{container.engine} {container.version}, {execution}",
+            details=(f"image {target.image}",),
+            reservations=self.containers.reservations(target),
+            container=container,
+        )
 
-    def _container_reason(self, target: Target) -> str:
-        engine, execution = self.containers.engine, how(host_arch(), target.arch)
-        ran = f"{engine.name} {engine.version} runs {target.image} ({execution})"
-        return "; ".join((ran, *self.containers.reservations(target)))
-
-    def _on_host(self, target: Target, why: str) -> Choice:
+    def _on_host(self, target: Target) -> Choice:
         """Build on this host: with its compilers, or cross-compiled where no engine can."""
         try:
-            place = self._own_compilers(target)
+            details = self._own_compilers(target)
         except OrchestratorError:
             crossed = on_this_host(target)
             if crossed is target:
                 raise
-            choice = self._by_own_compiler(crossed)
-            return replace(choice, reason=f"{why}{choice.reason}")
-        return Choice(backend=BackendName.DIRECT, reason=f"{why}{place}")
+            return self._by_own_compiler(crossed)
+        return Choice(backend=BackendName.DIRECT, how="this host", details=details)
 
-    def _own_compilers(self, target: Target) -> str:
-        """Make sure that this host itself builds a target, and say with what."""
+    def _own_compilers(self, target: Target) -> tuple[str, ...]:
+        """Make sure that this host itself builds a target, and say with which Python."""
         here, libc = host_arch(), host_libc()
         if how(here, target.arch) is not Execution.NATIVE:
             what = f"the direct backend builds for {here} only on this machine"
@@ -200,35 +218,42 @@ class BackendChooser:
             what = f"this machine's libc makes {libc} wheels, not {target.libc}"
             raise EnvironmentProblemError.of(what, hint=_DOCTOR)
         if target.library is not None:
-            return "running on this host"
-        return f"building with {self.tools.python(target.python).interpreter.path} of this host"
+            return ()
+        return (f"Python {self.tools.python(target.python).interpreter.path}",)
 
-    def _by_own_compiler(self, target: Target, _why: str = "") -> Choice:
+    def _by_own_compiler(self, target: Target) -> Choice:
         """Compile on this host by zig or a cross gcc; test in a container if it is foreign."""
         python = self._zig_python(target)
         zig, path = self.tools.zig, python.interpreter.path
         by_gcc = target.compiling.compiler is CompilerKind.GCC
         gcc = self.tools.cross_gcc(target.arch) if by_gcc else None
-        by_zig = f"zig {zig.version} for glibc {target.compiling.baseline}"
-        compiler = by_zig if gcc is None else gcc.version
-        here = target.arch is host_arch()
-        built = (
-            f"{'compiled' if here else 'cross-compiled'} by {compiler}, with {path} of this host"
+        compiler = f"zig {zig.version}" if gcc is None else gcc.version
+        glibc = f"for glibc {target.compiling.baseline}" if gcc is None else ""
+        choice = Choice(
+            backend=BackendName.DIRECT,
+            how=f"this host, by {compiler}",
+            details=tuple(filter(None, (glibc, f"Python {path}"))),
+            zig=zig,
+            gcc=gcc,
         )
-        choice = Choice(backend=BackendName.DIRECT, reason=built, zig=zig, gcc=gcc)
-        if here:
+        if target.arch is host_arch():
             return choice
-        derived = f"{compiler}, with the settings of {path} derived for {target.arch}"
+        derived = f"{compiler} {glibc}".strip()
+        derived += f", with the settings of {path} derived for {target.arch}"
         report = CompileReport(emulation=EmulationMode.CROSS, compiler=derived)
-        choice = replace(choice, compiled=report)
+        choice = replace(
+            choice, how=f"cross-compiled for {target.arch} by {compiler}", compiled=report
+        )
         if not (target.steps.smoke or target.steps.test_command):
-            return replace(choice, reason=f"{built}; not imported: test.smoke is off")
+            return _with_detail(choice, "not imported: test.smoke is off")
         try:
             self.containers.check_python(target)
         except OrchestratorError as error:
-            return self._without_container(choice, report, target, error.what)
-        reason = f"{built}; tested where {self._container_reason(target)}"
-        return replace(choice, reason=reason, tested_in=self.containers.info(target))
+            return self._without_container(choice, report, target, error.cause)
+        there = self._in_container(target)
+        tested = f"tested in {there.how}, {', '.join(there.details)}"
+        choice = replace(choice, tested_in=there.container, reservations=there.reservations)
+        return _with_detail(choice, tested)
 
     def _zig_python(self, target: Target) -> HostPython:
         """Return the interpreter that drives a build by zig on this host."""
@@ -255,12 +280,13 @@ class BackendChooser:
                 why = f"{why}; {error.what}"
             else:
                 not_tested = why if target.steps.test_command else ""
-                reason = f"{choice.reason}; imported by {python.what}"
-                reason += f"; NOT TESTED: {why}" if not_tested else ""
+                choice = _with_detail(choice, f"imported by {python.what}")
+                if not_tested:
+                    choice = _with_detail(choice, f"NOT TESTED: {why}")
                 report = replace(report, not_tested=not_tested)
-                return replace(choice, reason=reason, compiled=report, imported_by=python)
-        reason = f"{choice.reason}; NOT IMPORTED anywhere: {why}"
-        return replace(choice, reason=reason, compiled=replace(report, not_run=why))
+                return replace(choice, compiled=report, imported_by=python)
+        choice = _with_detail(choice, f"NOT IMPORTED anywhere: {why}")
+        return replace(choice, compiled=replace(report, not_run=why))
 
     def _foreign_python(self, target: Target, needed: str) -> ForeignPython:
         python = self.tools.foreign_python(target.python, target.arch)
@@ -287,13 +313,14 @@ class BackendChooser:
         except OrchestratorError as error:
             if by_zig:
                 raise
-            return replace(choice, compiled=replace(full, why=error.what))
+            return replace(choice, compiled=replace(full, why=error.cause))
         report = CompileReport(
             emulation=EmulationMode.ACCELERATED,
             compiler=native.what,
             cuda="" if native.kernels is None else native.kernels.what,
         )
-        return replace(choice, native=native, compiled=report)
+        compiler = "zig" if by_zig else "native gcc"
+        return replace(choice, how=f"{choice.how}, {compiler}", native=native, compiled=report)
 
     def _with_cuda(self, choice: Choice, target: Target) -> Choice:
         """Add the CUDA toolkit; a build without one would be of something else."""
@@ -303,9 +330,7 @@ class BackendChooser:
             return self.containers.toolkits(target) if known is None else known.toolkits
 
         found = self.cuda.choose(target, None if choice.container is None else of_image)
-        if found is None:
-            return choice
-        return replace(choice, cuda=found, reason=f"{choice.reason}; {found.what}")
+        return choice if found is None else replace(choice, cuda=found)
 
     def _test_pythons(self, target: Target, choice: Choice) -> tuple[str, ...]:
         """Return the Pythons of `Target.test_pythons` that are where the wheel is tested."""
@@ -370,15 +395,17 @@ def _minor(glibc: str) -> int:
     return int(glibc.split(".")[1])
 
 
+def _with_detail(choice: Choice, detail: str) -> Choice:
+    return replace(choice, details=(*choice.details, detail))
+
+
 def _unavailable(errors: Iterable[OrchestratorError]) -> Choice:
-    errors = list(errors)
-    hints = dict.fromkeys(p.hint for error in errors for p in error.problems if p.hint)
-    hint = "; ".join(hints) or "`orchestrator doctor` says what this machine lacks"
-    what = _what(errors) or "nothing here can build it"
-    failure = Failure(kind=FailureKind.UNAVAILABLE, message=what, hint=hint)
-    return Choice(backend=None, reason=what, failure=failure)
-
-
-def _what(errors: Iterable[OrchestratorError]) -> str:
-    """Return what is wrong, each thing once."""
-    return "; ".join(dict.fromkeys(p.what for error in errors for p in error.problems))
+    problems = [problem for error in errors for problem in error.problems]
+    hint = "; ".join(dict.fromkeys(each.hint for each in problems if each.hint))
+    failure = Failure(
+        kind=FailureKind.UNAVAILABLE,
+        message="; ".join(dict.fromkeys(each.what for each in problems)) or _NOTHING,
+        cause="; ".join(dict.fromkeys(each.cause or each.what for each in problems)),
+        hint=hint or "`orchestrator doctor` says what this machine lacks",
+    )
+    return Choice(backend=None, failure=failure)

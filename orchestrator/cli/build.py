@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import FILE, build_options, plan_options
-from orchestrator.cli.output import WORK_DIR, stderr
+from orchestrator.cli.output import MATRIX, STDOUT, WORK_DIR, stderr
 from orchestrator.cli.report import check_reports, write_reports
 from orchestrator.errors import ConfigError, ExitCode, Problem
-from orchestrator.models.result import FailureKind
 from orchestrator.models.target import BackendName, TargetId
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.report.results import ResultsWriter
     from orchestrator.run.inputs import Options
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
-
-RESULTS_WIDTH = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +223,8 @@ def _run(
             console.print(what, style="dim")
 
     def announce(choices: Mapping[TargetId, Choice]) -> None:
-        for line in () if quiet else summary.choice_lines(choices):
+        lines = summary.choice_lines(choices, plan.targets, width=console.width)
+        for line in () if quiet else lines:
             console.print(line)
 
     host = open_host(os.environ, say)
@@ -248,12 +246,11 @@ def _run(
                 compared=hooks.compared,
             )
             results = run_session(workspace.inputs(plan), options, observers, host)
-        wheels = sum(target.library is None for target in plan.targets)
-        _print_end(console, results, wheels, options.output, quiet=quiet)
+        _print_end(console, results, plan, options.output, again=_shell(workspace), quiet=quiet)
         hooks.conclude(recorder.document)
     finally:
         # Also of a run that ended with an exception: its results are worth a report.
-        complete = _write_reports(console, recorder, reports)
+        complete = _write_reports(console, recorder, reports, options.output, quiet=quiet)
     code = summary.exit_code(
         results, fail_fast=options.fail_fast, allow_unavailable=options.allow_unavailable
     )
@@ -289,40 +286,52 @@ def _progress(
     return PlainProgress(**what, grouped=in_actions(os.environ), quiet=quiet)
 
 
-def _print_end(
-    console: Console, results: Sequence[BuildResult], wheels: int, output: Path, *, quiet: bool
-) -> None:
-    """Show how a run of targets that make so many wheels ended."""
-    from orchestrator.report import summary
-    from orchestrator.report.progress import MANY_CACHED, from_the_store
+def _shell(workspace: Workspace) -> Sequence[str]:
+    """Return the command that opens a shell where a target fails, with ``{}`` for the target."""
+    from orchestrator.report.layout import near
 
-    cached = [result for result in results if result.cached and result.failure is None]
-    shown = results
-    if len(cached) > MANY_CACHED:
-        shown = [result for result in results if not result.cached or result.failure]
-        console.print(from_the_store(len(cached)))
-    if shown and not quiet:
+    words = ["orchestrator", "rebuild", "{}", "--shell"]
+    matrix = near(workspace.matrix)
+    words += [] if matrix == str(MATRIX) else ["--matrix", matrix]
+    return words + (["--channel", workspace.plan.channel] if workspace.plan.channel else [])
+
+
+def _print_end(
+    console: Console,
+    results: Sequence[BuildResult],
+    plan: Plan,
+    output: Path,
+    *,
+    again: Sequence[str],
+    quiet: bool,
+) -> None:
+    """Show how a run ended: every wheel, every problem with what mends it, and where it all is."""
+    from orchestrator.report import summary
+    from orchestrator.report.layout import near, wrapped
+
+    width = console.width
+    if not quiet:
         console.print()
-        # Longer than the terminal is wide, not folded: names stay whole, to be copied.
-        table = summary.results_table(shown)
-        console.print(table, crop=False, no_wrap=True, width=RESULTS_WIDTH)
-    console.print(summary.failure_blocks(shown))
-    late = [
-        result.target_id
-        for result in results
-        if result.failure is not None and result.failure.kind is FailureKind.OUT_OF_TIME
-    ]
-    if late:
-        again = "not finished before --stop-after; run it again: it continues from the store"
-        console.print(f"{summary.few(late)}: {again}")
+        console.print(summary.results_table(results, width=width))
+        console.print(summary.untested(results, width=width))
+    console.print(summary.problems(results, width=width, again=again))
+    wheels = sum(target.library is None for target in plan.targets)
     good = sum(result.wheel is not None for result in results)
-    console.print(f"{good} of {wheels} targets have their wheel in {output}")
+    end = f"{good} of {wheels} targets have their wheel in {near(output)}"
+    for line in wrapped(end, width, rest="  "):
+        console.print(line)
 
 
 def _write_reports(
-    console: Console, recorder: ResultsWriter, reports: Mapping[str, Path | None]
+    console: Console,
+    recorder: ResultsWriter,
+    reports: Mapping[str, Path | None],
+    output: Path,
+    *,
+    quiet: bool,
 ) -> bool:
-    """Write the reports that the user wants, print what cannot be written, and return success."""
+    """Write the reports that the user wants, say where or why not, and return success."""
+    from orchestrator.report.layout import command, near, wrapped
     from orchestrator.report.results import NAME
 
     problems = []
@@ -336,6 +345,14 @@ def _write_reports(
         problems += write_reports(reports, document)
     for problem in problems:
         console.print(f"error: {problem}", style="bold red")
+    written = [path for path in reports.values() if path is not None and path != STDOUT]
+    width, first = console.width, "report: "
+    lines = [line for each in written for line in wrapped(near(each), width, first=first)]
+    if not written:
+        words = ("orchestrator", "report", near(output), "--html", "report.html")
+        lines = list(command(words, width, first=first))
+    for line in lines if document["results"] and not quiet else ():
+        console.print(line)
     return not problems
 
 

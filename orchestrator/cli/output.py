@@ -8,6 +8,7 @@ of a log and no message moves the cursor, turns the direction of writing, or is 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ MATRIX = Path("matrix.toml")
 WORK_DIR = ".orchestrator"
 STDOUT = Path("-")
 
-NO_TERMINAL_WIDTH = 240
-"""Columns without a terminal: in a log file a folded table is unreadable."""
+WIDTH = 80
+"""Columns where neither a terminal nor COLUMNS says how many there are."""
+
+LEAST_WIDTH = 40
 
 
 def say(text: str) -> None:
@@ -88,8 +91,9 @@ def _console(*, stderr: bool) -> Console:
             super().on_broken_pipe()
 
     console = ShownConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, NO_TERMINAL_WIDTH)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console.width = WIDTH  # not that of another stream's terminal
+    console.width = max(console.width, LEAST_WIDTH)
     return console
 
 

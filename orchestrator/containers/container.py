@@ -150,7 +150,7 @@ class ContainerFactory(Answers):
         for question in (("engine",), ("_check", self.reference(target), target.arch)):
             error = self._answers.get(question)
             if isinstance(error, OrchestratorError) and error.transient:
-                return error.what
+                return error.cause
         return ""
 
     def checked_id(self, target: Target) -> str:

@@ -359,6 +359,7 @@ class Image:
             f"image {self.short_name} is not here{_had(local)}, and must not be pulled",
             hint=f"`{self.engine} pull --platform={self.platform} {self.name}`, or "
             'engine.pull = "missing"',
+            cause="its image is not here, and must not be pulled",
             kind=ErrorKind.NOT_FOUND,
         )
 
@@ -383,8 +384,10 @@ class Image:
             if re.search(sign, said):
                 kind, hint = its_kind, its_hint.format(engine=self.engine)
                 break
+        why = innermost_cause(last)
         raise EnvironmentProblemError.of(
-            f"cannot pull image {self.short_name}{_had(local)}: {innermost_cause(last)}",
+            f"cannot pull image {self.short_name}{_had(local)}: {why}",
+            cause=f"cannot pull its image: {why}",
             hint=hint,
             kind=kind,
             transient=pull_may_pass(said.splitlines()),

@@ -63,6 +63,7 @@ class Failure:
         hint: what to do about it.
         step: the step that failed (``build``, ``test``, ...); empty before the first.
         transient: whether a retry may succeed.
+        cause: the message in words that all targets with the same cause share; empty for the same.
     """
 
     kind: FailureKind
@@ -70,6 +71,7 @@ class Failure:
     hint: str = ""
     step: str = ""
     transient: bool = field(default=False, metadata={"exclude": True})
+    cause: str = field(default="", metadata={"exclude": True})
 
 
 class Status(StrEnum):

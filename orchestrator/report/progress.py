@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from orchestrator.models.result import BuildResult, FailureKind, Status
+from orchestrator.report.layout import near, wrapped
 from orchestrator.report.text import plain
 
 if TYPE_CHECKING:
@@ -40,8 +43,11 @@ HEARTBEAT = 180.0
 TAIL = 15
 """Lines of a failed target's log that are shown."""
 
-MANY_CACHED = 20
-"""More results from the store than this share one line."""
+SAME_FAILURE = 3
+"""Targets that fail alike of which the log's end is shown; all others only name their log."""
+
+LINES_OF_ONE = 4
+"""Lines of the console that one line of a log takes at most: compilers get long ones."""
 
 NAMED = 4
 """Number of running targets that a sign of life names."""
@@ -90,7 +96,7 @@ class RunView:
 
 def from_the_store(count: int) -> str:
     """Say how many results came from the store."""
-    return f"{count} targets came from the store"
+    return f"{count} target{'s' * (count != 1)} came from the store"
 
 
 def duration(seconds: float) -> str:
@@ -100,16 +106,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def outcome_line(result: BuildResult) -> str:
-    """Return one line that says how a target ended."""
-    status = f"{result.status} (cached)" if result.cached else str(result.status)
-    if result.wheel is not None:
-        return f"{status}  {result.wheel.filename}"
-    failure = result.failure
-    if failure is None:
-        return status
-    kind = "" if failure.kind == result.status.value else f"{failure.kind}: "
-    return f"{result.status}  {kind}{failure.message}"
+def outcome_lines(result: BuildResult, width: int, first: str = "") -> list[str]:
+    """Return how a target ended, in one line if it has nothing to explain."""
+    first += f"{result.status}  {duration(result.duration)}  "
+    text, failure = str(result.target_id), result.failure
+    if failure is not None:
+        kind = "" if failure.kind == result.status.value else f"{failure.kind}: "
+        text += f": {kind}{failure.message}"
+    return list(wrapped(text, width, first=first, rest="    "))
 
 
 def tail(log: Path, lines: int = TAIL) -> list[str]:
@@ -124,21 +128,37 @@ def tail(log: Path, lines: int = TAIL) -> list[str]:
     return [plain(line) for line in text.split("\n") if line.strip()][-lines:]
 
 
-def log_end(result: BuildResult, *, grouped: bool) -> str:
+def log_end(result: BuildResult, *, width: int, grouped: bool, named: bool = False) -> list[str]:
     """Return the end of a failed target's log as one block; empty if it would not help.
 
-    A grouped one is folded by GitHub Actions.
+    A grouped one is folded by GitHub Actions. If the log is only `named`, none of it is shown.
     """
     failure, log = result.failure, result.log
     if failure is None or log is None or result.status is Status.CANCELLED:
-        return ""
+        return []
     lines = [] if failure.kind is FailureKind.BAD_WHEEL else tail(log)
     if not lines:
-        return ""
-    block = [f"  log: {log}", *(f"  | {line}" for line in lines)]
+        return []
+    if named and not grouped:
+        lines = []
+    block = [*wrapped(near(log), width, first="  log: ", rest="    ")]
+    for line in lines:
+        block += _folded(line, width)
     if grouped:
         block = [f"::group::{result.target_id}: the log's end", *block, "::endgroup::"]
-    return "\n".join(block)
+    return block
+
+
+def _folded(line: str, width: int) -> list[str]:
+    """Return a line of a log in as many as it needs, without its middle if these are many."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if cell_len(line) + 4 <= width:
+        return [f"  | {line}"]
+    parts = list(wrapped(line, width, first=f"  | {indent}", rest=f"  | {indent}"))
+    if len(parts) <= LINES_OF_ONE:
+        return parts
+    half = LINES_OF_ONE // 2
+    return [*parts[:half], f"  | ({len(parts) - 2 * half} more lines, see the log)", *parts[-half:]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -164,6 +184,7 @@ class Progress:
         self._running: dict[TargetId, RunningTarget] = {}
         self._resting: set[TargetId] = set()
         self._counts = dict.fromkeys(Status, 0)
+        self._failures: Counter[tuple[str, str]] = Counter()
         self._stopping = False
         self._most = 1
         self._lock = threading.Lock()
@@ -206,17 +227,15 @@ class Progress:
         self._show(result)
 
     def restored(self, results: Sequence[BuildResult]) -> None:
-        """Take all results of the store at once; many successful ones share one line."""
+        """Take all results of the store at once; the successful ones share one line."""
         self.record(*results)
-        whole = [each for each in results if each.failure is None]
-        together = whole if len(whole) > MANY_CACHED else []
-        for each in together:
-            self._count(each)
-        if together:
-            self._tell(f"[{len(together)}/{self.total}] {from_the_store(len(together))}")
         for each in results:
-            if not together or each.failure is not None:
-                self._count(each)
+            self._count(each)
+        whole = sum(each.failure is None for each in results)
+        if whole:
+            self._tell(f"[{whole}/{self.total}] {from_the_store(whole)}")
+        for each in results:
+            if each.failure is not None:
                 self._show(each)
 
     def stopping(self) -> None:
@@ -258,13 +277,25 @@ class Progress:
     def _show(self, result: BuildResult) -> None:
         raise NotImplementedError
 
+    def _log_end(self, result: BuildResult, *, grouped: bool) -> list[str]:
+        """Return the end of a log; of a failure that was there several times, only its name."""
+        failure = result.failure
+        if failure is None:
+            return []
+        with self._lock:
+            like = failure.step, failure.message
+            self._failures[like] += 1
+            named = self._failures[like] > SAME_FAILURE
+        return log_end(result, width=self.console.width, grouped=grouped, named=named)
+
     def _tell(self, line: str, style: str = "") -> None:
-        self.console.print(Text(line, style=style))
+        lines = wrapped(line, self.console.width, rest="    ")
+        self.console.print(Text("\n".join(lines), style=style))
 
 
 @dataclass(kw_only=True, eq=False)
 class PlainProgress(Progress):
-    """Print a line when a target starts or ends, and a sign of life from time to time.
+    """Print a line when a target ends, and a sign of life from time to time.
 
     Attributes:
         grouped: whether GitHub Actions may fold logs.
@@ -292,13 +323,6 @@ class PlainProgress(Progress):
         if self._heart.is_alive():
             self._heart.join()
 
-    def started(self, target_id: TargetId) -> None:
-        """See `Listener`."""
-        super().started(target_id)
-        seconds = self.expected.get(target_id)
-        about = "" if seconds is None else f" (about {duration(seconds)})"
-        self._tell(f"{target_id}: started{about}")
-
     def stopping(self) -> None:
         """See `Listener`."""
         super().stopping()
@@ -321,16 +345,16 @@ class PlainProgress(Progress):
                 self.beat()
 
     def _show(self, result: BuildResult) -> None:
-        if self.quiet and result.status is not Status.FAILED:
+        unbuilt = result.status is Status.UNAVAILABLE  # said for all of them, before and after
+        if unbuilt or (self.quiet and result.status is not Status.FAILED):
             return
-        count = f"[{self.view().ended}/{self.total}]"
-        line = f"{result.target_id}: {count} {outcome_line(result)} ({duration(result.duration)})"
-        self._say("\n".join(filter(None, (line, log_end(result, grouped=self.grouped)))))
+        count = f"[{self.view().ended}/{self.total}] "
+        lines = outcome_lines(result, self.console.width, count)
+        self._say("\n".join((*lines, *self._log_end(result, grouped=self.grouped))))
 
     def _tell(self, line: str, style: str = "") -> None:
-        del style
         if not self.quiet:
-            self._say(line)
+            super()._tell(line, style)
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -351,11 +375,13 @@ class LiveProgress(Progress):
         self._live.stop()
 
     def _show(self, result: BuildResult) -> None:
-        text = f"{result.target_id}: {outcome_line(result)} ({duration(result.duration)})"
-        line = Text(text, style=STYLES[result.status])
-        block = log_end(result, grouped=False)
+        if result.status is Status.UNAVAILABLE:
+            return
+        lines = outcome_lines(result, self.console.width)
+        line = Text("\n".join(lines), style=STYLES[result.status])
+        block = self._log_end(result, grouped=False)
         # One call, so that nothing comes in between.
-        self.console.print(Group(line, Text(block, style="dim")) if block else line)
+        self.console.print(Group(line, Text("\n".join(block), style="dim")) if block else line)
 
     def _draw(self) -> RenderableType:
         return drawing(self.view(), width=self.console.width, height=self.console.height)

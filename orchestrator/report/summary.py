@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.errors import ExitCode
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
-from orchestrator.models.target import EmulationMode
+from orchestrator.models.target import CompilerKind, EmulationMode
+from orchestrator.report.layout import command, fitted, near, wrapped
 from orchestrator.report.progress import STYLES, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
     from orchestrator.builders.backend_choice import Choice
-    from orchestrator.models.target import TargetId
-FEW = 4
-"""Targets that are named one by one in a line."""
+    from orchestrator.models.target import Target, TargetId
+
+FEW = 8
+"""Targets that are named one by one; results.json names all of them."""
+
+LISTED = 20
+"""Targets from the store that the table at the end lists, beside those that were built."""
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+_INDENT = "  "
 
 
 def size(count: int) -> str:
@@ -36,46 +43,153 @@ def size(count: int) -> str:
 
 
 def few(targets: Sequence[TargetId]) -> str:
-    """Name some targets, or count them if they are many."""
-    return ", ".join(targets) if len(targets) <= FEW else f"{len(targets)} targets"
+    """Name some targets, and count the others."""
+    more = len(targets) - FEW
+    named = targets if more <= 0 else targets[:FEW]
+    return ", ".join([*named, *([f"and {more} more"] if more > 0 else [])])
 
 
-def choice_lines(choices: Mapping[TargetId, Choice]) -> Iterator[str]:
-    """Say which backend builds what, and why; targets with the same reason share a line."""
-    groups: dict[tuple[str, str], list[TargetId]] = {}
-    for target_id, choice in choices.items():
-        key = (choice.backend or "cannot be built here", choice.reason)
-        groups.setdefault(key, []).append(target_id)
-    for (backend, reason), targets in groups.items():
-        yield f"{backend}: {few(targets)}: {reason}"
+def count_targets(number: int) -> str:
+    """``1`` -> ``1 target``."""
+    return f"{number} target{'s' * (number != 1)}"
 
 
-def results_table(results: Sequence[BuildResult]) -> RenderableType:
-    """Return the table at the end of a run."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "status", "by", "time", "tag", "size", "wheel or failing step"):
-        table.add_column(column, no_wrap=True)
-    for each in results:
-        failure = each.failure
-        wheel = each.wheel
-        last = wheel.filename if wheel else ""
-        if failure is not None:
-            last = f"{failure.step}: {failure.kind}" if failure.step else str(failure.kind)
-        table.add_row(
-            each.target_id,
-            Text(f"{each.status}{' (cached)' * each.cached}", style=STYLES[each.status]),
-            each.backend or "-",
-            duration(each.duration),
-            wheel.observed_tag if wheel else "",
-            size(wheel.size) if wheel else "",
-            last,
+# Before the build
+
+
+def choice_lines(
+    choices: Mapping[TargetId, Choice], targets: Iterable[Target], *, width: int
+) -> Iterator[str]:
+    """Yield how many targets are built how, and why some are not built as usual."""
+    known = {target.id: target for target in targets}
+    ways = Counter(
+        (each.how, _tested(each, known[target_id]))
+        for target_id, each in choices.items()
+        if each.backend is not None
+    )
+    lost = [each.failure for each in choices.values() if each.failure is not None]
+    rows = [(f"{n:>7}", how, tested) for (how, tested), n in ways.items()]
+    if rows:
+        rows += [(f"{len(lost):>7}", "cannot be built here", "")] if lost else []
+        for lines in fitted([("targets", "how", "tested"), *rows], width, flexible=1):
+            yield from lines
+        yield from _counted("cannot be built here", map(_cause, lost), width)
+    causes = (_why_not(each) for each in choices.values() if each.backend is not None)
+    yield from _counted("not built the preferred way", filter(None, causes), width)
+    notes = ("; ".join(each.reservations) for each in choices.values())
+    yield from _counted("built with less", filter(None, notes), width)
+
+
+def _tested(choice: Choice, target: Target) -> str:
+    """Say in a word or two how the wheel of a target will be tested."""
+    compiled, steps = choice.compiled, target.steps
+    if target.library is not None:
+        return "-"
+    if not (steps.smoke or steps.test_command):
+        return "off"
+    if compiled is not None and compiled.not_run:
+        return "NO"
+    return "import only" if compiled is not None and compiled.not_tested else "yes"
+
+
+def _why_not(choice: Choice) -> str:
+    return "; ".join(dict.fromkeys(each.cause or each.what for each in choice.why_not))
+
+
+def _cause(failure: Failure) -> str:
+    return failure.cause or failure.message
+
+
+def _counted(what: str, causes: Iterable[str], width: int) -> Iterator[str]:
+    """Yield each cause once, with the number of targets that have it."""
+    for cause, number in Counter(causes).items():
+        yield from wrapped(f"{count_targets(number)} {what}: {cause}", width, rest=_INDENT)
+
+
+# At the end
+
+
+def results_table(results: Sequence[BuildResult], *, width: int) -> RenderableType:
+    """Return the table at the end of a run: how each target was built, and what came of it.
+
+    Targets that were never begun are not in it: `problems` says why.
+    """
+    begun = [each for each in results if each.wheel is not None or each.status is Status.FAILED]
+    if sum(_is_stored(each) for each in begun) > LISTED:
+        begun = [each for each in begun if not _is_stored(each)]
+    if not begun:
+        return Group()
+    rows = fitted([("target", "how", "time", "tag", "size"), *map(_row, begun)], width)
+    styles = ("dim", *("" if e.failure is None else STYLES[e.status] for e in begun))
+    return Group(
+        *(
+            Text(line, style=style, no_wrap=True)
+            for lines, style in zip(rows, styles, strict=True)
+            for line in lines
         )
-    notes: dict[tuple[str, str], list[str]] = {}
+    )
+
+
+def _is_stored(result: BuildResult) -> bool:
+    return result.cached and result.failure is None
+
+
+def _row(result: BuildResult) -> tuple[str, ...]:
+    wheel, failure = result.wheel, result.failure
+    outcome = "library" if wheel is None else _tag(wheel.observed_tag)
+    if failure is not None:
+        outcome = f"FAILED: {failure.step or failure.kind}"
+    return (
+        result.target_id,
+        built_how(result),
+        duration(result.duration),
+        outcome,
+        "" if wheel is None else size(wheel.size),
+    )
+
+
+def _tag(tag: str) -> str:
+    """Return a platform tag without the architecture, which is in the target's ID."""
+    return next((tag.removesuffix(f"_{a}") for a in Arch if tag.endswith(f"_{a}")), tag)
+
+
+def built_how(result: BuildResult) -> str:
+    """Say in a word or two what built a target."""
+    done, request = result.compiled, result.request
+    if result.cached:
+        return "store"
+    if result.backend is None:
+        return "-"
+    compiling = None if request is None else request.target.compiling
+    by_zig = compiling is not None and compiling.compiler is CompilerKind.ZIG
+    if done is None:
+        place = "host" if result.container is None else result.container.engine
+        return f"{place}, zig" if by_zig else place
+    compiler = "zig" if by_zig else "gcc"
+    words = {
+        EmulationMode.CROSS: f"cross, {compiler}",
+        EmulationMode.ACCELERATED: f"QEMU, {compiler}",
+        EmulationMode.FULL: "QEMU",
+    }
+    return words[done.emulation]
+
+
+def untested(results: Sequence[BuildResult], *, width: int) -> RenderableType:
+    """Return what was emulated more than planned or was not tested: each reason once."""
+    notes: dict[tuple[str, str], list[TargetId]] = {}
     for each in results:
         for note in _notes(each):
             notes.setdefault(note, []).append(each.target_id)
-    lines = (f"\n{what}: {', '.join(ids)}: {why}" for (what, why), ids in notes.items())
-    return Group(table, *(Text(line, style=STYLES[Status.UNAVAILABLE]) for line in lines))
+    lines = [
+        line
+        for (what, why), ids in notes.items()
+        for line in (
+            *wrapped(f"{what} ({count_targets(len(ids))}): {why}", width, rest=_INDENT),
+            *wrapped(few(ids), width, first=_INDENT),
+        )
+    ]
+    style = STYLES[Status.UNAVAILABLE]
+    return Group(*(Text(line, style=style) for line in (["", *lines] if lines else [])))
 
 
 def _notes(result: BuildResult) -> Iterator[tuple[str, str]]:
@@ -94,27 +208,83 @@ def _notes(result: BuildResult) -> Iterator[tuple[str, str]]:
         yield "imported, NOT TESTED", done.not_tested
 
 
-def failure_blocks(results: Sequence[BuildResult]) -> RenderableType:
-    """Return, for each target without a wheel, why, what to do, and where its log is.
+def problems(results: Sequence[BuildResult], *, width: int, again: Sequence[str]) -> RenderableType:
+    """Return why targets have no wheel, each cause once, with what mends it.
 
-    Targets that cannot be built here for one and the same reason share a block.
+    Targets that somebody cancelled are only counted.
+
+    Args:
+        results: how the targets ended.
+        width: columns of the longest line.
+        again: the command that opens a shell where a target fails, with ``{}`` for the target.
     """
-    groups: dict[tuple[Failure, Path | None], list[BuildResult]] = {}
+    groups: dict[tuple[Status, FailureKind, str, str], list[BuildResult]] = {}
     for each in results:
-        if each.failure is not None and each.status is not Status.CANCELLED:
-            groups.setdefault((each.failure, each.log), []).append(each)
+        failure = each.failure
+        if failure is not None and failure.kind is not FailureKind.CANCELLED:
+            key = each.status, failure.kind, _cause(failure), failure.hint
+            groups.setdefault(key, []).append(each)
     blocks = []
-    for (failure, log), targets in groups.items():
-        names = ", ".join(each.target_id for each in targets)
-        text = Text(f"\n{names}: {failure.message}\n", style=STYLES[targets[0].status])
-        if failure.hint:
-            text.append(f"  hint: {failure.hint}\n", style="default")
-        for rejected in (each.rejected for each in targets if each.rejected is not None):
-            text.append(f"  kept aside: {rejected}\n", style="default")
-        if log is not None:
-            text.append(f"  log: {log}\n", style="default")
-        blocks.append(text)
+    # What failed comes last, where people look first.
+    for (status, _, cause, hint), group in sorted(groups.items(), key=_failed):
+        alike = dict.fromkeys(each.failure.message for each in group if each.failure is not None)
+        why = cause if len(alike) > 1 else next(iter(alike))
+        title = f"{count_targets(len(group))} {_ENDED[status]}: {why}"
+        blocks.append(Text(""))
+        blocks += [Text(each, style=STYLES[status]) for each in wrapped(title, width, rest=_INDENT)]
+        lines = _mending(group, hint, width, again)
+        blocks += [Text(line, style="default") for line in lines]
+    cancelled = sum(each.status is Status.CANCELLED for each in results) - sum(
+        len(group) for (status, *_), group in groups.items() if status is Status.CANCELLED
+    )
+    if cancelled:
+        text = f"\n{count_targets(cancelled)} cancelled"
+        blocks.append(Text(text, style=STYLES[Status.CANCELLED]))
     return Group(*blocks)
+
+
+def _failed(group: tuple[tuple[Status, FailureKind, str, str], object]) -> bool:
+    return group[0][0] is Status.FAILED
+
+
+_ENDED = {
+    Status.OK: "built",
+    Status.FAILED: "failed",
+    Status.UNAVAILABLE: "cannot be built here",
+    Status.CANCELLED: "not finished",
+}
+
+
+def _mending(
+    group: Sequence[BuildResult], hint: str, width: int, again: Sequence[str]
+) -> Iterator[str]:
+    """Yield the targets of a cause, what mends it, and where to look."""
+    yield from wrapped(few([each.target_id for each in group]), width, first=_INDENT)
+    if hint:
+        yield from wrapped(hint, width, first="  hint: ", rest="    ")
+    aside = [each.rejected for each in group if each.rejected is not None]
+    for path in aside[:FEW]:
+        yield from wrapped(near(path), width, first="  kept aside: ", rest="    ")
+    logs = [each.log for each in group if each.log is not None]
+    for path in logs[:1]:
+        yield from wrapped(near(path), width, first="  log: ", rest="    ")
+    if any(each.failure is not None and each.failure.kind in _SHELL for each in group):
+        words = (word.replace("{}", group[0].target_id) for word in again)
+        yield from command(words, width, first="  look: ")
+
+
+_SHELL = frozenset(
+    {
+        FailureKind.SETUP,
+        FailureKind.ENVIRONMENT,
+        FailureKind.BUILD,
+        FailureKind.REPAIR,
+        FailureKind.TEST,
+        FailureKind.NO_WHEEL,
+        FailureKind.TIMEOUT,
+    }
+)
+"""Failures that a shell in the build's place shows."""
 
 
 def _by_machine(result: BuildResult) -> bool:

@@ -59,7 +59,6 @@ class MissingBuilder:
         if self.options.again is not None:
             here = (each.id for each in targets if choices[each.id].container is None)
             self.options.again.check_on_host(here)
-        self.observers.announce(choices)
         results: dict[TargetId, BuildResult] = {}
         able: list[Target] = []
         for target in targets:
@@ -75,9 +74,14 @@ class MissingBuilder:
             else:
                 able.append(replace(target, test_pythons=choice.test_pythons))
         actions = self._actions(able, choices)
-        results |= restore_results(able, actions, self.cache)
+        restored = restore_results(able, actions, self.cache)
+        self.observers.restored(tuple(restored.values()))
+        self.observers.announce(
+            {each: choice for each, choice in choices.items() if each not in restored}
+        )
         for result in results.values():
             self.observers.listener.ended(result)
+        results |= restored
         missing = [target for target in able if target.id not in results]
         if missing:
             pace = self._pace([target.id for target in missing])

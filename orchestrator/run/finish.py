@@ -63,6 +63,7 @@ def not_what_it_says(target: Target, problems: Iterable[Finding]) -> Failure:
         kind=FailureKind.AUDIT if audited else FailureKind.BAD_WHEEL,
         step="verify",
         message=f"{errors[0].rule}: {errors[0].message}{more}",
+        cause=f"the wheel fails {', '.join(dict.fromkeys(each.rule for each in errors))}",
         hint=_mismatch_hint(target, [each.rule for each in errors]),
     )
 

@@ -215,7 +215,8 @@ def test_what_a_container_is_made_of_is_part_of_the_choice(asked: Asked, tmp_pat
     here = machine(tmp_path, pull="always")
     choice = choose_one(TARGET, here)
     assert choice.backend is BackendName.CIBUILDWHEEL
-    assert choice.reason == f"podman 5.0 runs {IMAGE} (native)"
+    assert (choice.how, choice.details) == ("podman 5.0, native", (f"image {IMAGE}",))
+    assert choice.reason == f"podman 5.0, native; image {IMAGE}"
     assert choice.container == ContainerInfo(
         engine="podman",
         version="5.0",
@@ -259,7 +260,7 @@ def test_where_a_target_is_built(
     if wanted is not DIRECT:
         assert "cibuildwheel has no identifier cp312-manylinux_loongarch64" in found.reason
     if contained:
-        assert f"podman 5.0 runs {IMAGE}" in found.reason
+        assert f"podman 5.0, emulated; image {IMAGE}" in found.reason
         assert compiled(found).emulation is EmulationMode.FULL
 
 
@@ -364,7 +365,9 @@ def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
     choice = choose_one(wanted, here)
     assert (choice.backend, choice.container) == (DIRECT, None)
     assert choice.zig is not None
-    assert choice.reason.startswith("no engine here; cross-compiled by zig 0.1")
+    assert [each.what for each in choice.why_not] == ["no engine here"]
+    assert choice.how == "cross-compiled for riscv64 by zig 0.1"
+    assert choice.reason.startswith(f"no engine here; {choice.how}; for glibc 2.27; ")
     assert compiled(choice).emulation is EmulationMode.CROSS
     assert compiled(choice).not_run == "no engine here; no QEMU in this test"
     assert choice.imported_by is None
@@ -463,7 +466,7 @@ def test_cuda_of_the_index_is_cross_compiled_by_gcc(asked: Asked, tmp_path: Path
     assert choice.gcc is gcc
     assert choice.cuda is not None
     assert choice.cuda.root == "/cuda/13.0.88-aarch64-here"
-    assert "cross-compiled by g++-12-aarch64-linux-gnu 12.2, with" in choice.reason
+    assert choice.how == "cross-compiled for aarch64 by g++-12-aarch64-linux-gnu 12.2"
     assert choosing.on_this_host(wanted).compiling == CompilePlan(
         emulation=EmulationMode.CROSS, compiler=CompilerKind.GCC
     )

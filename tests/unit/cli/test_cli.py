@@ -28,6 +28,7 @@ from orchestrator.models.wheel import WheelReport
 from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
 from orchestrator.report import summary
+from tests import factories
 from tests.auditor import load_policies
 from tests.conftest import REPOSITORY
 from tests.factories import WHEEL, result
@@ -678,43 +679,68 @@ def test_no_arguments_is_help_and_an_error(cli: Cli) -> None:
     assert "Usage: orchestrator" in said.err + said.out
 
 
-def printed(what: RenderableType) -> str:
+def printed(what: RenderableType, width: int = 80) -> str:
     out = io.StringIO()
-    Console(width=80, file=out).print(what)
+    Console(width=width, file=out).print(what)
     return out.getvalue()
 
 
-def test_targets_with_one_backend_and_reason_share_a_line() -> None:
-    direct = Choice(backend=BackendName.DIRECT, reason="no image")
-    choices = {TargetId(f"t{number}"): direct for number in range(5)}
-    lost = Choice(backend=None, reason="no engine")
-    lines = summary.choice_lines({**choices, TargetId("a"): lost, TargetId("b"): lost})
+def test_targets_that_are_built_alike_share_a_line() -> None:
+    missing = Problem(what="cannot pull image x: no network", cause="cannot pull its image")
+    built = Choice(backend=BackendName.DIRECT, how="this host", why_not=(missing,))
+    others = replace(built, why_not=(replace(missing, what="cannot pull image y: no network"),))
+    choices = {TargetId(f"t{number}"): built for number in range(4)}
+    choices |= {TargetId(f"o{number}"): others for number in range(3)}
+    failure = Failure(kind=FailureKind.UNAVAILABLE, message="no engine")
+    lost = Choice(backend=None, failure=failure)
+    choices |= {TargetId("a"): lost, TargetId("b"): lost}
+    lines = summary.choice_lines(choices, map(factories.target, choices), width=80)
 
-    assert list(lines) == ["direct: 5 targets: no image", "cannot be built here: a, b: no engine"]
+    assert list(lines) == [
+        "targets  how                   tested",
+        "      7  this host             yes",
+        "      2  cannot be built here",
+        "2 targets cannot be built here: no engine",
+        "7 targets not built the preferred way: cannot pull its image",
+    ]
 
 
-def test_targets_with_one_reason_share_a_block() -> None:
+def test_targets_with_one_cause_share_a_block() -> None:
     why = Failure(kind=FailureKind.UNAVAILABLE, message="no engine", hint="install one")
     lost = replace(FAILED, status=Status.UNAVAILABLE, log=None, failure=why)
     both = [replace(lost, target_id=TargetId(each)) for each in ("one", "two")]
-    said = printed(summary.failure_blocks([*both, OK]))
+    said = printed(summary.problems([*both, OK], width=80, again=())).splitlines()
 
-    assert said.count("no engine") == 1
-    assert "one, two: no engine" in said
+    assert said == [
+        "",
+        "2 targets cannot be built here: no engine",
+        "  one, two",
+        "  hint: install one",
+    ]
+
+
+def test_a_failed_build_names_its_log_and_the_command_that_opens_a_shell(tmp_path: Path) -> None:
+    why = Failure(kind=FailureKind.BUILD, message="it did not build", step="build")
+    failed = replace(FAILED, log=tmp_path / "t.log", failure=why)
+    said = printed(
+        summary.problems([failed], width=200, again=("o", "rebuild", "{}", "--shell")), 200
+    )
+
+    assert f"  log: {tmp_path}/t.log\n  look: o rebuild {failed.target_id} --shell\n" in said
 
 
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ({"not_run": "no engine"}, "NOT IMPORTED, nor tested: one, two: no engine"),
-        ({"not_tested": "no engine"}, "imported, NOT TESTED: one, two: no engine"),
+        ({"not_run": "no engine"}, "NOT IMPORTED, nor tested (2 targets): no engine"),
+        ({"not_tested": "no engine"}, "imported, NOT TESTED (2 targets): no engine"),
     ],
 )
 def test_wheels_that_were_not_tested_are_said_to_be_such(missing: Any, said: str) -> None:
     compiled = CompileReport(emulation=EmulationMode.CROSS, compiler="zig", **missing)
     made = [replace(OK, target_id=TargetId(each), compiled=compiled) for each in ("one", "two")]
 
-    assert said in printed(summary.results_table([*made, OK]))
+    assert f"{said}\n  one, two\n" in printed(summary.untested([*made, OK], width=80))
 
 
 # Versions and their sources

@@ -114,7 +114,7 @@ def test_the_summary_counts(clock: list[float]) -> None:
 # Plain
 
 
-def test_a_line_when_a_target_starts_and_when_it_ends_and_none_for_steps() -> None:
+def test_a_line_when_a_target_ends_and_none_for_its_start_and_steps() -> None:
     recorded: list[BuildResult] = []
     plain = plain_progress(expected={A: 61.0}, record=recorded.append)
     plain.started(A)
@@ -125,12 +125,10 @@ def test_a_line_when_a_target_starts_and_when_it_ends_and_none_for_steps() -> No
     plain.ended(result(B, Status.UNAVAILABLE))
 
     assert said(plain) == [
-        f"{A}: started (about 1:01)",
-        f"{A}: [1/2] ok (1:15)",
-        f"{B}: started",
+        f"[1/2] ok  1:15  {A}",
         f"{B}: attempt 1 failed: it did not build; again in 0:12",
-        f"{B}: [2/2] unavailable (1:15)",
-    ]
+    ]  # what cannot be built here is said once for all such targets
+    assert plain.view().ended == 2
     assert [each.target_id for each in recorded] == [A, B]
 
 
@@ -144,7 +142,7 @@ def test_a_sign_of_life(clock: list[float]) -> None:
     clock[0] = 130.0
     plain.beat()
 
-    assert [line for line in said(plain) if "started" not in line] == [
+    assert said(plain) == [
         "0/9 targets, 0:00; running: nothing",
         (
             "0/9 targets, 2:10; running: t0 (build 0:30), t1 (start 2:10), t2 (start 2:10), "
@@ -172,7 +170,7 @@ def test_the_end_of_a_failed_target_s_log_is_one_block(log: Path) -> None:
     plain.ended(result(A, Status.FAILED, log=log))
 
     first, place, *lines = said(plain)
-    assert first == f"{A}: [1/2] failed  build: it did not build (1:15)"
+    assert first == f"[1/2] failed  1:15  {A}: build: it did not build"
     assert place == f"  log: {log}"
     assert lines == [f"  | line {number}" for number in range(35, 50)]
 
@@ -188,8 +186,8 @@ def test_the_end_of_a_failed_target_s_log_is_one_block(log: Path) -> None:
 def test_a_log_that_tells_nothing_is_not_shown(
     log: Path, status: Status, kind: FailureKind | None
 ) -> None:
-    assert log_end(factories.result(A, status, kind, log=log), grouped=False) == ""
-    assert log_end(result(A, Status.FAILED, log=log / "none"), grouped=False) == ""
+    assert log_end(factories.result(A, status, kind, log=log), width=80, grouped=False) == []
+    assert log_end(result(A, Status.FAILED, log=log / "none"), width=80, grouped=False) == []
 
 
 def test_quiet_tells_only_what_fails(log: Path) -> None:
@@ -201,7 +199,7 @@ def test_quiet_tells_only_what_fails(log: Path) -> None:
         quiet.ended(result(B, Status.FAILED, log=log))
 
     assert said(quiet) == [
-        f"{B}: [2/2] failed  build: it did not build (1:15)",
+        f"[2/2] failed  1:15  {B}: build: it did not build",
         f"  log: {log}",
         "  | the end",
     ]
@@ -210,7 +208,7 @@ def test_quiet_tells_only_what_fails(log: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "count"), [(PlainProgress, "[22/25] "), (LiveProgress, "")], ids=["plain", "live"]
 )
-def test_much_that_comes_from_the_store_takes_one_line(
+def test_what_comes_from_the_store_takes_one_line(
     kind: type[PlainProgress | LiveProgress], count: str
 ) -> None:
     recorded: list[BuildResult] = []
@@ -219,15 +217,14 @@ def test_much_that_comes_from_the_store_takes_one_line(
     kept.restored([*many[:20], result(B, Status.FAILED), many[20]])
     assert said(kept) == [
         "[21/25] 21 targets came from the store",
-        f"{B}: {count}failed  build: it did not build (1:15)",
+        f"{count}failed  1:15  {B}: build: it did not build",
     ]
     assert kept.view().counts[Status.OK] == 21
     assert len(recorded) == 22
 
-    few = kind(console=console(), total=20)
-    few.restored(many[:20])
-    assert len(said(few)) == 20
-    assert said(few)[0].startswith(f"{many[0].target_id}: ")
+    none = kind(console=console(), total=20)
+    none.restored([])
+    assert said(none) == []
 
 
 def test_what_threads_say_does_not_mix(tmp_path: Path) -> None:
@@ -236,7 +233,8 @@ def test_what_threads_say_does_not_mix(tmp_path: Path) -> None:
     for number in range(8):
         log = tmp_path / f"{number}.log"
         log.write_text(f"of {number}\n" * 10, encoding="utf-8")
-        ended = result(TargetId(f"t{number}"), Status.FAILED, log=log)
+        why = Failure(kind=FailureKind.BUILD, message=f"error {number}")
+        ended = result(TargetId(f"t{number}"), Status.FAILED, log=log, failure=why)
         threads.append(threading.Thread(target=plain.ended, args=(ended,)))
     for each in threads:
         each.start()
@@ -246,8 +244,18 @@ def test_what_threads_say_does_not_mix(tmp_path: Path) -> None:
     lines = said(plain)
     assert len(lines) == 8 * 12
     for start in range(0, len(lines), 12):
-        name = lines[start][1]
+        name = lines[start][-1]
         assert lines[start + 2 : start + 12] == [f"  | of {name}"] * 10
+
+
+def test_a_failure_that_many_targets_have_shows_few_logs(log: Path) -> None:
+    plain = plain_progress(9)
+    for number in range(5):
+        plain.ended(result(TargetId(f"t{number}"), Status.FAILED, log=log))
+
+    lines = said(plain)
+    assert lines.count("  | the end") == progress.SAME_FAILURE
+    assert lines.count(f"  log: {log}") == 5
 
 
 # Live
@@ -324,7 +332,7 @@ def test_live_draws_in_place_and_leaves_nothing_behind(log: Path) -> None:
     assert "\x1b[?25h" in text, "the cursor is back"
     shown = AnsiText.from_ansi(text).plain
     assert f"{A}: attempt 1 failed: it did not build; again in 0:03" in shown
-    assert f"{A}: ok (1:15)" in shown
+    assert f"ok  1:15  {A}" in shown
     assert "  | the end" in shown
 
 

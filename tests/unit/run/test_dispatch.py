@@ -170,7 +170,7 @@ UNREACHABLE = "cannot pull image quay.example/x: dial tcp 192.0.2.1:443: i/o tim
 
 
 def choices(trouble: str) -> dict[TargetId, Choice]:
-    choice = Choice(backend=None, reason=trouble or "all is well", trouble=trouble)
+    choice = Choice(backend=None, how=trouble or "all is well", trouble=trouble)
     return {A: choice, B: choice}
 
 

@@ -1,0 +1,115 @@
+"""Fit what people read into a number of columns: nothing is cut, what is too long is folded."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, chop_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+LEAST = 20
+"""Columns in which a sentence can still be read; a narrower one gets a line of its own."""
+
+_GAP = "  "
+
+
+def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) -> Iterator[str]:
+    """Yield the lines of a text: words stay whole, unless one is longer than a line.
+
+    Args:
+        text: the text; its own line ends count as blanks.
+        width: columns of the longest line.
+        first: begins the first line.
+        rest: begins all others; by default as many blanks.
+    """
+    rest = " " * cell_len(first) if rest is None else rest
+    prefix, line = first, ""
+    for word in text.split():
+        joined = f"{line} {word}".lstrip()
+        if cell_len(prefix + joined) <= width:
+            line = joined
+            continue
+        if line or (prefix.strip() and cell_len(rest + word) <= width):
+            yield f"{prefix}{line}".rstrip()
+            prefix = rest
+        *most, line = _folded(word, width, prefix, rest)
+        for part in most:
+            yield f"{prefix}{part}"
+            prefix = rest
+    yield f"{prefix}{line}".rstrip()
+
+
+_JOINTS = "/,=;"
+"""A word that is longer than a line is folded behind one of these, if there is one."""
+
+
+def _folded(word: str, width: int, first: str, rest: str) -> Iterator[str]:
+    prefix = first
+    while cell_len(prefix + word) > width:
+        room = max(width - cell_len(prefix), 1)
+        head = chop_cells(word, room)[0]
+        joint = max(map(head.rfind, _JOINTS)) + 1
+        head = head[:joint] if joint > room // 2 else head
+        yield head
+        prefix, word = rest, word[len(head) :]
+    yield word
+
+
+def near(path: Path) -> str:
+    """Return a path as short as it can be named from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def command(words: Iterable[str], width: int, *, first: str = "") -> Iterator[str]:
+    """Yield the lines of a shell command; it can be copied with its line ends."""
+    line = first
+    for word in map(shlex.quote, words):
+        room = width - len(" \\")
+        if line.strip() != first.strip() and cell_len(f"{line} {word}") > room:
+            yield f"{line} \\"
+            line = " " * (cell_len(first) + 2)
+        line += word if line.endswith(" ") or not line else f" {word}"
+    yield line
+
+
+def fitted(
+    rows: Sequence[Sequence[str]], width: int, *, flexible: int | None = None
+) -> list[list[str]]:
+    """Return the lines of each row of a table.
+
+    Where all columns do not fit side by side, the `flexible` one is wrapped. Where that is not
+    enough, the first cell of each row has a line of its own, above the others.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    spare = width - sum(widths) - len(_GAP) * (len(widths) - 1)
+    if spare >= 0:
+        return [[_line(row, widths)] for row in rows]
+    if flexible is not None and widths[flexible] + spare >= LEAST:
+        widths[flexible] += spare
+        return [list(_lines(row, widths, flexible)) for row in rows]
+    heads = [list(wrapped(row[0], width)) for row in rows]
+    if len(widths) == 1:
+        return heads
+    below = None if flexible is None else max(flexible - 1, 0)
+    bodies = fitted([row[1:] for row in rows], width - len(_GAP), flexible=below)
+    return [
+        [*head, *(f"{_GAP}{line}" for line in body if line)]
+        for head, body in zip(heads, bodies, strict=True)
+    ]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = (cell + " " * (size - cell_len(cell)) for cell, size in zip(row, widths, strict=True))
+    return _GAP.join(cells).rstrip()
+
+
+def _lines(row: Sequence[str], widths: Sequence[int], flexible: int) -> Iterator[str]:
+    for number, part in enumerate(wrapped(row[flexible], widths[flexible])):
+        cells = [("" if number else cell) for cell in row]
+        cells[flexible] = part
+        yield _line(cells, widths)
