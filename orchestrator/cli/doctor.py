@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import json_option, plan_options
-from orchestrator.cli.output import WORK_DIR, print_json, print_table, say, stdout
+from orchestrator.cli.output import WORK_DIR, print_json, print_lines, say, stdout
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -125,10 +125,14 @@ def _mend(checks: Sequence[Check]) -> bool:
 
 
 def _print_table(checks: Sequence[Check]) -> None:
+    """Print a row for each check, and below it what to do."""
     from rich.text import Text
 
-    rows = (
-        (check.name, Text(check.status, style=_STYLES[check.status]), check.detail, check.fix)
-        for check in checks
-    )
-    print_table(stdout(), rows, "check", "status", "found", "what to do")
+    from orchestrator.report.layout import described, wrapped
+
+    console = stdout()
+    for check in checks:
+        name = f"{check.status:<4}  {check.name}"
+        text = Text("\n".join(described(name, check.detail, "", console.width)))
+        text.stylize(_STYLES[check.status], 0, len(check.status))
+        print_lines(console, (text, *wrapped(check.fix, console.width, first="      do: ")))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import json_option, target_options
-from orchestrator.cli.output import print_json, print_table, say, show, stdout
+from orchestrator.cli.output import print_json, print_lines, print_table, say, show, stdout
 from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
     from orchestrator.config.lines import line_numbers, line_of
     from orchestrator.host.emulation import host_arch
     from orchestrator.report.explanation import explain, explain_shares
+    from orchestrator.report.layout import described
     from orchestrator.report.schemas import ExplainDocument, Explained
 
     if why and as_json:
@@ -63,7 +64,8 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
         )
         for row in explained
     )
-    print_table(stdout(), cells, "what", "value", "origin", head=False)
+    console = stdout()
+    print_lines(console, (line for row in cells for line in described(*row, console.width)))
 
 
 def _print_changes(workspace: Workspace, plan: Plan) -> None:
@@ -77,7 +79,7 @@ def _print_changes(workspace: Workspace, plan: Plan) -> None:
     show(_verdict(plan.targets[-1].id, compared))
     if compared.changes:
         rows = ((each.what, each.before, each.now) for each in compared.changes)
-        print_table(stdout(), rows, "changed", "before", "now")
+        print_table(stdout(), rows, "changed", "before", "now", flexible=1)
 
 
 def _verdict(target: str, compared: Comparison) -> str:

@@ -97,19 +97,23 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
-def print_table(
-    console: Console, rows: Iterable[Sequence[str | Text]], *columns: str, head: bool = True
-) -> None:
-    """Print rows of cells; no cell is markup."""
-    from rich.table import Table
+def print_lines(console: Console, lines: Iterable[str | Text]) -> None:
+    """Print lines that fit the console's width as they are; no line is markup."""
     from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False, show_header=head)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    console.print(table)
+    for line in lines:
+        text = Text(line) if isinstance(line, str) else line
+        console.print(text, soft_wrap=True)
+
+
+def print_table(
+    console: Console, rows: Iterable[Sequence[str]], *columns: str, flexible: int | None = None
+) -> None:
+    """Print rows of cells below a head; the `flexible` column is wrapped where it must be."""
+    from orchestrator.report.layout import fitted
+
+    lines = fitted([columns, *rows], console.width, flexible=flexible)
+    print_lines(console, (line for row in lines for line in row))
 
 
 def print_json(document: Any) -> None:

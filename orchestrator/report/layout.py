@@ -18,7 +18,7 @@ _GAP = "  "
 
 
 def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) -> Iterator[str]:
-    """Yield the lines of a text: words stay whole, unless one is longer than a line.
+    """Yield the lines of a text, none for none: words stay whole, but for those longer than a line.
 
     Args:
         text: the text; its own line ends count as blanks.
@@ -28,7 +28,8 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
     """
     rest = " " * cell_len(first) if rest is None else rest
     prefix, line = first, ""
-    for word in text.split():
+    words = text.split()
+    for word in words:
         joined = f"{line} {word}".lstrip()
         if cell_len(prefix + joined) <= width:
             line = joined
@@ -40,7 +41,8 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
         for part in most:
             yield f"{prefix}{part}"
             prefix = rest
-    yield f"{prefix}{line}".rstrip()
+    if words:
+        yield f"{prefix}{line}"
 
 
 _JOINTS = "/,=;"
@@ -57,6 +59,33 @@ def _folded(word: str, width: int, first: str, rest: str) -> Iterator[str]:
         yield head
         prefix, word = rest, word[len(head) :]
     yield word
+
+
+COLUMN = 30
+"""Columns of the names in `described`."""
+
+
+def described(name: str, value: str, comment: str, width: int) -> Iterator[str]:
+    """Yield a name, its value beside it, and a comment behind a ``#``.
+
+    The value begins on a line of its own if it does not fit beside the name, and the name is long
+    or a word of the value needs the whole line.
+    """
+    longest = max(map(cell_len, value.split()), default=0)
+    prefix, first = " " * COLUMN, f"{name:<{COLUMN - len(_GAP)}}{_GAP}"
+    if value and cell_len(first + value) <= width:
+        lines = [first + " ".join(value.split())]
+    elif value and (cell_len(first) > COLUMN or longest > width - COLUMN):
+        prefix = " " * (len(name) - len(name.lstrip()) + 4)
+        lines = [name, *wrapped(value, width, first=prefix)]
+    else:
+        lines = list(wrapped(value, width, first=first)) or [name]
+    mark = f"# {comment}" if comment else ""
+    if mark and cell_len(f"{lines[-1]}{_GAP}{mark}") <= width:
+        lines[-1] = f"{lines[-1]}{_GAP}{mark}"
+        mark = ""
+    yield from lines
+    yield from wrapped(mark, width, first=prefix, rest=f"{prefix}# ")
 
 
 def near(path: Path) -> str:
@@ -92,7 +121,7 @@ def fitted(
     if flexible is not None and widths[flexible] + spare >= LEAST:
         widths[flexible] += spare
         return [list(_lines(row, widths, flexible)) for row in rows]
-    heads = [list(wrapped(row[0], width)) for row in rows]
+    heads = [list(wrapped(row[0], width)) or [""] for row in rows]
     if len(widths) == 1:
         return heads
     below = None if flexible is None else max(flexible - 1, 0)
@@ -109,7 +138,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _lines(row: Sequence[str], widths: Sequence[int], flexible: int) -> Iterator[str]:
-    for number, part in enumerate(wrapped(row[flexible], widths[flexible])):
+    for number, part in enumerate(list(wrapped(row[flexible], widths[flexible])) or [""]):
         cells = [("" if number else cell) for cell in row]
         cells[flexible] = part
         yield _line(cells, widths)

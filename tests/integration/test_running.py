@@ -52,7 +52,7 @@ def test_builds_are_told_their_share_and_what_failed_for_the_moment_is_tried_aga
     keys = {name: each["key"] for name, each in results(tmp_path / "dist").items()}
     said = build(tmp_path, "-j1", "--select", "*-a")
     assert told(tmp_path, "a").startswith("MAX_JOBS=4 ")
-    assert re.search(rf"{ID}-a: started \(about \d+:\d\d\)", said), said
+    assert re.search(rf"\[1/1\] ok +\d+:\d\d +{ID}-a", said), said
     assert {name: each["key"] for name, each in results(tmp_path / "dist").items()} == keys
 
 
@@ -67,5 +67,5 @@ def test_a_step_has_a_limit_of_its_own_and_quiet_tells_only_what_fails(tmp_path:
     failure = found[f"{ID}-b"]["failure"]
     assert (failure["kind"], failure["step"]) == ("timeout", "before-build")
     assert "the 1 s of build.timeouts.before-build" in failure["message"]
-    assert f"{ID}-a: " not in said
+    assert f"{ID}-a" not in said
     assert "+ sh -c sleep 600" in said, "the end of its log is shown"
