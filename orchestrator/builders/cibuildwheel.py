@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders import shell
 from orchestrator.builders.environment_check import ASK_SCRIPT, environment_question
+from orchestrator.builders.known_options import config_file
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.models.external_libraries import resolve
 from orchestrator.models.platforms import Libc
@@ -142,6 +143,8 @@ class Cibuildwheel:
         output = job.scratch / "out"
         python = self.containers.host.toolchain.python
         argv = [str(python), "-I", *command(job.request, str(output))]
+        if (own := config_file(job)) is not None:
+            argv.append(f"--config-file={own}")
         end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
         job.timer.spend(shell.spent(job.scratch))
         if trouble := job.trouble(end, step=watch.step):
@@ -335,8 +338,8 @@ def options(
         "CIBW_ENVIRONMENT": environment_option(
             target, epoch=request.source.epoch, compilers=compilers
         ),
-        # Otherwise ours would replace the project's own [tool.cibuildwheel] environment.
-        "CIBW_INHERIT": "environment: append",
+        "CIBW_INHERIT": _INHERIT,
+        **_without_effect(request),
         _image_name(target): target.image,
         "CIBW_BEFORE_ALL": steps.before_all,
         "CIBW_BEFORE_BUILD": steps.before_build,
@@ -355,6 +358,28 @@ def options(
         "CIBW_BUILD": " ".join(f"{each}-{target.platform}" for each in pythons) or None,
     }
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+_INHERIT = "environment: append"
+"""Otherwise ours would replace the project's own ``[tool.cibuildwheel]`` environment."""
+
+
+def _without_effect(request: BuildRequest) -> dict[str, str]:
+    """Return values for options that decide nothing where the identifier is named.
+
+    Those of the project may be of another cibuildwheel, and would be refused.
+    """
+    own = request.source.own_options
+    images = (name for name in own if name.endswith("-image"))
+    names = (f"CIBW_{name.upper().replace('-', '_')}" for name in images)
+    chosen = dict.fromkeys(names, request.target.image)
+    if "archs" in own:
+        chosen["CIBW_ARCHS"] = "x86_64"
+    if "skip" in own and request.target.test_pythons:
+        chosen["CIBW_SKIP"] = ""
+    if "enable" in own:
+        return chosen | {"CIBW_ENABLE": "all", "CIBW_INHERIT": f"{_INHERIT}; enable: none"}
+    return chosen
 
 
 def environment_option(target: Target, *, epoch: int, compilers: Access = NO_ACCESS) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP, frontend_question, repair_verdict
+from orchestrator.builders.known_options import config_file
 from orchestrator.fsutil import resolve_beneath
 from orchestrator.host.json_file import load_json
 from orchestrator.models.result import Failure, FailureKind
@@ -232,6 +233,7 @@ class BuildSteps(ABC):
                 "path": place.path,
                 "test_path": test_path or f"{place.scratch}/test-venv/bin",
                 "scratch": str(self.job.scratch),
+                "config": str(config_file(self.job) or ""),
             },
         )
         given = cibuildwheel.options(

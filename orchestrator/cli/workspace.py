@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import MATRIX, WORK_DIR, say
+from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.errors import (
     ConfigError,
     EnvironmentProblemError,
@@ -20,8 +21,10 @@ from orchestrator.errors import (
 )
 from orchestrator.fsutil import read_file
 from orchestrator.host.program_tables import builder_facts, builtin_table
+from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
 from orchestrator.plan.matrix import needs_torch_table, outside_sources, valid_settings
+from orchestrator.plan.own_table import own_table_notes
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
 from orchestrator.plan.torch_table import load_table
@@ -33,7 +36,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.config.settings import EngineSettings, Settings, TorchTable
-    from orchestrator.models.target import BuildRequest, CibuildwheelCatalog, TargetId
+    from orchestrator.models.target import (
+        BuildRequest,
+        CibuildwheelCatalog,
+        TargetId,
+        VersionAnswer,
+    )
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs
     from orchestrator.source.version_sources import HostSources, ImageSources
@@ -53,7 +61,7 @@ class Workspace:
         table: what torch was published for; None if the matrix has no such axis.
         outside: what the version's sources said.
         plan: all targets.
-        unasked: image -> why it could not be asked for a version.
+        unasked: image or source -> why it could not be asked for a version.
         beside: files that may lie inside the source without being a part of it.
     """
 
@@ -116,7 +124,8 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     except ConfigError as error:
         from orchestrator.config.lines import with_lines
 
-        raise with_lines(error, data.decode("utf-8", "replace"), file=str(matrix)) from None
+        text = toml_text(data.decode("utf-8", "replace"))
+        raise with_lines(error, text, file=str(matrix)) from None
 
 
 def open_if_exists(matrix: Path | None, channel: str) -> Workspace | None:
@@ -142,9 +151,11 @@ def _plan(matrix: Path, data: bytes, channel: str) -> Workspace:
     torch = table(settings)
     outside = _outside(settings, channel, origin)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=torch)
+    notes = own_table_notes(origin.declared.table, plan, facts)
+    plan = replace(plan, notes=(*plan.notes, *notes))
     return Workspace(
         matrix=matrix,
-        text=data.decode(),
+        text=toml_text(data),
         settings=settings,
         facts=facts,
         origin=origin,
@@ -163,10 +174,18 @@ def _sources(origin: SourceLocation) -> HostSources:
 
 def _outside(settings: Settings, channel: str, origin: SourceLocation) -> VersionContext:
     """Ask the sources of the version that take no more than a look."""
-    declared = outside_sources(settings, channel)
+    own = (origin.declared.version,) if origin.declared.version else ()
+    declared = (*outside_sources(settings, channel), *own)
     # Most files declare none, and the module that asks them takes a while to import.
     answers = _sources(origin).answers(declared) if declared else {}
-    return VersionContext(project=origin.name, version=origin.version, answers=answers)
+    return VersionContext(
+        project=origin.name,
+        version=origin.version,
+        declared=origin.declared.version,
+        preset=origin.declared.preset,
+        requires_python=origin.declared.requires_python,
+        answers=answers,
+    )
 
 
 def _table(settings: Settings, root: Path) -> TorchTable | None:
@@ -216,12 +235,16 @@ def resolve_versions(
         for unknown in workspace.plan.undetermined
         if unknown.id in wanted
         for question in unknown.questions
-        if question.image not in workspace.unasked
+        if (question.image or question.source) not in workspace.unasked
     ]:
         answers, errors = images.answers(each for each in questions if each.image)
         for question in questions:
-            if not question.image:
-                answers[question] = _sources(workspace.origin).scm(question.source, open_host())
+            if question.image:
+                continue
+            try:
+                answers[question] = _ask_here(workspace, question.source, run=pull)
+            except EnvironmentProblemError as error:
+                errors[question.source] = error
         known = {**workspace.outside.answers, **answers}
         outside = replace(workspace.outside, answers=known)
         plan = make_plan(
@@ -234,6 +257,22 @@ def resolve_versions(
         unasked = {**workspace.unasked, **errors}
         workspace = replace(workspace, outside=outside, plan=plan, unasked=unasked)
     return workspace
+
+
+def _ask_here(workspace: Workspace, source: str, *, run: bool) -> VersionAnswer:
+    """Ask setuptools-scm, or the build backend, which runs code of the project.
+
+    Raises:
+        EnvironmentProblemError: nothing of the project may run.
+    """
+    sources = _sources(workspace.origin)
+    if parse(source).kind is VersionSourceKind.SCM:
+        return sources.scm(source, open_host())
+    if not run:
+        what = "it is code of the project, which is not run before something is built"
+        raise EnvironmentProblemError.of(what, hint="`orchestrator build` asks it")
+    say("asking the project's build backend for the version")
+    return sources.backend(source, open_host())
 
 
 def _image_sources(engine: EngineSettings, *, pull: bool) -> ImageSources:
@@ -256,10 +295,11 @@ def version_problems(
     """Say why versions are unknown, each reason once for all its targets."""
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for unknown in undetermined:
-        groups[unknown.reason, unknown.questions[0].image].append(unknown.id)
+        first = unknown.questions[0]
+        groups[unknown.reason, first.image or first.source].append(unknown.id)
     problems = []
-    for (reason, image), ids in groups.items():
-        why = workspace.unasked.get(image)
+    for (reason, asked), ids in groups.items():
+        why = workspace.unasked.get(asked)
         what = f"{', '.join(ids)}: {reason}" + (f": {why.what}" if why else "")
         advice = "list a source before it that is known here, such as env:NAME"
         hint = f"{why.hint}; or {advice}" if why and why.hint else advice

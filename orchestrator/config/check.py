@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,6 +23,7 @@ from orchestrator.config.settings import (
     env_name_ok,
 )
 from orchestrator.config.unknown_keys import cibuildwheel_hint
+from orchestrator.config.value_hints import means_shell, value_hint
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Arch, Libc
@@ -209,7 +211,8 @@ class _Checker:
             place = f"{where}[{index}]"
             known = self.known.get(axis, {value})
             if value not in known and not (axis == "libc" and baseline_of(value)):
-                self.report(f"unknown {axis} {value!r}", place, closest(value, known))
+                hint = value_hint(axis, value) or closest(value, known)
+                self.report(f"unknown {axis} {value!r}", place, hint)
             elif not axis_value_ok(value):
                 hint = "values become parts of target IDs: letters, digits and . _ + - only"
                 self.report(f"{value!r} cannot be an axis value", place, hint)
@@ -322,6 +325,12 @@ class _Checker:
                 # It would reach the container, where cibuildwheel does not read it.
                 hint = cibuildwheel_hint(name) or "it belongs in the project's [tool.cibuildwheel]"
                 self.report(f"{name} has no effect inside the build", where, hint)
+            elif not isinstance(value, EnvValue) and means_shell(name, text):
+                self.report(
+                    "is literal here, and no shell evaluates it",
+                    where,
+                    f"{name} = {{ shell = {json.dumps(text)} }} evaluates it where the build runs",
+                )
             if "\0" in text:
                 self.report("an environment variable cannot hold the character NUL", where)
             self.check_template(text, names, where)
@@ -334,8 +343,9 @@ class _Checker:
         self.check_template(build.before_build, in_commands, f"{where}build.before-build")
         self.check_template(build.repair, in_commands, f"{where}build.repair")
         self.check_template(test.command, in_commands, f"{where}test.command")
-        for key, value in (build.config_settings or {}).items():
-            self.check_template(value, names, f"{where}build.config-settings.{key}")
+        for key, values in (build.config_settings or {}).items():
+            for value in values:
+                self.check_template(value, names, f"{where}build.config-settings.{key}")
         self.check_template(test.before, in_commands, f"{where}test.before")
         for key in ("requires", "extras", "groups", "sources"):
             for index, text in enumerate(getattr(test, key) or ()):

@@ -191,7 +191,8 @@ def matching(patterns: tuple[str, ...], values: tuple[str, ...]) -> frozenset[st
 @lru_cache(maxsize=65536)
 def _fits(value: str, pattern: str) -> bool:
     if not _RANGE.match(pattern):
-        return fnmatchcase(value, pattern)
+        python = PythonTag.spelled(pattern)
+        return fnmatchcase(value, pattern) or (python is not None and str(python) == value)
     specifiers, version = _specifiers(pattern), _version(value)
     return specifiers is not None and version is not None and specifiers.contains(version)
 

@@ -28,7 +28,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_WHOLE = frozenset({"", "matrix.toml"})
+_FILE = "matrix.toml"
+_WHOLE = frozenset({"", _FILE})
 """Where a problem is that concerns the whole file."""
 
 _SEGMENT = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -45,7 +46,7 @@ def line_numbers(text: str) -> Mapping[str, int]:
 def with_lines(error: ConfigError, text: str, *, file: str) -> ConfigError:
     """Return an error with file and line before each dotted path; ``text`` is the file's text."""
     # A file that is no TOML has no paths, and no lines that could be found.
-    inside = any(each.where not in _WHOLE for each in error.problems)
+    inside = any(not _is_file(each.where) for each in error.problems)
     lines = line_numbers(text) if inside else {}
     return ConfigError(*(replace(each, where=_place(each, lines, file)) for each in error.problems))
 
@@ -62,9 +63,14 @@ def line_of(path: str, lines: Mapping[str, int]) -> int | None:
     return None
 
 
+def _is_file(where: str) -> bool:
+    """Whether a place is the whole file, or its line and column."""
+    return where in _WHOLE or where.startswith(f"{_FILE}:")
+
+
 def _place(problem: Problem, lines: Mapping[str, int], file: str) -> str:
-    if problem.where in _WHOLE:
-        return file
+    if _is_file(problem.where):
+        return f"{file}{problem.where.removeprefix(_FILE)}"
     line = line_of(problem.where, lines)
     if line is None:
         named = _SEGMENT.match(problem.where) and not problem.where.startswith(("-", "/"))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Location = tuple[int | str, ...]
 """A place in a tree of tables and arrays, as pydantic names it."""
 
+SMALLEST = 'the smallest matrix.toml is axes.python = ["cp312", "cp313"] and axes.arch = ["x86_64"]'
+
 ROUNDS = 5
 """How often wrong parts are taken out; each time a table around them may become wrong."""
 
@@ -182,7 +184,8 @@ def problem_of(error: ErrorDetails, model: type[BaseModel]) -> Problem:
         return Problem(what=f"unknown key {key!r}", where=path, hint=hint_for(key, known))
     if error["type"] == "missing":
         *parent, name = error["loc"]
-        return Problem(what="is missing", where=f"{dotted(parent)}.{name}" if parent else str(name))
+        where = f"{dotted(parent)}.{name}" if parent else str(name)
+        return Problem(what="is missing", where=where, hint="" if parent else SMALLEST)
     message = _IN_TOML.get(error["type"], error["msg"])
     if error["type"] == "too_short" and error["ctx"]["min_length"] > 1:
         message = f"needs at least {error['ctx']['min_length']} items"

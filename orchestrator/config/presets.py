@@ -19,6 +19,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "hatch-vcs": {"SETUPTOOLS_SCM_PRETEND_VERSION": "{version}"},
     # Its setuptools_scm provider reads the name from pyproject.toml.
     "scikit-build-core": {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_{DIST}": "{version}"},
+    "pdm": {"PDM_BUILD_SCM_VERSION": "{version}"},
     # What torch's builder scripts hand to torchvision, torchaudio and friends.
     "torch": {
         "BUILD_VERSION": "{version}",

@@ -26,7 +26,7 @@ from orchestrator.config.destinations import DESTINATIONS, OTHERS
 from orchestrator.config.template import PASS_THROUGH
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.platforms import Libc
-from orchestrator.models.python_tag import ABI3_FLOOR
+from orchestrator.models.python_tag import ABI3_FLOOR, PythonTag
 from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.store_trust import PUBLIC_KEY, StoreTrust
 from orchestrator.models.target import (
@@ -117,6 +117,14 @@ Texts = Annotated[
     Field(min_length=1),
     WithJsonSchema(_TEXTS),
 ]
+Repeatable = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (_text(value),)),
+    Field(min_length=1),
+    WithJsonSchema(_TEXTS),
+]
+"""One value, or several of one key."""
+
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 Command = Annotated[
     str,
@@ -190,7 +198,9 @@ class Axis(Model):
 
 
 def _axis(value: Any) -> Any:
-    return value if isinstance(value, dict | Axis) else {"values": value}
+    if isinstance(value, dict | Axis):
+        return value
+    return {"values": [value] if isinstance(value, str) else value}
 
 
 class _AxisSchema:
@@ -198,7 +208,7 @@ class _AxisSchema:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [_VALUES, handler(schema)]}
+        return {"anyOf": [{"type": "string"}, _VALUES, handler(schema)]}
 
 
 AxisField = Annotated[Axis, BeforeValidator(_axis), _AxisSchema]
@@ -319,8 +329,8 @@ class Build(Model):
     """Shell command run once in the source before everything else."""
     before_build: Command | None = None
     """Shell command run before the wheel is built."""
-    config_settings: dict[str, Text] | None = None
-    """PEP 517 config settings."""
+    config_settings: dict[str, Repeatable] | None = None
+    """PEP 517 config settings; a list gives one of them several values."""
     repair: str | None = None
     """``none`` (the default), ``auditwheel``, or a command with {wheel} and {dest_dir}."""
     abi3: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
@@ -632,6 +642,52 @@ class Matrix(CellSettings):
     """Settings for some cells."""
     images: dict[str, str] = Field(default_factory=dict)
     """``<libc>_<arch>`` -> image reference, or an alias such as manylinux_2_28."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pythons(cls, data: Any) -> Any:
+        """``3.10`` stands for ``cp310`` wherever an axis gets its values."""
+        return _with_tags(data) if isinstance(data, dict) else data
+
+
+def _with_tags(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of a matrix in which Pythons are spelled as tags."""
+    changed = dict(tree)
+    axes = tree.get("axes")
+    if isinstance(axes, dict) and "python" in axes:
+        own = axes["python"]
+        values = own.get("values") if isinstance(own, dict) else own
+        tags = {**own, "values": _tags(values)} if isinstance(own, dict) else _tags(values)
+        changed["axes"] = {**axes, "python": tags}
+    for name, item in (("include", _include), ("rows", _rows)):
+        if isinstance(items := tree.get(name), list):
+            changed[name] = [item(each) if isinstance(each, dict) else each for each in items]
+    return changed
+
+
+def _tags(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_tags(each) for each in value]
+    tag = PythonTag.spelled(value) if isinstance(value, str) else None
+    return value if tag is None else str(tag)
+
+
+def _include(cell: dict[str, Any]) -> dict[str, Any]:
+    return {axis: _tags(value) if axis == "python" else value for axis, value in cell.items()}
+
+
+def _rows(table: dict[str, Any]) -> dict[str, Any]:
+    axes, rows = table.get("axes"), table.get("values")
+    if not (isinstance(axes, list) and "python" in axes and isinstance(rows, list)):
+        return table
+    column = axes.index("python")
+    values = [
+        [_tags(value) if number == column else value for number, value in enumerate(row)]
+        if isinstance(row, list)
+        else row
+        for row in rows
+    ]
+    return {**table, "values": values}
 
 
 class Channel(Matrix):

@@ -20,6 +20,8 @@ class VersionSourceKind(StrEnum):
     CONST = "const"
     ENV = "env"
     FILE = "file"
+    ATTR = "attr"
+    BACKEND = "backend"
     PYPROJECT = "pyproject"
     SCM = "scm"
     GIT = "git"
@@ -39,10 +41,14 @@ class VersionSourceKind(StrEnum):
     @property
     def costly(self) -> bool:
         """Whether asking takes more than a look, so that it is asked only when its turn comes."""
-        return self is VersionSourceKind.SCM or self.in_container
+        alone = {VersionSourceKind.SCM, VersionSourceKind.BACKEND}
+        return self in alone or self.in_container
 
 
-ALONE = {VersionSourceKind.PYPROJECT, VersionSourceKind.SCM, VersionSourceKind.GIT}
+ALONE = {
+    *(VersionSourceKind.PYPROJECT, VersionSourceKind.SCM, VersionSourceKind.GIT),
+    VersionSourceKind.BACKEND,
+}
 """Kinds that need no argument."""
 
 GIT_FACTS = ("hash", "date")
@@ -52,6 +58,7 @@ PLACEHOLDERS = frozenset({"unknown", "undefined", "none", "null", "n/a"})
 """What CI systems and build scripts write where they know nothing; compared without case."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _KINDS = sorted(VersionSourceKind)
 _VARIABLES = frozenset({VersionSourceKind.ENV, VersionSourceKind.CONTAINER_ENV})
 
@@ -79,6 +86,7 @@ def _is_below(path: str) -> bool:
 _EXAMPLES = {
     VersionSourceKind.ENV: "env:NAME",
     VersionSourceKind.FILE: "file:version.txt",
+    VersionSourceKind.ATTR: "attr:package.__version__",
     VersionSourceKind.GIT: "git or git:date",
     VersionSourceKind.CONTAINER_ENV: "container-env:NAME",
     VersionSourceKind.CONTAINER_FILE: "container-file:/usr/local/cuda/version.json#cuda.version",
@@ -87,11 +95,16 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSource:
-    """A source, taken apart; ``keys`` is a path into a JSON file, empty for the whole file."""
+    """A source, taken apart.
+
+    ``keys`` is a path into a JSON or TOML file; ``pattern`` finds the value in any other one. With
+    neither, it is the file's first line.
+    """
 
     kind: VersionSourceKind
     argument: str
     keys: tuple[str, ...] = ()
+    pattern: str = ""
 
 
 def is_source(text: str) -> bool:
@@ -112,11 +125,14 @@ def parse(text: str) -> VersionSource:
         hint = closest(word, _KINDS)
         raise ValueError(f"{text!r} is not a source ({hint}); a fixed text is 'const:{text}'")
     kind = VersionSourceKind(word)
+    keys: tuple[str, ...] = ()
+    pattern = ""
     if kind in {VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE}:
         argument, _, fragment = argument.partition("#")
-        keys = tuple(fragment.split(".")) if fragment else ()
-    else:
-        keys = ()
+        if "(" in fragment:
+            pattern = _checked(fragment)
+        else:
+            keys = tuple(fragment.split(".")) if fragment else ()
     if kind is VersionSourceKind.FILE and not _is_below(argument):
         raise ValueError(f"{text!r} is outside the source (write {_EXAMPLES[kind]})")
     if kind in _VARIABLES and is_secret(argument):
@@ -126,7 +142,18 @@ def parse(text: str) -> VersionSource:
         )
     if not _argument_ok(kind, argument, colon):
         raise ValueError(f"{text!r} is not a source (write {_EXAMPLES.get(kind, kind)})")
-    return VersionSource(kind=kind, argument=argument, keys=keys)
+    return VersionSource(kind=kind, argument=argument, keys=keys, pattern=pattern)
+
+
+def _checked(pattern: str) -> str:
+    """Return a regular expression; raises ValueError if it is none."""
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    if not compiled.groups:
+        raise ValueError(f"{pattern!r} has no group (write 'VERSION = \"(.+)\"')")
+    return pattern
 
 
 def _argument_ok(kind: VersionSourceKind, argument: str, colon: str) -> bool:
@@ -136,6 +163,8 @@ def _argument_ok(kind: VersionSourceKind, argument: str, colon: str) -> bool:
         return _ENV_NAME.fullmatch(argument) is not None
     if kind is VersionSourceKind.CONTAINER_FILE:
         return argument.startswith("/")
+    if kind is VersionSourceKind.ATTR:
+        return _DOTTED.fullmatch(argument) is not None
     return bool(colon) and (kind is VersionSourceKind.CONST or bool(argument))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.settings import CellSettings, models_in
 from orchestrator.errors import closest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 CIBUILDWHEEL: dict[str, tuple[str, ...]] = {
     "archs": ('axes.arch = ["x86_64", "aarch64"]',),
@@ -53,14 +54,69 @@ _OTHER_SYSTEMS = frozenset(
     | {"windows", "macos", "pyodide", "android", "ios"}
 )
 
+_KNOWN = frozenset(CIBUILDWHEEL) | _OTHER_SYSTEMS | {"linux"}
+
 _IMAGE = re.compile(r"(manylinux|musllinux)-(?:pypy-)?(.+)-image")
+
+
+ENABLE_GROUPS = frozenset(
+    {"all", "cpython-prerelease", "graalpy", "pypy", "pypy-eol", "pyodide-eol"}
+    | {"pyodide-prerelease"}
+)
+"""The groups of identifiers that the locked cibuildwheel's option ``enable`` knows."""
+
+_TYPING_ERROR = 0.8
+"""How much an unknown option is like a known one (`difflib`) that it was meant to be."""
+
+
+def without_unknown(table: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a ``[tool.cibuildwheel]`` without options that only another cibuildwheel knows.
+
+    The second value has their names. A typing error of a known option stays: cibuildwheel says so.
+    """
+    names = [name for name in table if _is_of_another_version(name)]
+    known = {name: value for name, value in table.items() if name not in names}
+    linux = table.get("linux")
+    if isinstance(linux, dict):
+        # A container of cibuildwheel's has its own versions.
+        own = [n for n in linux if n == "dependency-versions" or _is_of_another_version(n)]
+        known["linux"] = _merges_known({k: v for k, v in linux.items() if k not in own})
+        names += [f"linux.{name}" for name in own]
+    return _merges_known(known), tuple(names)
+
+
+def _merges_known(table: dict[str, Any]) -> dict[str, Any]:
+    """Leave unknown options out of what a table says about merging."""
+    inherit = table.get("inherit")
+    if not isinstance(inherit, dict):
+        return table
+    kept = {name: rule for name, rule in inherit.items() if not _is_of_another_version(name)}
+    return {**table, "inherit": kept}
+
+
+def _is_of_another_version(option: str) -> bool:
+    if option in _KNOWN or _IMAGE.fullmatch(option):
+        return False
+    return not get_close_matches(option, _KNOWN, n=1, cutoff=_TYPING_ERROR)
+
+
+_ELSEWHERE = {
+    "image": 'images.manylinux_x86_64 = "localhost/mine:1" is for a platform, and image = '
+    '"localhost/mine:1" in an [[override]] for some cells',
+    "runner": 'runner = "ubuntu-24.04-arm" stands in an [[override]]',
+    "python": 'write axes.python = ["cp312", "cp313"]',
+    "arch": 'write axes.arch = ["x86_64", "aarch64"]',
+    "libc": 'write axes.libc = ["manylinux", "musllinux"]',
+    "source": 'write project.source = "."',
+}
+"""Key -> how its purpose is written, which no table that cells have in common shows."""
 
 
 def hint_for(key: str, known: Collection[str]) -> str:
     """Return where an unknown key belongs, or which of the `known` ones of its table it may be."""
     if key.replace("_", "-") in known:
         return closest(key, known)
-    if hint := cibuildwheel_hint(key):
+    if hint := _ELSEWHERE.get(key) or cibuildwheel_hint(key):
         return hint
     places = sorted(_tables_with(key))
     return f"it belongs elsewhere: {' or '.join(places)}" if places else closest(key, known)

@@ -11,6 +11,8 @@ from orchestrator.errors import ConfigError
 
 _TAG = re.compile(r"(cp|pp)3(\d+)(t?)")
 
+_SPELLED = re.compile(r"(cpython|python|pypy|)3\.(\d+)(t?)")
+
 ABI3 = "abi3-"
 """What a value of the axis begins with that stands for the stable ABI: ``abi3-cp39``."""
 
@@ -41,6 +43,14 @@ class PythonTag:
             return None
         name = "cpython" if match[1] == "cp" else "pypy"
         return cls(implementation=name, minor=int(match[2]), free_threaded=match[3] == "t")
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def spelled(cls, text: str) -> Self | None:
+        """Return the tag of a version as people write it: ``3.10``, ``3.14t``, ``pypy3.11``."""
+        match = _SPELLED.fullmatch(text)
+        name = "cp" if match is None or match[1] != "pypy" else "pp"
+        return None if match is None else cls.match(f"{name}3{match[2]}{match[3]}")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -98,14 +98,35 @@ def toml_value(data: str | bytes, *, where: str) -> dict[str, Any]:
         ConfigError: it is none.
     """
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
+        text = toml_text(data)
         if _DEEP_KEY.search(text) is None:
             return tomllib.loads(text)
         why = "a key has more than 100 parts"
+    except UnicodeDecodeError as error:
+        why = f"{error.reason} at byte {error.start}; TOML is UTF-8, so save it as that"
+    except tomllib.TOMLDecodeError as error:
+        why, place = _placed(str(error), data)
+        where = f"{where}:{place}"
     # Python refuses numbers of thousands of digits with a ValueError.
     except (ValueError, RecursionError) as error:
         why = str(error)
     raise ConfigError.of(f"not valid TOML: {why}", where=where)
+
+
+def toml_text(data: str | bytes) -> str:
+    """Return the text of a TOML document, without a byte-order mark; raises UnicodeDecodeError."""
+    return (data if isinstance(data, str) else data.decode("utf-8")).removeprefix("\ufeff")
+
+
+def _placed(message: str, data: str | bytes) -> tuple[str, str]:
+    """Return what `tomllib` says without its place, and that as line and column."""
+    if found := _AT.fullmatch(message):
+        return found[1], f"{found[2]}:{found[3]}"
+    lines = toml_text(data).rstrip("\n").split("\n")
+    return message, f"{len(lines)}:{len(lines[-1]) + 1}"
+
+
+_AT = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 def _integer(digits: str) -> float:

@@ -468,7 +468,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnresolvedVersion:
-    """Cells whose version only their image or setuptools-scm knows, and nobody has asked yet.
+    """Cells whose version only an image, setuptools-scm or a build backend knows, not asked yet.
 
     Attributes:
         part: the part of the version that is not known.
@@ -492,7 +492,8 @@ class UnresolvedVersion:
         """What is not known, and who knows it, in one line."""
         sources = ", ".join(each.source for each in self.questions)
         image = self.questions[0].image
-        who = f"in image {image}" if image else "to setuptools-scm"
+        asked = "setuptools-scm" if sources == "scm" else "the project's build backend"
+        who = f"in image {image}" if image else f"to {asked}"
         return f"the version's part {self.part!r} is known only {who} ({sources})"
 
 

@@ -82,7 +82,8 @@ def make_plan(
     expansion = expand(file.grid, table=torch)
     resolver = Resolver(file, outside, facts, torch)
     libraries = _libraries(file, resolver)
-    resolved = [libraries.feed(resolver.target(cell), cell) for cell in expansion.cells]
+    cells, impossible = resolver.possible.divide(expansion.cells)
+    resolved = [libraries.feed(resolver.target(cell), cell) for cell in cells]
     libraries.check()
     every = _collapse([each for each in resolved if isinstance(each, Target)], expansion.name)
     undetermined = [each for each in resolved if isinstance(each, UnresolvedVersion)]
@@ -103,7 +104,7 @@ def make_plan(
     _check_ids((*libraries.targets, *every))
     return Plan(
         targets=(*libraries.targets, *targets),
-        exclusions=(*expansion.exclusions, *libraries.exclusions),
+        exclusions=(*expansion.exclusions, *impossible, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
         notes=(*resolver.notes, *index_notes(every)),

@@ -37,10 +37,10 @@ def inputs_key(named: Told, placed: Told) -> Hashable:
     """
     (variables, steps), (places, placed_steps) = named, placed
     found = {each.name: each.value for each in places}
-    settings = dict(placed_steps.config_settings)
+    settings = zip(steps.config_settings, placed_steps.config_settings, strict=True)
     return (
         tuple((e.name, _chosen(e.value, found.get(e.name)), e.shell) for e in variables),
-        tuple((key, _chosen(value, settings[key])) for key, value in steps.config_settings),
+        tuple((key, _chosen(value, own)) for (key, value), (_, own) in settings),
         replace(
             steps,
             before_all=placed_steps.before_all,

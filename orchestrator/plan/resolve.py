@@ -36,6 +36,7 @@ from orchestrator.plan.build_environment import build_environment, check_cuda, m
 from orchestrator.plan.compilers import compile_plan
 from orchestrator.plan.devices import WITHOUT
 from orchestrator.plan.expand import as_mapping
+from orchestrator.plan.impossible import Possible
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.renames import inputs_key
@@ -98,6 +99,9 @@ class Resolver:
         self._table = table
         self._outside = outside
         self._facts = facts
+        self.possible = Possible(
+            requires_python=outside.requires_python, facts=facts, own_image=self._has_own_image
+        )
         self._known: dict[tuple[int, ...], _Merged] = {}
         self._rendered: dict[Hashable, Any] = {}
         self._label_only = tuple(
@@ -169,7 +173,7 @@ class Resolver:
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            env=self._once(self._env, merged, composed, merged.names_in_env),
+            env=self._once(self._env, merged, composed, self._names_in_env(merged)),
             steps=self._once(_steps, merged, composed, merged.names_in_steps),
             compiling=compiling,
             demands=merged.demands,
@@ -202,9 +206,22 @@ class Resolver:
         return found
 
     def _env(self, merged: _Merged, composed: ComposedVersion) -> tuple[EnvVar, ...]:
-        told = version_variables(merged.version, composed, self._outside.project)
+        preset = self._preset(merged, composed)
+        told = version_variables(merged.version, composed, self._outside.project, preset)
         beneath = (RULE, {ARCH_LIST: composed.names.get("gpu_archs", "")})
         return _env(merged.env, composed.names, (beneath, *told))
+
+    def _names_in_env(self, merged: _Merged) -> frozenset[str]:
+        may_learn = merged.version.parts.presets is None
+        return merged.names_in_env | ({"version"} if may_learn else set())
+
+    def _preset(self, merged: _Merged, composed: ComposedVersion) -> str:
+        """Return how a build learns a version of git, of which its copy of the source has none."""
+        is_scm = any(part.name == "base" and part.source == "scm" for part in composed.parts)
+        written = {name for _, _, env in merged.env for name in env}
+        written |= merged.version.parts.inject.keys()
+        by_hand = any("PRETEND_VERSION" in name for name in written)
+        return (self._outside.preset or "setuptools-scm") if is_scm and not by_hand else ""
 
     def _check_gpu_archs(self, cell: Cell, merged: _Merged) -> None:
         """Note it if nothing says for which GPUs a cell's torch extension is compiled."""
@@ -321,6 +338,14 @@ class Resolver:
             )
         return image, where
 
+    def _has_own_image(self, cell: Cell) -> bool:
+        """Whether the matrix names an image for a cell that is not one of cibuildwheel's."""
+        try:
+            image, _ = self.image(dict(cell.values), self._merged(cell.overrides).image)
+        except ConfigError:  # there is none, or only the rest of the cell says which
+            return True
+        return any(mark in image for mark in "/:@")
+
     def _named_image(self, libc: str, plain: str, arch: str) -> tuple[str, str] | None:
         """``[images]`` by exact platform, then by libc; else what cibuildwheel pins."""
         for platform in dict.fromkeys((f"{libc}_{arch}", f"{plain}_{arch}")):
@@ -388,7 +413,7 @@ class Resolver:
         known = self._facts.identifiers
         built = (name for name in self._facts.pythons if f"{name}-{platform}" in known)
         fit = (PythonTag.parse(name) for name in built if torch is None or name in torch)
-        return sorted(tag for tag in fit if tag.stable_abi)
+        return sorted(tag for tag in fit if tag.stable_abi and self.possible.serves(tag))
 
     def _merged(self, overrides: tuple[int, ...]) -> _Merged:
         if overrides not in self._known:
@@ -617,7 +642,8 @@ def _steps(merged: _Merged, composed: ComposedVersion) -> TargetSteps:
         before_build=text(build.before_build, "build.before-build"),
         config_settings=tuple(
             (key, str(text(value, "build.config-settings")))
-            for key, value in sorted((build.config_settings or {}).items())
+            for key, values in sorted((build.config_settings or {}).items())
+            for value in values
         ),
         repair=text(build.repair, "build.repair"),
         repair_refused=build.repair_refused or OnRefusal.FAIL,

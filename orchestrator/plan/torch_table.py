@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
 from orchestrator.config.load import problem_of
@@ -102,6 +103,13 @@ class TorchSupport:
         for axis, versions in known.items():
             for value in axes.domain.get(axis, ()):
                 version = normal(value)
+                if value not in NONE and not _is_version(value):
+                    yield Problem(
+                        what=f"{value!r} is not a version of {axis}",
+                        where=axes.place(axis, value),
+                        hint=f"did you mean '{version}'?" if version in versions else "",
+                    )
+                    continue
                 if value in NONE or version in versions or f"{axis} {version}" in self._allow:
                     continue
                 yield Problem(
@@ -181,6 +189,17 @@ def normal(value: str) -> str:
         return f"{compact[1]}.{compact[2]}"
     release = _RELEASE.match(value)
     return f"{release[1]}.{release[2]}" if release else value
+
+
+def _is_version(value: str) -> bool:
+    """Whether nothing but a version (PEP 440) follows where a value begins like one."""
+    if (found := _RELEASE.match(value)) is None or _COMPACT.fullmatch(value):
+        return True
+    try:
+        Version(f"{found[1]}.{found[2]}{value[found.end() :]}".removesuffix(".*"))
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _device(value: str | None) -> str:

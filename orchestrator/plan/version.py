@@ -42,7 +42,9 @@ Layers: TypeAlias = "tuple[tuple[str, VersionParts], ...]"
 _SHORT = 20
 """Characters that an error shows of what a variable says."""
 
-_FILES = frozenset({VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE})
+_FILES = frozenset(
+    {VersionSourceKind.FILE, VersionSourceKind.CONTAINER_FILE, VersionSourceKind.ATTR}
+)
 
 _YES = frozenset({"true", "1", "yes", "on"})
 _NO = frozenset({"false", "0", "no", "off", ""})
@@ -55,16 +57,22 @@ class VersionContext:
     Attributes:
         project: the project's name, PEP 503 normalised; empty when only a build would tell.
         version: the source's static version, None when it has none.
+        declared: the source in which the project says that its version stands; may be empty.
+        preset: how its build learns a version that is read from git.
+        requires_python: the specifier of Pythons that it supports; empty for all.
         answers: what each source said that was asked.
     """
 
     project: str = ""
     version: str | None = None
+    declared: str = ""
+    preset: str = ""
+    requires_python: str = ""
     answers: Mapping[VersionQuestion, VersionAnswer] = field(default_factory=dict)
 
 
 class UnansweredSource(Exception):  # noqa: N818 - not an error: somebody has to be asked first
-    """Only setuptools-scm or an image knows a part that is needed, and nobody has asked yet."""
+    """Only somebody else knows a part that is needed, and nobody has asked yet."""
 
     def __init__(self, part: str, questions: tuple[VersionQuestion, ...]) -> None:
         super().__init__(part, questions)
@@ -195,6 +203,7 @@ class _Composer:
         """Go down the ranking: the first source with a value wins, a ``const:`` also without."""
         answers: list[VersionAnswer] = []
         value, winner = "", ""
+        ranking = tuple(each for source in ranking for each in self._meant(source))
         for index, source in enumerate(ranking):
             answer = self._ask(source)
             if answer is None and not winner:
@@ -209,6 +218,12 @@ class _Composer:
             if not winner and (answer.value or is_const):
                 value, winner = answer.value, source
         return VersionPart(name=name, value=value, source=winner, answers=tuple(answers))
+
+    def _meant(self, source: str) -> tuple[str, ...]:
+        """Return a source; ``pyproject`` is also where a dynamic version stands."""
+        outside = self._outside
+        is_dynamic = parse(source).kind is VersionSourceKind.PYPROJECT and not outside.version
+        return (source, outside.declared) if is_dynamic and outside.declared else (source,)
 
     def _ask(self, source: str) -> VersionAnswer | None:
         """Return what a source said; None when it takes long to ask, and nobody has yet."""
@@ -347,6 +362,12 @@ def _not_asked(source: str) -> VersionAnswer:
     return VersionAnswer(source=source, value="", note="not asked")
 
 
+_BASE_HINT = (
+    'set version.base, for instance base = "1.2.3", base = "scm" (git tags), or base = "backend", '
+    "which runs the project's build backend on this host when something is built"
+)
+
+
 class _Names(dict[str, str]):
     """What templates may name; a part that nobody names may be missing."""
 
@@ -377,7 +398,7 @@ class _Names(dict[str, str]):
         where = self._where.get(name) or self._where.get(f"parts.{name}") or f"version.{name}"
         hint = 'add "const:" at the end of its sources if it may be empty'
         if name == "base":
-            hint = 'set version.base, for instance base = "1.2.3" or base = "scm"'
+            hint = _BASE_HINT
         answers = "; ".join(map(str, part.answers))
         raise ConfigError.of(f"no source knows {name!r}: {answers}", where=where, hint=hint)
 
@@ -416,7 +437,7 @@ def render_or_nothing(text: str, names: Mapping[str, str]) -> str:
 
 
 def version_variables(
-    tables: MergedVersionSettings, composed: ComposedVersion, project: str
+    tables: MergedVersionSettings, composed: ComposedVersion, project: str, preset: str = ""
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Return what tells the build its version, layer by layer: origin, and variable -> value.
 
@@ -426,15 +447,18 @@ def version_variables(
         tables: the ``[version]`` tables that speak about the cell.
         composed: its version.
         project: the project's name; empty when it is not known.
+        preset: the preset where the matrix names none; empty for none.
     """
     dist = re.sub(r"[-_.]+", "_", project).upper()
-    for name in tables.parts.presets or ():
+    presets = tables.parts.presets
+    for name in filter(None, (preset,)) if presets is None else presets:
         known: dict[str, str] = {}
         for variable, text in PRESETS[name].items():
             if all(map(composed.names.knows, template.names_in(text))):
                 own = variable.replace("{DIST}", dist)
                 known[own if project else variable.removesuffix("_FOR_{DIST}")] = text
-        yield f"{tables.where['presets']} ({name})", _render_all(known, composed)
+        where = tables.where.get("presets") or tables.where.get("base", "version.base")
+        yield f"{where} ({name})", _render_all(known, composed)
     for path, parts in tables.layers:
         yield f"{path}.inject", _render_all(parts.inject, composed)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.errors import ConfigError, SourceError, clipped
 from orchestrator.fsutil import OutsideError, read_beneath
 from orchestrator.models.reading import toml_value
+from orchestrator.source.declared import Declared, declared, table_of
+from orchestrator.source.unpack import read_top
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -34,6 +38,7 @@ class SourceLocation:
         path: the directory or file; None for a requirement.
         name: PEP 503 name; empty if only a build can tell.
         version: static version; None if it is dynamic.
+        declared: what it says about itself; nothing for a requirement.
     """
 
     kind: SourceKind
@@ -41,6 +46,7 @@ class SourceLocation:
     path: Path | None
     name: str
     version: str | None
+    declared: Declared = field(default_factory=Declared)
 
 
 def locate(text: str, *, base: Path) -> SourceLocation:
@@ -55,9 +61,14 @@ def locate(text: str, *, base: Path) -> SourceLocation:
     """
     path = base / os.path.expanduser(text)  # noqa: PTH111 - Path's raises for an unknown user
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
-        name, version = directory_identity(path)
+        identity = directory_identity(path)
         return SourceLocation(
-            kind=SourceKind.DIRECTORY, text=text, path=path.resolve(), name=name, version=version
+            kind=SourceKind.DIRECTORY,
+            text=text,
+            path=path.resolve(),
+            name=identity.name,
+            version=identity.version,
+            declared=identity.declared,
         )
     if text.endswith((".tar.gz", ".zip")):
         return _locate_sdist(text, path)
@@ -81,7 +92,20 @@ def _locate_sdist(text: str, path: Path) -> SourceLocation:
         path=path.resolve(),
         name=_normalise(name),
         version=version,
+        declared=_of_sdist(path),
     )
+
+
+def _of_sdist(path: Path) -> Declared:
+    """Return what an sdist says; nothing if it is damaged, which unpacking reports."""
+    try:
+        texts = read_top(path, ("pyproject.toml", "PKG-INFO"), limit=_LARGEST)
+        tree = toml_value(texts.get("pyproject.toml", b""), where=str(path))
+    except (SourceError, ConfigError):
+        return Declared()
+    headers = _headers(texts.get("PKG-INFO", b"").decode("utf-8", "replace"))
+    found = declared(lambda _: "", tree)
+    return replace(found, requires_python=headers.get("Requires-Python", found.requires_python))
 
 
 def _locate_requirement(text: str) -> SourceLocation:
@@ -117,19 +141,46 @@ def _locate_requirement(text: str) -> SourceLocation:
     )
 
 
-def directory_identity(root: Path) -> tuple[str, str | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a source tree says about its project: PEP 503 name, static version, and the rest."""
+
+    name: str
+    version: str | None
+    declared: Declared
+
+
+def directory_identity(root: Path) -> Identity:
     """Return the name and the static version of a source tree (PEP 621, PEP 643)."""
-    project = check_backend(root)
+    tree = check_backend(root)
+    project = table_of(tree, "project")
+    found = declared(partial(text_or_nothing, root), tree)
     name, version = str(project.get("name", "")), project.get("version")
     if (root / "PKG-INFO").is_file():  # an unpacked sdist
-        from email.parser import HeaderParser  # noqa: PLC0415 - a checkout does not need it
-
-        headers = HeaderParser().parsestr(read_text(root, "PKG-INFO", errors="replace"))
+        headers = _headers(read_text(root, "PKG-INFO", errors="replace"))
         name, version = name or headers.get("Name", ""), version or headers.get("Version")
+        pythons = headers.get("Requires-Python", found.requires_python)
+        found = replace(found, requires_python=pythons)
+    name = name or (found.name if _NAME.fullmatch(found.name) else "")
     if name and not _NAME.fullmatch(name):
         what = f"{clipped(name)!r} is not the name of a project (PEP 508)"
         raise SourceError.of(what, where=str(root), hint="correct project.name in pyproject.toml")
-    return _normalise(name), (str(version) if version else None)
+    static = str(version) if version else None
+    return Identity(name=_normalise(name), version=static, declared=found)
+
+
+def _headers(text: str) -> Mapping[str, str]:
+    from email.parser import HeaderParser  # noqa: PLC0415 - a checkout does not need it
+
+    return dict(HeaderParser().parsestr(text).items())
+
+
+def text_or_nothing(root: Path, name: str) -> str:
+    """Return the text of a file that may say something; what cannot be read says nothing."""
+    try:
+        return read_text(root, name, errors="replace")
+    except SourceError:
+        return ""
 
 
 _NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,198}[A-Z0-9])?", re.IGNORECASE | re.ASCII)
@@ -176,7 +227,7 @@ def _normalise(name: str) -> str:
 
 
 def check_backend(root: Path) -> dict[str, Any]:
-    """Return ``[project]`` of a tree that has a build backend (PEP 517)."""
+    """Return pyproject.toml of a tree that has a build backend (PEP 517)."""
     file = root / "pyproject.toml"
     legacy = (root / "setup.py").is_file() or (root / "setup.cfg").is_file()
     if not file.is_file():
@@ -191,4 +242,4 @@ def check_backend(root: Path) -> dict[str, Any]:
     if "build-system" not in tree and not project and not legacy:
         what = "has neither [build-system] nor [project], so there is no build backend"
         _refuse(what, where=str(file))
-    return project if isinstance(project, dict) else {}
+    return tree

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SourceError
 from orchestrator.fsutil import OutsideError, resolve_beneath
+from orchestrator.source.declared import table_of
 from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
@@ -44,12 +45,6 @@ def _tables(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     overrides = own.get("overrides")
     if isinstance(overrides, list):
         yield from (each for each in overrides if isinstance(each, dict))
-
-
-def table_of(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a table in a table; an empty one if there is something else."""
-    found = tree.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _files(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import SourceError
 from orchestrator.host.process import Captured, capture
 from orchestrator.source import git
+from orchestrator.source.declared import table_of
 from orchestrator.source.locate import read_text, read_toml
-from orchestrator.source.own_options import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +59,8 @@ def ask(root: Path, host: Host) -> Captured:
         _refuse("root", "leads out of the project's repository", where=str(root / "pyproject.toml"))
     for name in _READ:
         read_text(place, name, errors="replace")
+    if repository is not None and repository.top == place:
+        _require_tag(repository, wanted)
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as programs:
         if repository is not None:
             repository.write_program(Path(programs, "git"))
@@ -66,6 +68,34 @@ def ask(root: Path, host: Host) -> Captured:
         argv = [str(host.toolchain.python), "-I", str(SCRIPT), str(root), text]
         # No other program is found: a directory `.hg` or `.jj` has configuration of its own.
         return capture(argv, env={**host.env, "PATH": programs}, timeout=TIMEOUT)
+
+
+_DESCRIBE = ("git", "describe", "--tags")
+"""Says whether any tag is known; setuptools-scm takes 0.1.dev where none is."""
+
+
+def _require_tag(repository: git.Repository, wanted: Mapping[str, Any]) -> None:
+    """Refuse a history without a tag: the version of such a clone means nothing.
+
+    Raises:
+        SourceError: with what is missing.
+    """
+    words = wanted.get(_COMMAND) or list(_DESCRIBE)
+    if repository.ask(repository.top, *words[1:]).ok:
+        return
+    shallow = repository.ask(repository.top, "rev-parse", "--is-shallow-repository")
+    if shallow.stdout.strip() == "true":
+        what = "the clone is shallow, and no tag is in the part of its history that is here"
+        hint = "`git fetch --unshallow --tags`; in a workflow, `fetch-depth: 0` of actions/checkout"
+    else:
+        what = "no tag is in the history of this commit"
+        hint = "`git fetch --tags`, or `git tag v0.1.0` for a first version; in a workflow, "
+        hint += "`fetch-depth: 0` of actions/checkout"
+    raise SourceError.of(
+        f"setuptools-scm has no version to begin with: {what}",
+        where=str(repository.top),
+        hint=f"{hint}. Or name another source in version.base",
+    )
 
 
 def _configured(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -138,10 +138,10 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
     Raises:
         SourceError: it has no build backend, or names files outside of it.
     """
-    name, version = directory_identity(root)
+    identity = directory_identity(root)
     return Source(
-        name=name or origin.name,
-        version=version or origin.version,
+        name=identity.name or origin.name,
+        version=identity.version or origin.version,
         digest=digest,
         epoch=max(epoch, EARLIEST_EPOCH),
         own_options=own_options(root),
@@ -320,6 +320,11 @@ def newest(paths: Iterable[Path]) -> int:
     # Links are as old as the copy: nothing restores their times.
     times = (int(path.stat().st_mtime) for path in paths if not path.is_symlink())
     return max(times, default=EARLIEST_EPOCH)
+
+
+def copy_source(root: Path, dest: Path) -> None:
+    """Make the clean tree of a directory in ``dest``, which must not exist."""
+    _copy(members(root.resolve()), dest)
 
 
 def _copy(files: Iterable[StagedFile], dest: Path) -> None:

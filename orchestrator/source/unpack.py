@@ -24,11 +24,14 @@ from orchestrator.errors import SourceError
 from orchestrator.fsutil import OutsideError, make_beneath, making, plain_mode, resolve_beneath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 MOST_MEMBERS = 500_000
 MOST_BYTES = 16 << 30
 """Files and bytes of the largest sdist; torch's with all submodules has 60,000 files of 2 GB."""
+
+_LOOKED_AT = 20_000
+"""Members among which the files at the top are looked for."""
 
 _LARGEST_READ = 1 << 20
 """Bytes of the longest name, and of what is read at once."""
@@ -70,6 +73,35 @@ def unpack(archive: Path, dest: Path) -> None:
             raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
         holder = made.rename(made.with_name("holder"))
         (holder / tops[0].name).rename(made)
+
+
+def read_top(archive: Path, names: Collection[str], *, limit: int) -> dict[str, bytes]:
+    """Return some files of an sdist's one directory, without unpacking it.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        read = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+        for number, member in enumerate(read(archive)):
+            folder, _, name = member.name.partition("/")
+            if folder and name in names and not (member.folder or member.link or member.same):
+                found[name] = _beginning(member, limit)
+            if len(found) == len(names) or number >= _LOOKED_AT:
+                break
+    except _DAMAGE as error:
+        raise SourceError.of(f"cannot be read: {error}", where=str(archive)) from None
+    return found
+
+
+def _beginning(member: _Member, limit: int) -> bytes:
+    parts: list[bytes] = []
+    with member.open() as content:
+        while limit > 0 and (data := content.read(min(limit, _LARGEST_READ // 4))):
+            parts.append(data)
+            limit -= len(data)
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

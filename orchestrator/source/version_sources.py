@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import VersionSourceKind, parse, usable
@@ -14,15 +16,19 @@ from orchestrator.containers import engine as engines
 from orchestrator.containers.images import Image, check_image, image_env, image_file
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import (
+    ConfigError,
     EnvironmentProblemError,
     ErrorKind,
     OrchestratorError,
     SourceError,
 )
 from orchestrator.fsutil import read_beneath
+from orchestrator.models.reading import toml_value
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.provision.answers import Answers, once
-from orchestrator.source import git, scm
+from orchestrator.source import backend, git, scm
+from orchestrator.source.declared import attribute
+from orchestrator.source.locate import text_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,8 +43,14 @@ PULL_TIMEOUT = 1800.0
 _MAX_FILE = 1 << 20
 """Bytes of the largest file that is read for a version."""
 
-_CHEAP = {VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT}
+_CHEAP = {
+    *(VersionSourceKind.ENV, VersionSourceKind.FILE, VersionSourceKind.GIT),
+    VersionSourceKind.ATTR,
+}
 """Sources that need neither the toolchain nor an engine."""
+
+_LONGEST_LINE = 1000
+"""Characters of a line in which a pattern is looked for."""
 
 _NO_TREE = "the source is no directory, but an sdist"
 
@@ -70,6 +82,13 @@ class HostSources:
         said = scm.ask(self.root, host)
         return _answer(text, said.stdout if said.ok else "", "" if said.ok else said.last_line)
 
+    def backend(self, text: str, host: Host) -> VersionAnswer:
+        """Ask the project's own build backend, which runs code of the project on this host."""
+        if self.root is None:
+            return _answer(text, "", _NO_TREE)
+        said = backend.ask(self.root, host)
+        return _answer(text, said.stdout if said.ok else "", "" if said.ok else said.last_line)
+
     def _ask(self, source: VersionSource) -> _Said:
         if source.kind is VersionSourceKind.ENV:
             return _variable(self.environ, source)
@@ -77,6 +96,10 @@ class HostSources:
             return "", _NO_TREE
         if source.kind is VersionSourceKind.GIT:
             return _git(source, self.root)
+        if source.kind is VersionSourceKind.ATTR:
+            module, _, name = source.argument.rpartition(".")
+            value = attribute(partial(text_or_nothing, self.root), module, name)
+            return value, f"no file of the source assigns a text to {source.argument}"
         try:
             content = read_beneath(self.root, source.argument, limit=_MAX_FILE).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -122,19 +145,38 @@ def _git(source: VersionSource, root: Path) -> _Said:
 
 
 def _content(source: VersionSource, content: str) -> _Said:
-    """Return a file's first line, or the text at a path in its JSON."""
+    """Return a file's first line, what a pattern finds, or the text at a path in JSON or TOML."""
+    if source.pattern:
+        return _found(source, content)
     if not source.keys:
         return next(iter(content.strip().splitlines()), ""), "empty"
+    is_toml = source.argument.endswith(".toml")
     try:
-        # Numbers as they are written: 12.10 is not 12.1.
-        value: Any = json.loads(content, parse_float=str, parse_int=str)  # bounded: `_MAX_FILE`
-    except (ValueError, RecursionError):
-        return "", f"{source.argument} is not JSON"
+        # Numbers as they are written: 12.10 is not 12.1. The size is bounded: `_MAX_FILE`
+        value: Any = (
+            toml_value(content, where=source.argument)
+            if is_toml
+            else json.loads(content, parse_float=str, parse_int=str)
+        )
+    except (ValueError, RecursionError, ConfigError):
+        return "", f"{source.argument} is not {'TOML' if is_toml else 'JSON'}"
     for key in source.keys:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, str):
         return "", f"{source.argument} has no text at {'.'.join(source.keys)}"
     return value, "empty"
+
+
+def _found(source: VersionSource, content: str) -> _Said:
+    """Return what a pattern's group ``version`` or ``value`` holds, else its first one."""
+    pattern = re.compile(source.pattern)
+    names = pattern.groupindex
+    group = names.get("version") or names.get("value") or 1
+    lines = (line for line in content.splitlines() if len(line) <= _LONGEST_LINE)
+    for line in lines:
+        if found := pattern.search(line):
+            return found[group] or "", "empty"
+    return "", f"no line of {source.argument} is like {source.pattern}"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -66,6 +66,7 @@ PROGRAMS = {
         )
     ),
     *("source.scripts.fetch_sdist", "source.scripts.scm_version"),
+    "source.scripts.backend_version",
 }
 """Files that another interpreter runs as programs. They are no part of this program: no
 module may import them, and they may import nothing of ours."""

@@ -7,7 +7,8 @@ argv: a JSON file, and the file to write the options to; cwd is the source. Exit
 the configuration is wrong. The JSON: ``identifier``; ``package``, the source on this host;
 ``project``, the source where the steps run; ``environ``, the environment there; ``evaluate``, the
 words that run a command there (``podman exec ... CONTAINER``), empty for this host; ``path``,
-``test_path``; ``scratch``, a directory on this host.
+``test_path``; ``scratch``, a directory on this host; ``config``, a file with the project's table,
+empty for that in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
     package = Path(question["package"])
     arguments = CommandLineArguments.defaults()
     arguments.package_dir = package
+    arguments.config_file = question["config"]
     arguments.only = question["identifier"]
     # cibuildwheel does not know some architectures; the plan has settled what depends on them.
     options = Options("linux", arguments, env=dict(os.environ))

@@ -126,7 +126,7 @@ def check_refused(said: Said, code: ExitCode, *messages: str) -> None:
 COMMANDS = (("plan",), ("plan", "--format=json"), ("explain", "x"), ("build",), ("rebuild", "x"))
 
 BAD: dict[str, tuple[str, str | bytes, *tuple[str, ...]]] = {
-    "TOML": (MATRIX, "[axes\n", "error: matrix.toml: not valid TOML"),
+    "TOML": (MATRIX, "[axes\n", "error: matrix.toml:1:6: not valid TOML"),
     "bytes": (MATRIX, b"\xff", "not valid TOML"),
     "key": ("", "[projct]\n", "error: matrix.toml:21: projct: unknown key", "mean 'project'?"),
     "type": ("", "[build]\ntimeout = '1'\n", "build.timeout: must be an integer"),

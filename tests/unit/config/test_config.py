@@ -10,7 +10,7 @@ from orchestrator.config.settings import EnvValue, Settings
 from orchestrator.errors import MANY, ConfigError, ExitCode, Problem, closest
 from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.target import OnMismatch
-from tests.factories import cases
+from tests.factories import cases, plan_of
 
 FACTS = builder_facts()
 AXES = """
@@ -175,12 +175,68 @@ def test_python_and_arch_must_be_there() -> None:
     assert found[0].hint == 'for instance python = ["cp312"]'
 
 
-@pytest.mark.parametrize("data", [b"x =", b"[axes]\n[axes]", b"\xff = 1", b"a = 1\na = 2"])
-def test_not_toml(data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"x =", "matrix.toml:1:4"),
+        (b"[axes]\n[axes]", "matrix.toml:2:6"),
+        (b"a = 1\na = 2", "matrix.toml:2:6"),
+        (b"[axes]\npython = [\n  'cp312'\n", "matrix.toml:3:10"),
+        (b"\xff = 1", "matrix.toml"),
+        ("a = 1".encode("utf-16"), "matrix.toml"),
+    ],
+)
+def test_not_toml(data: bytes, where: str) -> None:
     with pytest.raises(ConfigError, match="not valid TOML") as caught:
         load(data, facts=FACTS)
 
-    assert caught.value.problems[0].where == "matrix.toml"
+    assert caught.value.problems[0].where == where
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file() -> None:
+    text = 'axes.python = ["cp312"]\naxes.arch = ["x86_64"]\n'
+
+    assert load(text.encode("utf-8-sig"), facts=FACTS) == load(text.encode(), facts=FACTS)
+
+
+def test_the_hint_of_an_empty_file_is_a_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(b"", facts=FACTS)
+    (problem,) = caught.value.problems
+    lines = problem.hint.partition(" is ")[2].split(" and ")
+
+    load("\n".join(lines).encode(), facts=FACTS)
+
+
+@pytest.mark.parametrize(
+    ("written", "tags"),
+    [
+        ('axes.python = ["3.10", "3.14t", "pypy3.11"]', ["cp310", "cp314t", "pp311"]),
+        ('axes.python = "3.10"', ["cp310"]),
+        ('axes.python.values = ["3.10"]', ["cp310"]),
+        ('axes.python = ["cp310"]', ["cp310"]),
+    ],
+)
+def test_a_python_is_spelled_as_a_version_too(written: str, tags: list[str]) -> None:
+    settings = load(f'{written}\naxes.arch = "x86_64"'.encode(), facts=FACTS)
+
+    assert settings.axes["python"].values == tuple(tags)
+
+
+def test_a_python_is_spelled_as_a_version_in_rows_includes_and_conditions() -> None:
+    text = """
+    project.source = "x==1"
+    axes.arch = ["x86_64"]
+    rows = [{ axes = ["python", "z"], values = [[["3.11", "3.12"], "1"], ["3.13t", "2"]] }]
+    include = [{ python = "3.14", arch = "x86_64", z = "3" }]
+    exclude = [{ when.python = "3.12" }, { when = "python=cp313t" }]
+    override = [{ when = "python=3.11", env.A = "{z}" }]
+    env.Z = "{z}"
+    """
+    plan = plan_of(text, version="1")
+
+    assert plan.ids == ("cp311-manylinux_x86_64-1", "cp314-manylinux_x86_64-3")
+    assert [each.name for each in plan.targets[0].env] == ["A", "Z"]
 
 
 # Several things wrong
@@ -220,7 +276,7 @@ def test_all_wrong_values_are_reported_together() -> None:
 def test_what_is_wrong_in_a_rest_stands_where_it_stands_in_the_file() -> None:
     """A wrong item before it does not shift the numbers, nor hide what comes after."""
     found = problems(
-        'rocm = [6.1, "a", "a"]\nzeta = { values = ["1"], lable = "x" }\nsix = "x"\n'
+        'rocm = [6.1, "a", "a"]\nzeta = { values = ["1"], lable = "x" }\nsix = true\n'
         '[[exclude]]\nreason = "no when"\n'
         "[[exclude]]\nwhen = { cuda = 12.4 }\n"
         '[[exclude]]\nwhen = { cud = "1", six = "x" }\n'

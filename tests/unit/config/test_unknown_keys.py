@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
+from typing import Any
 
 import pytest
 
 from orchestrator.config.load import load
+from orchestrator.config.unknown_keys import ENABLE_GROUPS, without_unknown
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import VersionAnswer, VersionQuestion
@@ -106,6 +108,49 @@ def test_a_variable_of_cibuildwheel_has_one_too(name: str) -> None:
 )
 def test_a_key_of_another_table_says_which(key: str, where: str) -> None:
     assert hint(f"{key} = 1") == f"it belongs elsewhere: {where}"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("image", "images.manylinux_x86_64"),
+        ("build.image", "images.manylinux_x86_64"),
+        ("runner", "[[override]]"),
+        ("python", "axes.python"),
+        ("arch", "axes.arch"),
+    ],
+)
+def test_a_key_that_no_common_table_has_says_where_it_stands(key: str, said: str) -> None:
+    assert said in hint(f'{key} = "x"')
+
+
+def test_the_groups_are_those_of_the_locked_cibuildwheel() -> None:
+    selector = pytest.importorskip("cibuildwheel.selector")
+
+    assert {*selector.EnableGroup, "all"} == ENABLE_GROUPS
+
+
+@pytest.mark.parametrize(
+    ("table", "left_out"),
+    [
+        ({"build": "*", "linux": {"archs": ["auto"]}}, ()),
+        ({"free-threaded-support": True, "skip": ""}, ("free-threaded-support",)),
+        ({"zzz": 1, "linux": {"yyy": 2, "skip": ""}}, ("zzz", "linux.yyy")),
+        ({"linux": {"dependency-versions": "latest"}}, ("linux.dependency-versions",)),
+        ({"inherit": {"zzz": "append", "environment": "append"}}, ()),
+        # What was meant stays, so that cibuildwheel says that it is misspelt.
+        ({"tset-command": "x", "before_all": "y"}, ()),
+        ({"manylinux-pypy_x86_64-image": "x", "musllinux-riscv64-image": "y"}, ()),
+    ],
+)
+def test_options_of_another_cibuildwheel_are_left_out(
+    table: dict[str, Any], left_out: tuple[str, ...]
+) -> None:
+    known, names = without_unknown(table)
+
+    assert names == left_out
+    assert "zzz" not in repr(known)
+    assert table.keys() - known.keys() == {name for name in names if "." not in name}
 
 
 def test_a_misspelt_key_is_still_corrected() -> None:

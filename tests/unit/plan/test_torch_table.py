@@ -222,6 +222,8 @@ def test_the_hint_about_a_table_that_does_not_apply_works() -> None:
     [
         ("2.99", "12.6", "axes.torch[0]", "does not know torch 2.99", 'allow = ["torch 2.99"]'),
         ("2.8", "12.66", "axes.cuda[0]", "does not know cuda 12.66", "did you mean '12.6'?"),
+        ("2.8.O", "12.6", "axes.torch[0]", "'2.8.O' is not a version of torch", "mean '2.8'?"),
+        ("2.8rc", "12.6.x", "axes.cuda[0]", "'12.6.x' is not a version of cuda", "mean '12.6'?"),
         ("2.8", "gpu", "axes.cuda[0]", "does not know cuda gpu", 'allow = ["cuda gpu"]'),
     ],
 )
@@ -362,7 +364,7 @@ def test_a_file_replaces_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"x =", "here: not valid TOML"),
+        (b"x =", "here:1:4: not valid TOML"),
         (b"\xff", "here: not valid TOML"),
         (
             b"[[torch.releases]]\npython = ['cp312']",

@@ -1,0 +1,86 @@
+"""Cells that no machine can build, known before anything is started. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from orchestrator.config.settings import baseline_of
+from orchestrator.models.platforms import Libc
+from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.target import Exclusion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from orchestrator.models.target import CibuildwheelCatalog
+    from orchestrator.plan.expand import Cell
+
+SUPPORTED = "requires-python"
+"""The rule of cells whose Python the project does not support."""
+
+EXISTING = "cibuildwheel"
+"""The rule of cells whose Python was never made for their platform."""
+
+_LATEST = 99
+"""The patch release with which cibuildwheel asks `requires-python`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Possible:
+    """Tells cells that can be built from those that cannot.
+
+    Attributes:
+        requires_python: the project's specifier of Pythons (PEP 440); empty for all.
+        facts: what the locked cibuildwheel knows.
+        own_image: whether the matrix names an image for a cell, which may have any Python.
+    """
+
+    requires_python: str
+    facts: CibuildwheelCatalog
+    own_image: Callable[[Cell], bool]
+
+    def divide(self, cells: Iterable[Cell]) -> tuple[list[Cell], tuple[Exclusion, ...]]:
+        """Return the cells that can be built, and the others with the reason."""
+        kept, left = [], []
+        for cell in cells:
+            rule, reason = self._fault(cell)
+            if rule:
+                left.append(Exclusion(cell=cell.values, rule=rule, reason=reason))
+            else:
+                kept.append(cell)
+        return kept, tuple(left)
+
+    def serves(self, tag: PythonTag) -> bool:
+        """Whether the project supports a Python."""
+        try:
+            supported = SpecifierSet(self.requires_python)
+        except InvalidSpecifier:  # the build says so
+            return True
+        return supported.contains(f"{tag.version}.{_LATEST}", prereleases=True)
+
+    def _fault(self, cell: Cell) -> tuple[str, str]:
+        """Return the rule and the reason of a cell that cannot be built; nothing for others."""
+        values = dict(cell.values)
+        python = values["python"]
+        tag = PythonTag.parse(python.removeprefix(ABI3))
+        if python.startswith(ABI3):
+            later = map(PythonTag.parse, self.facts.pythons)
+            possible = any(self.serves(each) for each in later if each.serves_abi3(str(tag)))
+        else:
+            possible = self.serves(tag)
+        if not possible:
+            return SUPPORTED, f"the project requires Python {self.requires_python}"
+        exists = tag.implementation != "pypy" or self._exists(tag, values) or self.own_image(cell)
+        platform = f"{_plain(values['libc'])}_{values['arch']}"
+        reason = f"cibuildwheel {self.facts.version} has no {tag.words} for {platform}"
+        return ("", "") if exists else (EXISTING, reason)
+
+    def _exists(self, tag: PythonTag, values: Mapping[str, str]) -> bool:
+        return f"{tag}-{_plain(values['libc'])}_{values['arch']}" in self.facts.identifiers
+
+
+def _plain(libc: str) -> Libc:
+    return (baseline_of(libc) or (Libc(libc), ""))[0]

@@ -1,0 +1,72 @@
+"""Cells that cannot be built are excluded with the reason, and not found out by their builds."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.config.load import load
+from orchestrator.models.target import Plan
+from orchestrator.plan.impossible import EXISTING, SUPPORTED
+from orchestrator.plan.plan import make_plan
+from orchestrator.plan.version import VersionContext
+from tests.factories import FACTS
+
+
+def planned(pythons: list[str], more: str = "", requires: str = "") -> Plan:
+    text = f'project.source = "x==1"\naxes.python = {pythons}\naxes.arch = ["x86_64", "ppc64le"]\n'
+    outside = VersionContext(version="1", requires_python=requires)
+    return make_plan(load((text + more).encode(), facts=FACTS), facts=FACTS, outside=outside)
+
+
+@pytest.mark.parametrize(
+    ("requires", "built"),
+    [
+        ("", {"cp39", "cp310", "cp314", "cp314t"}),
+        (">=3.10", {"cp310", "cp314", "cp314t"}),
+        (">3.9.1", {"cp39", "cp310", "cp314", "cp314t"}),
+        ("<3.14", {"cp39", "cp310"}),
+        ("~=3.10", {"cp310", "cp314", "cp314t"}),
+        ("!=3.10.*", {"cp39", "cp314", "cp314t"}),
+        (">=3.14.0rc1", {"cp314", "cp314t"}),
+        ("what", {"cp39", "cp310", "cp314", "cp314t"}),  # which its build reports
+    ],
+)
+def test_the_project_says_which_pythons(requires: str, built: set[str]) -> None:
+    plan = planned(["cp39", "cp310", "cp314", "cp314t"], requires=requires)
+
+    assert {each.python for each in plan.targets} == built
+    assert all(each.rule == SUPPORTED and requires in each.reason for each in plan.exclusions)
+    assert len(plan.targets) + len(plan.exclusions) == 8
+
+
+def test_a_wheel_for_the_stable_abi_is_built_with_a_python_that_is_supported() -> None:
+    plan = planned(["abi3-cp39"], requires=">=3.11")
+
+    assert {(each.abi3, each.python) for each in plan.targets} == {("cp39", "cp311")}
+    assert not planned(["abi3-cp39"], requires="<3.9").targets
+
+
+def test_a_python_that_nobody_made_for_a_platform() -> None:
+    plan = planned(["cp312", "pp311"], 'axes.libc = ["manylinux", "musllinux"]')
+
+    assert [dict(each.cell)["arch"] for each in plan.exclusions] == ["ppc64le", "x86_64", "ppc64le"]
+    assert {each.rule for each in plan.exclusions} == {EXISTING}
+    assert plan.exclusions[0].reason == (
+        f"cibuildwheel {FACTS.version} has no PyPy 3.11 for manylinux_ppc64le"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ('images.manylinux_ppc64le = "localhost/mine:1"', 2),
+        ('override = [{ when.arch = "ppc64le", image = "localhost/mine:1" }]', 2),
+        ('images.manylinux_ppc64le = "manylinux2014"', 1),
+    ],
+)
+def test_an_image_of_ones_own_may_have_it(more: str, kept: int) -> None:
+    assert len(planned(["pp311"], more).targets) == kept
+
+
+def test_an_older_python_is_built_on_the_host() -> None:
+    assert len(planned(["cp38"]).targets) == 2
