@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     required=True,
 )
 @click.option(
+    "--project",
+    metavar="NAME",
+    help="The project's name, where pyproject.toml, setup.cfg and setup.py do not say it.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json", "markdown"]),
@@ -42,19 +47,22 @@ def command(
     part: str | None,
     indexes: Sequence[str],
     form: str,
+    project: str | None,
 ) -> None:
     """Show which planned wheels an index has or lacks, and which it has beyond the plan."""
+    from packaging.utils import canonicalize_name
+
     from orchestrator.cli.workspace import open_workspace, select_with_versions
     from orchestrator.publish import index_coverage
 
     workspace = open_workspace(matrix, channel)
     workspace, plan = select_with_versions(workspace, select, part, pull=False)
-    project = workspace.origin.name
+    project = canonicalize_name(project or workspace.origin.name)
     if not project:
         raise ConfigError.of(
             "the project's name is unknown until it is built",
             where="project.source",
-            hint="name it in [project] of its pyproject.toml",
+            hint="say --project NAME, or name it in [project] of its pyproject.toml",
         )
     files = list(_files(_addresses(indexes, workspace), project))
     held = index_coverage.compare(workspace.plan, plan, files, project=project, indexes=indexes)

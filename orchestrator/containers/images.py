@@ -105,7 +105,8 @@ def pythons_in(image: Image) -> frozenset[str] | None:
 
     None if the image can install any interpreter (``manylinux-interpreters``), or does not answer.
     """
-    script = "command -v manylinux-interpreters && exit 3; cd /opt/python && ls -d */bin/python"
+    script = "command -v manylinux-interpreters >/dev/null && exit 3; cd /opt/python || exit 0; "
+    script += "ls -d */bin/python; exit 0"
     said = image.ask("/bin/sh", "-c", script)
     return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
 

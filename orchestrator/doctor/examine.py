@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.settings import EngineSettings
 from orchestrator.containers import engine
-from orchestrator.containers.images import Image, check_image, check_pullable, reaches
+from orchestrator.containers.images import Image, check_image, check_pullable, pythons_in, reaches
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
+from orchestrator.models.python_tag import PythonTag
 from orchestrator.provision import pythons, toolchain
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ class TargetNeeds:
     on_host: bool
     crossed: bool = False
     cuda: tuple[str, CudaSource | None] = ("", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageVerdict:
+    """What an image is good for: its check, and Pythons of targets that it lacks."""
+
+    check: Check
+    lacks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,12 +209,12 @@ class _Examination:
             else:
                 yield passed(name, status.summary)
 
-    def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> Check:
+    def _image(self, chosen: engine.EngineStatus | None, asked: tuple[str, Arch]) -> ImageVerdict:
         """Check that a container of the image runs with the build's options, or can be pulled."""
         image, arch = asked
         name = f"image {image.rpartition('/')[2].partition('@')[0]} {arch}"
         if chosen is None:
-            return failure(name, "no engine", "install podman")
+            return ImageVerdict(check=failure(name, "no engine", "install podman"))
         wanted = Image(chosen.name, image, arch, self.env)
         network = self.network.container_args()
         args = (*network, *chosen.mount_args(), *self.settings.create_args)
@@ -215,15 +225,30 @@ class _Examination:
         except EnvironmentProblemError as error:
             absent = error.kind is ErrorKind.NOT_FOUND and not image.startswith("localhost/")
             if not absent or self.settings.pull == "never":
-                return problem(name, CheckLevel.FAIL, error)
+                return ImageVerdict(check=problem(name, CheckLevel.FAIL, error))
         else:
             detail = f"runs, ID {image_id.removeprefix('sha256:')[:12]}"
-            return self._unreached(name, wanted, args) or passed(name, detail)
+            check = self._unreached(name, wanted, args) or passed(name, detail)
+            return self._with_pythons(check, wanted, asked)
         try:
             check_pullable(wanted)
         except EnvironmentProblemError as error:
-            return problem(name, CheckLevel.FAIL, error)
-        return passed(name, "not here yet; its registry has it, and the build pulls it")
+            return ImageVerdict(check=problem(name, CheckLevel.FAIL, error))
+        detail = "not here yet; its registry has it, and the build pulls it"
+        return ImageVerdict(check=passed(name, detail))
+
+    def _with_pythons(self, check: Check, image: Image, asked: tuple[str, Arch]) -> ImageVerdict:
+        """Add the Pythons that targets need and the image lacks, as their builds will find."""
+        there = pythons_in(image)
+        wanted = {e.python for e in self.targets if e.python and (e.image, e.arch) == asked}
+        tags = map(PythonTag.parse, sorted(wanted if there is not None else ()))
+        lacks = [tag for tag in tags if not fnmatch.filter(there or (), tag.image_directory)]
+        if not lacks:
+            return ImageVerdict(check=check)
+        known = ", ".join(sorted(there or ())) or "nothing in /opt/python"
+        detail = f"has no {', '.join(map(str, lacks))}"
+        wrong = failure(check.name, detail, f"it has {known}; name another image")
+        return ImageVerdict(check=wrong, lacks=frozenset(map(str, lacks)))
 
     def _unreached(self, name: str, image: Image, args: Sequence[str]) -> Check | None:
         """Return the warning for a proxy or index of this host that the container cannot reach."""
@@ -236,12 +261,12 @@ class _Examination:
         return None
 
     def _needed(
-        self, images: Mapping[tuple[str, Arch], Check], lost: frozenset[str]
+        self, images: Mapping[tuple[str, Arch], ImageVerdict], lost: frozenset[str]
     ) -> Iterator[Check]:
         """Turn a failure into a warning if the image's targets can be built without it."""
-        for asked, check in images.items():
+        for asked, verdict in images.items():
             users = {each.id for each in self.targets if (each.image, each.arch) == asked}
-            yield check if users & lost else _as_warning(check)
+            yield verdict.check if users & lost else _as_warning(verdict.check)
 
     def _emulations(
         self, found: Mapping[Arch, Sequence[Check]], lost: frozenset[str]
@@ -311,7 +336,7 @@ class _Examination:
     def _verdict(
         self,
         chosen: engine.EngineStatus | None,
-        images: Mapping[tuple[str, Arch], Check],
+        images: Mapping[tuple[str, Arch], ImageVerdict],
         emulations: Mapping[Arch, Sequence[Check]],
     ) -> dict[str, str]:
         """Return the targets that nothing can build here, with the first reason."""
@@ -326,7 +351,7 @@ class _Examination:
     def _no_container(
         target: TargetNeeds,
         chosen: engine.EngineStatus | None,
-        images: Mapping[tuple[str, Arch], Check],
+        images: Mapping[tuple[str, Arch], ImageVerdict],
         emulations: Mapping[Arch, Sequence[Check]],
     ) -> str:
         if chosen is None:
@@ -334,8 +359,11 @@ class _Examination:
         broken = [each for each in emulations[target.arch] if each.status is CheckLevel.FAIL]
         if broken:
             return broken[0].detail
-        check = images.get((target.image, target.arch))
-        return check.detail if check is not None and check.status is CheckLevel.FAIL else ""
+        verdict = images.get((target.image, target.arch))
+        if verdict is None or verdict.check.status is not CheckLevel.FAIL:
+            return ""
+        serves = verdict.lacks and target.python not in verdict.lacks
+        return "" if serves else verdict.check.detail
 
     def _sum(self, lost: Mapping[str, str]) -> Iterator[Check]:
         """Say how many of the targets can be built here."""

@@ -34,6 +34,22 @@ def ask(root: Path) -> VersionAnswer:
     return sources.scm("scm", open_host(environ, str))
 
 
+def test_a_build_backend_says_what_only_its_code_knows(tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text(
+        "from setuptools import setup\n"
+        "print('noise')\nopen('made', 'w').close()\nsetup(name='x', version='.'.join('123'))\n"
+    )
+    sources = HostSources(root=tmp_path, environ=os.environ)
+
+    assert sources.backend("backend", open_host(os.environ, str)).value == "1.2.3"
+    assert not (tmp_path / "made").exists(), "it runs in a copy"
+
+    (tmp_path / "setup.py").write_text("raise SystemExit('no version today')")
+    answer = sources.backend("backend", open_host(os.environ, str))
+    assert answer.value == ""
+    assert answer.note
+
+
 HATCH = '[project]\nname = "x"\n[tool.hatch.version]\nsource = "vcs"\n'
 
 CONFIGURATIONS = {

@@ -85,10 +85,12 @@ class Machine:
         self.image: ImageCheck | EnvironmentProblemError = ImageCheck(id="sha256:0123456789abcdef")
         self.pullable: EnvironmentProblemError | None = None
         self.reaches = True
+        self.pythons: frozenset[str] | None = None
         self.problem: Problem | None = None
         self.registered: list[Arch] = []
         monkeypatch.setattr(engine, "probe", self.probe)
         monkeypatch.setattr(examine, "check_image", lambda *_, **__: answer(self.image))
+        monkeypatch.setattr(examine, "pythons_in", lambda _: self.pythons)
         monkeypatch.setattr(examine, "check_pullable", lambda *_, **__: answer(self.pullable))
         monkeypatch.setattr(examine, "reaches", lambda *_, **__: self.reaches)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
@@ -182,6 +184,20 @@ def test_an_image_that_is_not_here_may_be_pulled(a_machine: Machine, places: Run
     found = look(places, wanted("a"), wanted("b", Arch.X86_64, image="registry.example/z"))
     assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
     assert found["image z x86_64"].status is CheckLevel.WARN, "this machine builds b without it"
+
+
+def test_an_image_without_a_python_of_its_targets(a_machine: Machine, places: RunPaths) -> None:
+    a_machine.pythons = frozenset({"cp312-cp312", "pp311-pypy311_pp73"})
+    there = [wanted(python, python=python) for python in ("cp312", "pp311")]
+    assert look(places, *there)["image y:1 aarch64"].status is CheckLevel.OK
+    found = look(places, *there, wanted("b", python="cp314t"))
+    assert levels(found, *ROWS) == ["ok", "fail", "ok", "fail"]
+    assert found["image y:1 aarch64"].detail == "has no cp314t"
+    assert found["targets"].detail == "1 of 3 cannot be built here: b: has no cp314t"
+    a_machine.pythons = frozenset()
+    found = look(places, *there)
+    assert found["targets"].detail.startswith("2 of 2 cannot be built here")
+    assert "nothing in /opt/python" in found["image y:1 aarch64"].fix
 
 
 def test_an_architecture_that_does_not_run(a_machine: Machine, places: RunPaths) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.provision.host import Host
@@ -59,6 +60,12 @@ def test_the_environment(host: HostSources) -> None:
         (b'{"v": 12.10}', "file:v#v", ("12.10", "")),
         (b"13.2", "file:v#cuda.version", ("", "v has no text at cuda.version")),
         (b"CUDA 13", "file:v#cuda.version", ("", "v is not JSON")),
+        (b'a\n#define V "1.2" // x\n', 'file:v#V "(.+)"', ("1.2", "")),
+        (b"V=1\nV=2\n", "file:v#^V=(?P<other>.)", ("1", "")),
+        (b"q v1.2", "file:v#(q) v(?P<version>.+)", ("1.2", "")),
+        (b"q v1.2", "file:v#(q) v(?P<value>.+)", ("1.2", "")),
+        (b"nothing", "file:v#V=(.+)", ("", "no line of v is like V=(.+)")),
+        (b"V=" + b"9" * 2000, "file:v#V=(.+)", ("", "no line of v is like V=(.+)")),
     ],
 )
 def test_files(
@@ -67,6 +74,62 @@ def test_files(
     (tmp_path / "v").write_bytes(content)
 
     assert said(host, source) == result
+
+
+@pytest.mark.parametrize(
+    ("content", "result"),
+    [
+        (b'[package]\nversion = "1.0.0-beta.1"\n', ("1.0.0-beta.1", "")),
+        (b"[package]\nversion = 1.10\n", ("", "Cargo.toml has no text at package.version")),
+        (
+            b"[package]\nversion.workspace = true\n",
+            ("", "Cargo.toml has no text at package.version"),
+        ),
+        (b"[package", ("", "Cargo.toml is not TOML")),
+    ],
+)
+def test_keys_of_toml(
+    host: HostSources, tmp_path: Path, content: bytes, result: tuple[str, str]
+) -> None:
+    (tmp_path / "Cargo.toml").write_bytes(content)
+
+    assert said(host, "file:Cargo.toml#package.version") == result
+
+
+def test_an_attribute_of_a_module(host: HostSources, tmp_path: Path) -> None:
+    (tmp_path / "src/a").mkdir(parents=True)
+    (tmp_path / "src/a/__init__.py").write_text("from ._v import __version__")
+    (tmp_path / "src/a/_v.py").write_text("__version__ = '1.2'")
+    (tmp_path / "outside.py").symlink_to("/etc/passwd")
+
+    assert said(host, "attr:a.__version__") == ("1.2", "")
+    assert said(host, "attr:outside.x")[0] == ""
+    assert said(host, "attr:a.x") == ("", "no file of the source assigns a text to a.x")
+
+
+@pytest.mark.parametrize("kind", ["tagless", "shallow", "other tag"])
+def test_git_without_a_tag_is_an_error_with_the_cure(tmp_path: Path, kind: str) -> None:
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    text = "[tool.setuptools_scm]\n"
+    if kind == "other tag":
+        text += "git_describe_command = \"git describe --tags --match 'v*'\"\n"
+    (origin / "pyproject.toml").write_text(text)
+    git(origin, "add", "-A")
+    git(origin, "commit", "-q", "-m", "first")
+    if kind != "tagless":
+        git(origin, "tag", "x1.0")
+    git(origin, "commit", "-q", "--allow-empty", "-m", "second")
+    clone = tmp_path / "clone"
+    depth = ("--depth=1", "--no-tags") if kind == "shallow" else ()
+    git(tmp_path, "clone", "-q", *depth, f"file://{origin}", str(clone))
+
+    with pytest.raises(SourceError, match="setuptools-scm has no version to begin with") as error:
+        HostSources(root=clone, environ={}).scm("scm", cast("Host", None))
+
+    assert "fetch-depth: 0" in error.value.hint
+    assert ("--unshallow" in error.value.hint) is (kind == "shallow")
 
 
 def test_a_file_that_is_not_there(host: HostSources) -> None:
