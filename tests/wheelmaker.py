@@ -31,7 +31,9 @@ ISA = {"x86-64-v2": 3, "x86-64-v3": 7, "x86-64-v4": 15}
 class ElfSpec:
     """What an ELF file shall say.
 
-    `versions` maps library -> version -> symbols; the libraries are also needed.
+    `versions` maps library -> version -> symbols; the libraries are also needed. `hash` is ``gnu``,
+    ``sysv``, or ``short``: 4-byte words even on s390x. `stack` has the flags of PT_GNU_STACK, 0 for
+    none.
     """
 
     arch: Arch = Arch.X86_64
@@ -48,6 +50,8 @@ class ElfSpec:
     isa: int = 0
     sections: bool = True
     hash: str = "sysv"
+    stack: int = 6
+    pie: bool = False
 
 
 class _Strings:
@@ -118,7 +122,7 @@ class _Maker:
             out = self.pack("IIII", 1, first, 1, 0) + self.pack(self.word, 0)
             out += self.pack("I", first if defined else 0)
             return out + b"".join(self.pack("I", 2 + (i == defined - 1)) for i in range(defined))
-        word = "Q" if self.machine == 22 and self.wide else "I"
+        word = "Q" if self.machine == 22 and self.wide and self.spec.hash != "short" else "I"
         return self.pack(word * (3 + count), 1, count, *([0] * (1 + count)))
 
     def note(self) -> bytes:
@@ -147,7 +151,7 @@ class _Maker:
             parts[".interp"] = (1, spec.interpreter.encode() + b"\0")
         parts[".dynstr"] = (3, self.strings.data)
         parts = {name: part for name, part in parts.items() if part[1]}
-        segments = 2 + bool(spec.isa) + bool(spec.interpreter)
+        segments = 2 + bool(spec.isa) + bool(spec.interpreter) + bool(spec.stack)
         at = (64 + 56 * segments) if self.wide else (52 + 32 * segments)
         where = {}
         body = b""
@@ -173,6 +177,8 @@ class _Maker:
                 (0x6FFFFFFE, where[".gnu.version_r"]),
                 (0x6FFFFFFF, len(self.spec.versions)),
             ]
+        if self.spec.pie:
+            entries.append((0x6FFFFFFB, 0x08000000))
         entries.append((0, 0))
         return b"".join(self.pack(self.word * 2, *entry) for entry in entries)
 
@@ -200,6 +206,8 @@ class _Maker:
             loads.append((3, where[".interp"], len(parts[".interp"][1]), 1))
         if ".note.gnu.property" in where:
             loads.append((4, where[".note.gnu.property"], len(parts[".note.gnu.property"][1]), 8))
+        if self.spec.stack:
+            loads.append((0x6474E551, 0, 0, 16))
         head = b"\x7fELF" + bytes([2 if self.wide else 1, 1 if self.order == "<" else 2, 1])
         head = head.ljust(16, b"\0")
         fields = 3, self.machine, 1, 0, 64 if self.wide else 52, shoff, self.flags
@@ -207,10 +215,12 @@ class _Maker:
         sizes = (64, 56, len(loads), 64) if self.wide else (52, 32, len(loads), 40)
         head += self.pack("6H", *sizes, shnum, max(shnum - 1, 0))
         for kind, offset, size, align in loads:
+            flags = self.spec.stack if kind == 0x6474E551 else 5
             if self.wide:
-                head += self.pack("IIQQQQQQ", kind, 5, offset, offset, offset, size, size, align)
+                places = offset, offset, offset
+                head += self.pack("IIQQQQQQ", kind, flags, *places, size, size, align)
             else:
-                head += self.pack("8I", kind, offset, offset, offset, size, size, 5, align)
+                head += self.pack("8I", kind, offset, offset, offset, size, size, flags, align)
         return head + body + (tail + b"".join(headers) if self.spec.sections else b"")
 
 

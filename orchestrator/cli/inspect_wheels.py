@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.options import external_option, json_option, wheels_argument
 from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import clipped
+from orchestrator.models.wheel import finding_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def _text(path: Path, report: WheelReport) -> str:
         lines.append(f"  external  {library}, needed by {', '.join(files)}")
     if report.isa:
         lines.append(f"  isa       {report.isa}")
-    lines += [f"  {each.severity:<8}  {each.rule}: {each.message}" for each in report.problems]
+    lines += [f"  {severity:<8}  {text}" for severity, text in finding_lines(report.problems)]
     return "\n".join(printable(clipped(line)) for line in lines)
 
 

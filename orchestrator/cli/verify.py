@@ -20,6 +20,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
+from orchestrator.models.wheel import finding_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,8 +119,8 @@ def _target(target_id: str, matrix: Path, channel: str) -> Target:
 
 def _print(verdict: WheelVerdict) -> None:
     show(f"{printable(verdict.path)}: {'not what it says' if verdict.errors else 'ok'}")
-    for finding in verdict.findings:
-        show(f"  {finding.severity}: {finding.rule}: {printable(finding.message)}")
+    for severity, text in finding_lines(verdict.findings):
+        show(f"  {severity}: {printable(text)}")
 
 
 def _print_json(verdicts: Sequence[WheelVerdict]) -> None:

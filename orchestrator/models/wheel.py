@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.models.json_form import LIST_TABLE
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import Size, VersionText, WheelFilename
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,23 @@ class Finding:
     rule: str
     message: str
     severity: Severity = Severity.ERROR
+
+
+FEW_FINDINGS = 5
+"""Findings of one rule that people are shown."""
+
+
+def finding_lines(findings: Iterable[Finding]) -> Iterator[tuple[Severity, str]]:
+    """Yield findings for people: equal ones once, and of each rule the first ones and a count."""
+    groups: dict[tuple[Severity, str], Counter[str]] = {}
+    for each in findings:
+        groups.setdefault((each.severity, each.rule), Counter())[each.message] += 1
+    for (severity, rule), messages in groups.items():
+        for message, count in islice(messages.items(), FEW_FINDINGS):
+            yield severity, f"{rule}: {message}" + (f" ({count} times)" if count > 1 else "")
+        more = sum(islice(messages.values(), FEW_FINDINGS, None))
+        if more:
+            yield severity, f"{rule}: ... and {more} more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,21 +1,19 @@
-"""What twine and abi3audit, both of the locked toolchain, say about a wheel."""
+"""What twine, of the locked toolchain, says about a wheel."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process
-from orchestrator.host.json_file import load_json
 from orchestrator.models.target import RuleLevel, VerifyPolicy
-from orchestrator.models.wheel import Finding, Severity, WheelReport
+from orchestrator.models.wheel import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from orchestrator.provision.toolchain import Toolchain
 
@@ -39,7 +37,7 @@ class ExternalChecks:
     cancel: process.Cancel
 
     def __call__(
-        self, wheel: Path, report: WheelReport, demands: VerifyPolicy, log: Callable[[str], object]
+        self, wheel: Path, demands: VerifyPolicy, log: Callable[[str], object]
     ) -> tuple[Finding, ...]:
         """Return the findings of the tools for a wheel that could be read.
 
@@ -49,12 +47,7 @@ class ExternalChecks:
             EnvironmentProblemError: a tool is missing, or was killed.
         """
         off = {rule for rule, level in demands.levels if level is RuleLevel.OFF}
-        found: list[Finding] = []
-        if "twine" not in off:
-            found += self._twine(wheel, log)
-        if "abi3audit" not in off and promises_abi3(report):
-            found += self._abi3audit(wheel, log)
-        return tuple(found)
+        return () if "twine" in off else tuple(self._twine(wheel, log))
 
     def _twine(self, wheel: Path, log: Callable[[str], object]) -> Iterator[Finding]:
         """Is METADATA valid, and would an index show the description? (``twine check``)."""
@@ -63,19 +56,6 @@ class ExternalChecks:
         said = list(twine_findings(lines))
         if end.returncode != 0 and not any(each.severity is Severity.ERROR for each in said):
             said.append(_crash("twine", end, lines))
-        yield from said if not end.cancelled else ()
-
-    def _abi3audit(self, wheel: Path, log: Callable[[str], object]) -> Iterator[Finding]:
-        """Do the extension modules keep to the stable ABI of the Python they name?"""
-        lines: list[str] = []
-        with tempfile.TemporaryDirectory(prefix="orchestrator-") as scratch:
-            output = Path(scratch, "report.json")
-            argv = ["abi3audit", "--strict", "--report", "--output", str(output), str(wheel)]
-            end = self._run(argv, log, lines.append)
-            made = output.exists() and output.stat().st_size > 0
-            said = list(abi3_findings(load_json(dict[str, Any], output))) if made else []
-        if end.returncode != 0 and not said:
-            said.append(_crash("abi3audit", end, lines))
         yield from said if not end.cancelled else ()
 
     def _run(
@@ -92,11 +72,6 @@ class ExternalChecks:
         return end
 
 
-def promises_abi3(report: WheelReport) -> bool:
-    """Whether a wheel's tags promise the stable ABI."""
-    return any(tag.split("-")[1] in {"abi3", "abi3t"} for tag in report.declared_tags)
-
-
 def twine_findings(lines: list[str]) -> Iterator[Finding]:
     """Turn the output of ``twine check`` into findings; indented lines go on with the last one."""
     said: list[tuple[str, list[str]]] = []
@@ -108,20 +83,6 @@ def twine_findings(lines: list[str]) -> Iterator[Finding]:
     for level, parts in said:
         severity = Severity.ERROR if level == "ERROR" else Severity.WARNING
         yield Finding(rule="twine", message=" ".join(parts), severity=severity)
-
-
-def abi3_findings(report: Mapping[str, Any]) -> Iterator[Finding]:
-    """Turn abi3audit's report into findings."""
-    for spec in report.get("specs", {}).values():
-        for each in spec.get("wheel", ()):
-            name, result = each["name"], each["result"]
-            if symbols := sorted(result.get("non_abi3_symbols", ())):
-                message = f"{name} uses {', '.join(symbols)}: not in the stable ABI"
-                yield Finding(rule="abi3audit", message=message)
-            if later := sorted(result.get("future_abi3_objects", {}).items()):
-                names = ", ".join(f"{symbol} ({version})" for symbol, version in later)
-                message = f"{name} is for {result['baseline']} and later, but uses {names}"
-                yield Finding(rule="abi3audit", message=message)
 
 
 def _crash(rule: str, end: process.Finished, lines: list[str]) -> Finding:

@@ -126,14 +126,15 @@ class Toolchain:
         found = (self.root / "pyvenv.cfg").stat()
         return found.st_ino, found.st_mtime_ns
 
-    def policy_texts(self) -> tuple[str, str]:
-        """Return the texts of auditwheel's manylinux and musllinux policy files (JSON)."""
+    def policy_texts(self) -> tuple[str, str, str]:
+        """Return the texts that `Policies.from_json` reads: auditwheel's, and abi3info's."""
         folder = self.site_packages / "auditwheel" / "policy"
         manylinux, musllinux = (
             (folder / f"{libc}-policy.json").read_text(encoding="utf-8")
             for libc in ("manylinux", "musllinux")
         )
-        return manylinux, musllinux
+        stable_abi = self.site_packages / "abi3info" / "_internal.py"
+        return manylinux, musllinux, stable_abi.read_text(encoding="utf-8")
 
     def versions(self) -> dict[NormalizedName, str]:
         """Return the installed distributions: normalised name -> version."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
+from orchestrator.models.wheel import finding_lines
 from orchestrator.publish import preflight
 from orchestrator.publish.attested import attestations, check_attestation
 from orchestrator.publish.buckets import BucketDestination
@@ -111,7 +112,7 @@ def verify(
     verdict = checker.check(path, target)
     sha256 = verdict.report.sha256 if verdict.report else Digest("")
     beside = attestations(path)
-    wrong = [one_line(f"verify: {each.rule}: {each.message}") for each in verdict.errors]
+    wrong = [one_line(f"verify: {text}") for _, text in finding_lines(verdict.errors)]
     wrong += [why for each in beside if (why := check_attestation(each, sha256))]
     return CandidateWheel(
         path=path,

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from orchestrator.store.result_record import Blob
     from orchestrator.wheel import Policies
 
-Check = Callable[[Path, WheelReport, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
+Check = Callable[[Path, VerifyPolicy, Callable[[str], object]], tuple[Finding, ...]]
 """What other tools say about a finished wheel; see `ExternalChecks`."""
 
 
@@ -203,7 +203,7 @@ class ResultCache:
         sound = replace(report, problems=())
         record = replace(record, wheel=sound, verdicts=(*others, verdict))
         if any(_is_on(tool, demands) for tool in record.unasked):
-            said = self.check(wheel, report, demands, lambda _: None)
+            said = self.check(wheel, demands, lambda _: None)
             still = (finding for finding in record.said if not _is_on(finding.rule, demands))
             unasked = tuple(tool for tool in record.unasked if not _is_on(tool, demands))
             record = replace(record, said=(*still, *said), unasked=unasked)

@@ -61,7 +61,7 @@ class WheelChecker:
             # No program that unpacks it may see it.
             found = tuple(Finding(rule="unreadable", message=each.what) for each in error.problems)
             return WheelVerdict(path=path, findings=found, report=None)
-        more = more_checks(path.absolute(), report, demands, lambda _line: None)
+        more = more_checks(path.absolute(), demands, lambda _line: None)
         findings = (*report.problems, *apply_levels(more, demands))
         return WheelVerdict(path=path, findings=findings, report=report)
 

@@ -38,7 +38,7 @@ from orchestrator.host.redaction import masked
 from orchestrator.host.transient_errors import is_transient
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import OnMismatch, OnRefusal
-from orchestrator.models.wheel import Severity, WheelReport
+from orchestrator.models.wheel import Severity, WheelReport, finding_lines
 from orchestrator.plan.version import origins
 from orchestrator.run.finish import (
     bug,
@@ -49,12 +49,14 @@ from orchestrator.run.finish import (
     plain_platform_tag,
 )
 from orchestrator.wheel import apply_levels, report, retag, verify
+from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from orchestrator.builders.base import StoppedBuild
+    from orchestrator.models.platforms import Libc
     from orchestrator.models.result import CompileReport
     from orchestrator.models.target import BuildRequest, Target, TargetId
     from orchestrator.run.backends import Assignment
@@ -264,14 +266,14 @@ class Worker:
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
-        said = self.cache.check(final, verified, demands, job.log)
+        said = self.cache.check(final, demands, job.log)
         problems = (*verified.problems, *apply_levels(said, demands))
         if self.cache.cancel.is_set():
             return Failure(
                 kind=FailureKind.CANCELLED, step="verify", message="stopped before it was done"
             )
-        for finding in problems:
-            job.log(f"{finding.severity}: {finding.rule}: {finding.message}")
+        for severity, text in finding_lines(problems):
+            job.log(f"{severity}: {text}")
         if any(finding.severity is Severity.ERROR for finding in problems):
             self._set_aside(final, target.id)
             return not_what_it_says(target, problems)
@@ -291,8 +293,11 @@ class Worker:
         dest.mkdir()
         rewrite = target.on_mismatch is OnMismatch.REWRITE
         lacks = any(finding.rule == "external-library" for finding in seen.problems)
-        tags: tuple[str, ...] | None = (seen.observed_tag, *seen.aliases)
-        if seen.observed_tag in _NOT_A_PLATFORM:
+        # A static program has tags of both C libraries; another target may make the other wheel.
+        tags: tuple[str, ...] | None = tuple(
+            tag for tag in (seen.observed_tag, *seen.aliases) if _is_for(tag, target.libc)
+        )
+        if seen.observed_tag in _NOT_A_PLATFORM or not tags:
             tags = None
         elif steps.repair_refused is OnRefusal.KEEP and lacks:
             # A tag with a policy would promise that what is missing is on every machine.
@@ -407,3 +412,9 @@ def _write_header(log: TextIO, assignment: Assignment) -> None:
         f"env      {each.name}={masked(each.value)}  # {each.origin}\n" for each in target.env
     )
     log.flush()
+
+
+def _is_for(tag: str, libc: Libc) -> bool:
+    """Whether a platform tag promises this C library, or none."""
+    parsed = PlatformTag.parse(tag)
+    return parsed is None or parsed.libc in {None, libc}

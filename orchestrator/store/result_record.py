@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """A part of every address: records of another format are never read."""
 
-TOOLS: Final = ("twine", "abi3audit")
+TOOLS: Final = ("twine",)
 """Rules whose findings come from programs."""
 
 LARGEST: Final = 64 << 20

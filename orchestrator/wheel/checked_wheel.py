@@ -15,12 +15,17 @@ from orchestrator.wheel.scan import Scan
 from orchestrator.wheel.tags import ExtensionModule, extension_module
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from email.message import Message
 
     from orchestrator.models.platforms import Arch, Libc
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.record import RecordRow
     from orchestrator.wheel.tags import Observation
+
+
+FEW = 5
+"""Names that a message has when many break a rule in the same way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class CheckedWheel:
         observation: what the ELF files need; None without ELF files.
         size: of the file, in bytes.
         expected: what was planned, if anything.
+        stable_abi: name -> the first Python with it (the 12 of 3.12); None if unknown.
     """
 
     archive: WheelArchive
@@ -76,6 +82,7 @@ class CheckedWheel:
     size: int = 0
     expected: Expected | None = None
     demands: VerifyPolicy = field(default_factory=VerifyPolicy)
+    stable_abi: Mapping[str, int] | None = None
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -100,6 +107,12 @@ class CheckedWheel:
     def stated(self, field: str) -> str:
         """Return a field of METADATA; empty if it is missing."""
         return "" if self.metadata is None else str(self.metadata.get(field, "")).strip()
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names of many, and how many more there are."""
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
 
 
 def finding(rule: str, message: str) -> Finding:

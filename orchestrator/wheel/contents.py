@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
 from orchestrator.wheel import sbom
-from orchestrator.wheel.checked_wheel import finding, parsed_version
+from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 LARGEST = 10
 """Members that the message names when a wheel is too large."""
-
-FEW = 5
-"""Members that a message names when many break a rule in the same way."""
 
 _LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice|authors", re.IGNORECASE)
 _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
@@ -41,7 +38,7 @@ def collisions(subject: CheckedWheel) -> Iterator[Finding]:
         if len(same) > 1:
             yield finding(
                 "case-collision",
-                f"{_few(same)} differ in case only: some file systems keep one of them",
+                f"{few(same)} differ in case only: some file systems keep one of them",
             )
 
 
@@ -87,7 +84,7 @@ def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
                 users[path].append(elf.name)
     for path, names in users.items():
         where = "absolute" if path.startswith("/") else "relative to the current directory"
-        yield finding("absolute-rpath", f"the RPATH {path!r} of {_few(names)} is {where}")
+        yield finding("absolute-rpath", f"the RPATH {path!r} of {few(names)} is {where}")
 
 
 def size_budget(subject: CheckedWheel) -> Iterator[Finding]:
@@ -122,7 +119,7 @@ def stray_paths(subject: CheckedWheel) -> Iterator[Finding]:
             for text in _held(subject.archive, member.filename, wanted):
                 holders[text].append(member.filename)
     for text, names in holders.items():
-        yield finding("build-path", f"{text} is in {_few(names)}")
+        yield finding("build-path", f"{text} is in {few(names)}")
 
 
 def _held(archive: WheelArchive, name: str, wanted: list[tuple[str, bytes]]) -> list[str]:
@@ -140,11 +137,6 @@ def _held(archive: WheelArchive, name: str, wanted: list[tuple[str, bytes]]) -> 
             break
         tail = window[-overlap:] if overlap else b""
     return seen
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + more
 
 
 def _megabytes(size: int) -> str:

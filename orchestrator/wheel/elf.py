@@ -29,7 +29,10 @@ MAGIC = b"\x7fELF"
 _SMALLEST = 52
 
 # Segments, sections and dynamic tags.
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_GNU_STACK = 1, 2, 3, 4, 0x6474E551
+_PF_X = 1
+_ET_EXEC = 2
+_DT_FLAGS_1, _DF_1_PIE = 0x6FFFFFFB, 0x08000000
 _SHT_NOTE, _SHT_NOBITS, _SHT_DYNSYM = 7, 8, 11
 _SHF_TLS = 0x400
 _DT_NEEDED, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SONAME = 1, 4, 5, 6, 10, 14
@@ -37,11 +40,13 @@ _DT_RPATH, _DT_RUNPATH, _DT_GNU_HASH = 15, 29, 0x6FFFFEF5
 _DT_VERSYM, _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
 _PN_XNUM = 0xFFFF
 _STB_WEAK = 2
-_STT_FUNC = 2
+_STT_DATA_OR_FUNC = frozenset({1, 2})
 _NT_GNU_PROPERTY_TYPE_0 = 5
 _X86_ISA_1_NEEDED = 0xC0008002
 
-_EM_S390, _EM_X86_64 = 22, 62
+_EM_386, _EM_S390, _EM_ARM, _EM_X86_64 = 3, 22, 40, 62
+_EXECUTABLE_STACKS = frozenset({_EM_386, _EM_S390, _EM_ARM, _EM_X86_64})
+"""Where glibc takes a file without PT_GNU_STACK for one that needs an executable stack."""
 
 # A version index has 15 bits (LSB 10.7), so no honest file has more entries.
 _MAX_VERSIONS = 1 << 15
@@ -50,7 +55,8 @@ _MAX_SEGMENTS = 1 << 16
 _MAX_ENTRIES = 1 << 16
 # The largest libraries there are have tens of thousands.
 _MAX_UNDEFINED = 1 << 18
-_MAX_INITS = 1 << 12
+# Names that begin like Python's own; bindings generators export some thousands.
+_MAX_PYTHON_NAMES = 1 << 16
 # The largest CUDA libraries have a few MB of names. Names may overlap in the string table: without
 # a limit a small file could ask for terabytes.
 _MAX_NAME_BYTES = 32 << 20
@@ -65,8 +71,11 @@ _BLOCK = 1 << 14
 _SYMBOLS_AT_ONCE = 1 << 16
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 
-INITS = (b"PyInit_", b"_cffi_pypyinit_")
-"""Prefixes of the functions that make a library a Python extension."""
+INITS = (b"PyInit_", b"PyModExport_", b"PyInitU_", b"PyModExportU_", b"_cffi_pypyinit_")
+"""Prefixes of the functions that make a library a Python extension (PEP 489, PEP 793)."""
+
+_PYTHON_NAMES = (*INITS, b"\0Py", b"\0_Py")
+"""How names begin in the string table that Python's C API may have."""
 
 ISA_LEVELS = ((8, "x86-64-v4"), (4, "x86-64-v3"), (2, "x86-64-v2"))
 """Bits of GNU_PROPERTY_X86_ISA_1_NEEDED above the baseline, and their names, highest first."""
@@ -121,8 +130,11 @@ class ElfInfo(NamedTuple):
         versions: symbol versions needed, in the order of the file.
         undefined: undefined dynamic symbols, in the order of the file.
         inits: names of the functions that make it a Python extension (``PyInit_*``).
+        python_names: the defined dynamic symbols that are named like Python's C API.
         isa: bits of GNU_PROPERTY_X86_ISA_1_NEEDED; 0 if missing or not x86-64.
         align: the smallest alignment of a PT_LOAD segment, 0 without one.
+        executable_stack: whether glibc gives it one, or refuses to.
+        program: whether it is a program (ET_EXEC, or DF_1_PIE), not a library.
     """
 
     bits: int
@@ -137,8 +149,11 @@ class ElfInfo(NamedTuple):
     versions: tuple[VersionNeed, ...]
     undefined: tuple[Symbol, ...]
     inits: tuple[str, ...]
+    python_names: tuple[str, ...]
     isa: int
     align: int
+    executable_stack: bool
+    program: bool
 
     @property
     def isa_level(self) -> str:
@@ -163,7 +178,7 @@ def parse(
 
     Args:
         data: the whole file, or a source of its bytes.
-        symbols: whether to read the symbol table; if not, `undefined` and `inits` are empty.
+        symbols: whether to read the symbol table; if not, its names are missing.
         meter: gets what is read before it is used.
 
     Raises:
@@ -177,7 +192,7 @@ def parse(
     segments = tuple(image.segments(header))
     interpreter = _interpreter(image, segments)
     dynamic = _Dynamic(image, header, segments)
-    undefined, versions, inits = dynamic.tables(symbols=symbols)
+    undefined, versions, defined = dynamic.tables(symbols=symbols)
     # The notes come last: they are near the beginning or, after patchelf, at the end.
     isa = _isa(image, header, segments) if header.machine == _EM_X86_64 and image.wide else 0
     return ElfInfo(
@@ -192,9 +207,12 @@ def parse(
         runpath=_split_path(image, dynamic.string_of(_DT_RUNPATH)),
         versions=versions,
         undefined=undefined,
-        inits=inits,
+        inits=tuple(name for name in defined if name.startswith(_INITS)),
+        python_names=defined,
         isa=isa,
         align=min((part.align for part in segments if part.type == _PT_LOAD), default=0),
+        executable_stack=_executable_stack(header.machine, segments),
+        program=header.type == _ET_EXEC or dynamic.is_pie,
     )
 
 
@@ -227,6 +245,7 @@ class _Header(NamedTuple):
 
 class _Segment(NamedTuple):
     type: int
+    flags: int
     offset: int
     vaddr: int
     filesz: int
@@ -339,10 +358,10 @@ class _Image:
             raise MalformedElfError(f"{header.phnum} segments")
         for row in self.table(layout, header.phoff, header.phnum, "program headers"):
             if self.wide:
-                kind, _, offset, vaddr, _, filesz, _, align = row
+                kind, flags, offset, vaddr, _, filesz, _, align = row
             else:
-                kind, offset, vaddr, _, filesz, _, _, align = row
-            yield _Segment(kind, offset, vaddr, filesz, align)
+                kind, offset, vaddr, _, filesz, _, flags, align = row
+            yield _Segment(kind, flags, offset, vaddr, filesz, align)
 
     def sections(self, header: _Header) -> Iterator[_Section]:
         if header.shnum > _MAX_SECTIONS:
@@ -378,13 +397,14 @@ class _Strings:
         parts = [self._data[index:stop] for index, stop in zip(indices, stops)]
         return b"\0".join(parts).decode("utf-8", "backslashreplace").split("\0")
 
-    def inits(self) -> frozenset[int]:
-        """Where names are that may be a module's first function; faster than decoding all."""
+    def python_names(self) -> frozenset[int]:
+        """Where names are that Python's C API may have; faster than decoding all."""
         found: set[int] = set()
-        for word in INITS:
+        for word in _PYTHON_NAMES:
+            begin = word.startswith(b"\0")
             at = self._data.find(word)
-            while at >= 0 and len(found) < _MAX_INITS:
-                found.add(at)
+            while at >= 0 and len(found) < _MAX_PYTHON_NAMES:
+                found.add(at + begin)
                 at = self._data.find(word, at + 1)
         return frozenset(found)
 
@@ -431,6 +451,11 @@ class _Dynamic:
             if (address := self._last(tag)) is not None
         )
 
+    @property
+    def is_pie(self) -> bool:
+        """Whether the file is a position-independent program."""
+        return bool((self._last(_DT_FLAGS_1) or 0) & _DF_1_PIE)
+
     def _last(self, tag: int) -> int | None:
         """Return the last value with this tag, which is the one the loader uses."""
         values = self._entries.get(tag)
@@ -458,7 +483,7 @@ class _Dynamic:
 
         Returns:
             The undefined symbols, the versions needed of each library (LSB 10.7.3), and the
-            defined functions that initialise a module.
+            defined symbols that are named like Python's C API.
         """
         table, count = self._symbol_table() if symbols else (0, 0)
         rows: memoryview = memoryview(b"")
@@ -480,7 +505,7 @@ class _Dynamic:
     def _named(
         self, rows: memoryview, indices: memoryview, needs: tuple[_Need, ...]
     ) -> tuple[tuple[Symbol, ...], tuple[VersionNeed, ...], tuple[str, ...]]:
-        inits = self._strings.inits() if rows else frozenset()
+        python = self._strings.python_names() if rows else frozenset()
         versions: list[VersionNeed] = []
         by_index: dict[int, tuple[str, str]] = {}
         for need in needs:
@@ -490,8 +515,8 @@ class _Dynamic:
             by_index.update(
                 {index: (library, version) for (index, _), version in zip(need.versions, some)}
             )
-        undefined, functions = self._pick(rows, indices, inits, by_index)
-        return tuple(undefined), tuple(versions), tuple(self._strings.names(functions))
+        undefined, defined = self._pick(rows, indices, python, by_index)
+        return tuple(undefined), tuple(versions), tuple(self._strings.names(defined))
 
     def _needs(self, offset: int) -> tuple[_Need, ...]:
         needs: list[_Need] = []
@@ -520,16 +545,16 @@ class _Dynamic:
         self,
         rows: memoryview,
         indices: memoryview,
-        inits: frozenset[int],
+        python: frozenset[int],
         versions: Mapping[int, tuple[str, str]],
     ) -> tuple[list[Symbol], list[int]]:
-        """Pick the undefined symbols, and the functions with these names.
+        """Pick the undefined symbols, and the defined ones with these names.
 
         Few of a library's hundreds of thousands of symbols matter: they are searched by column, in
         blocks.
         """
         undefined: list[Symbol] = []
-        functions: list[int] = []
+        defined: list[int] = []
         size, info_at, section_at = (24, 4, 3) if self._image.wide else (16, 12, 7)
         self._image.spend(len(rows) // size // 8, 0, _TABLES[_DT_SYMTAB])
         for start in range(0, len(rows) // size, _SYMBOLS_AT_ONCE):
@@ -551,14 +576,14 @@ class _Dynamic:
                 Symbol(name, library, version, infos[place] >> 4 == _STB_WEAK)
                 for name, (library, version), place in zip(text, kinds, places)
             ]
-            if not inits.isdisjoint(names):
+            if not python.isdisjoint(names):
                 self._image.spend(len(names) // 4, 0, _TABLES[_DT_SYMTAB])
-                functions += {  # a table may have one symbol a million times
+                defined += {  # a table may have one symbol a million times
                     name: None
                     for name, section, info in zip(names, sections, infos)
-                    if name in inits and section and info & 15 == _STT_FUNC
+                    if name in python and section and info & 15 in _STT_DATA_OR_FUNC
                 }
-        return undefined, functions
+        return undefined, defined
 
     def _symbol_table(self) -> tuple[int, int]:
         """Return offset and number of the dynamic symbols.
@@ -571,15 +596,23 @@ class _Dynamic:
             return 0, 0
         offset = self._offset(address, _TABLES[_DT_SYMTAB])
         if (table := self._last(_DT_HASH)) is not None:
-            # s390x alone has 64-bit words in this table.
-            word = "Q" if self._header.machine == _EM_S390 and self._image.wide else "I"
-            where = self._offset(table, "hash table")
-            return offset, self._image.unpack(word * 2, where, "hash table")[1]
+            return offset, self._count_by_hash(self._offset(table, "hash table"))
         count = 0
         if (table := self._last(_DT_GNU_HASH)) is not None:
             count = self._count_by_gnu_hash(self._offset(table, "GNU hash table"))
         # A GNU hash table omits undefined symbols, and is empty if there are no others.
         return offset, count or self._count_by_section(offset)
+
+    def _count_by_hash(self, offset: int) -> int:
+        """Return the number of symbols (gABI, chapter 5).
+
+        The s390x ABI alone has 64-bit words in this table. GNU ld writes those; lld, mold and zig
+        write 32-bit ones, whose first one, the number of buckets, is not 0.
+        """
+        buckets, chains = self._image.unpack("II", offset, "hash table")
+        if self._header.machine == _EM_S390 and self._image.wide and not buckets:
+            return self._image.unpack("QQ", offset, "hash table")[1]
+        return chains
 
     def _count_by_section(self, offset: int) -> int:
         for section in self._image.sections(self._header):
@@ -609,6 +642,7 @@ class _Dynamic:
 
 
 _UNVERSIONED = ("", "")
+_INITS = tuple(word.decode() for word in INITS)
 _TABLES = {
     _DT_SYMTAB: "dynamic symbols",
     _DT_STRTAB: "string table",
@@ -638,6 +672,14 @@ def _interpreter(image: _Image, segments: tuple[_Segment, ...]) -> str:
             raw = bytes(image.slice(segment.offset, min(segment.filesz, 4096), "interpreter"))
             return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
     return ""
+
+
+def _executable_stack(machine: int, segments: tuple[_Segment, ...]) -> bool:
+    """Whether a file that can be loaded needs an executable stack, by its PT_GNU_STACK."""
+    if not any(part.type == _PT_LOAD for part in segments):
+        return False
+    asked = [part.flags & _PF_X for part in segments if part.type == _PT_GNU_STACK]
+    return bool(asked[-1]) if asked else machine in _EXECUTABLE_STACKS
 
 
 def _isa(image: _Image, header: _Header, segments: tuple[_Segment, ...]) -> int:

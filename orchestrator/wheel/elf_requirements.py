@@ -2,7 +2,7 @@
 
 Libraries of the wheel are found as auditwheel's ``lddtree`` finds them: by the loader's rules
 (ld.so(8)) with two differences. The search paths of the file that is loaded first also apply to
-what it loads, and this machine's libraries do not matter.
+what it loads, and this machine's libraries do not matter. Each file is where an installer puts it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.models.wheel import Reason, TagStep
 from orchestrator.wheel.budget import TEXT_BYTES
@@ -29,6 +29,11 @@ _COMPILER = ("GLIBCXX", "CXXABI", "GCC")
 _ORIGIN = re.compile(r"\$(?:ORIGIN|\{ORIGIN\})")
 _LIBPYTHON = re.compile(r"libpython\d+\.\d+m?\.so(\.\d)*")
 _NEEDS = "needed libraries"
+
+_SITE = "lib/python/site-packages/"
+_PLACES = {"scripts": "bin/", "data": "", "headers": "include/", "purelib": _SITE, "platlib": _SITE}
+"""Directories of an environment (sysconfig's ``posix_prefix``), by directory of ``*.data``."""
+_LIB = re.compile(r"lib(?:64)?/python3(?:\.\d+t?)?/")
 
 _Tree = dict[str, "ElfMember | None"]
 """Library -> its file; None if it is not in the wheel."""
@@ -60,7 +65,7 @@ class ElfRequirements:
             elf.name: frozenset({"*", *(s.name for s in elf.info.undefined if not s.weak)})
             for elf in self._roots
         }
-        self._files = {elf.name: elf for elf in elves}
+        self._files = {installed(elf.name): elf for elf in elves}
         self._trees = [(root, _tree(root, self._files, budget)) for root in self._roots]
         reached = {elf.name for _, tree in self._trees for elf in tree.values() if elf}
         reached |= {elf.name for elf in self._roots}
@@ -120,23 +125,29 @@ class ElfRequirements:
 
     def outside(self, whitelist: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Return the libraries outside wheel and whitelist, and the files that need them."""
-        return tuple(one for one in self._missing(whitelist) if one[0] not in self._names)
-
-    def unreachable(self, whitelist: frozenset[str]) -> tuple[tuple[str, str, str], ...]:
-        """Return (library, its file in the wheel, a file that needs it but cannot find it)."""
         return tuple(
-            (library, self._names[library], who[0])
-            for library, who in self._missing(whitelist)
+            (library, tuple(sorted(needers)))
+            for library, needers in self._missing(whitelist)
+            if library not in self._names
+        )
+
+    def unreachable(self, whitelist: frozenset[str]) -> tuple[UnreachableLibrary, ...]:
+        """Return the libraries that are in the wheel, but not where the loader looks for them."""
+        return tuple(
+            UnreachableLibrary(library, self._names[library], *_first(needers))
+            for library, needers in self._missing(whitelist)
             if library in self._names
         )
 
-    def _missing(self, whitelist: frozenset[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-        found: dict[str, set[str]] = {}
+    def _missing(self, whitelist: frozenset[str]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield each library, and the files that need it -> a command that loads them, or ""."""
+        found: dict[str, dict[str, str]] = {}
         for root, tree in self._all_trees:
+            command = root.name if _is_command(root) else ""
             for library, needer in _missing(root, tree, whitelist, self._budget):
-                found.setdefault(library, set()).add(needer)
-        for library, needers in sorted(found.items()):
-            yield library, tuple(sorted(needers))
+                needers = found.setdefault(library, {})
+                needers[needer] = needers.get(needer) or command
+        yield from sorted(found.items())
 
     def glibc(self) -> tuple[int, int] | None:
         """Return the newest glibc version needed."""
@@ -159,6 +170,44 @@ class ElfRequirements:
                 remedies = dict.fromkeys(_remedy(reason, lower) for reason in reasons)
                 steps.append(TagStep(tag=lower.tag, reasons=reasons, remedies=tuple(remedies)))
         return tuple(steps)
+
+
+class UnreachableLibrary(NamedTuple):
+    """A library that is in the wheel, and that no run path leads to.
+
+    Attributes:
+        library: its name.
+        file: it.
+        needer: a file that needs it.
+        command: the program of the user's PATH that loads that file; empty if there is none.
+    """
+
+    library: str
+    file: str
+    needer: str
+    command: str
+
+
+def installed(member: str) -> str:
+    """Return where an installer puts a member, relative to the environment.
+
+    The version in the path of site-packages is left out.
+    """
+    top, _, rest = member.partition("/")
+    scheme, slash, path = rest.partition("/")
+    if top.endswith(".data") and slash and scheme in _PLACES:
+        return _PLACES[scheme] + path
+    return _SITE + member
+
+
+def _is_command(elf: ElfMember) -> bool:
+    """Whether it is a program of the user's PATH: nothing loads libraries for it."""
+    return bool(elf.info.interpreter) and posixpath.dirname(installed(elf.name)) == "bin"
+
+
+def _first(needers: Mapping[str, str]) -> tuple[str, str]:
+    """Return a file and the command that loads it, if any has one."""
+    return min(needers.items(), key=lambda each: (not each[1], each[0]))
 
 
 def promises(policies: Iterable[Policy]) -> frozenset[str]:
@@ -225,14 +274,15 @@ def _remedy_of_version(reason: Reason, lower: Policy) -> str:
 
 
 def _search_paths(elf: ElfMember) -> tuple[str, ...]:
-    """Return the directories of the wheel in a file's RUNPATH, or else in its RPATH."""
-    origin = posixpath.dirname(elf.name) or "."
-    # The root of the wheel is "."; directories above it begin with "..".
-    return tuple(
+    """Return the directories of the environment in a file's RUNPATH, or else in its RPATH."""
+    origin = posixpath.dirname(installed(elf.name)) or "."
+    # The environment is "."; directories above it begin with "..".
+    paths = (
         posixpath.normpath(_ORIGIN.sub(origin, path, count=1))
         for path in elf.info.runpath or elf.info.rpath
         if _ORIGIN.match(path)
     )
+    return tuple(_LIB.sub("lib/python/", path, count=1) for path in paths)
 
 
 def _tree(root: ElfMember, files: Mapping[str, ElfMember], budget: Budget) -> _Tree:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
+from orchestrator.wheel import stable_abi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,21 +80,26 @@ class PlatformTag:
 
 
 class Policies:
-    """All policies, by C library and architecture."""
+    """All policies, by C library and architecture, and the names of CPython's stable ABI."""
 
-    def __init__(self, policies: Mapping[tuple[Libc, Arch], Iterable[Policy]]) -> None:
-        """Take the policies in any order."""
+    def __init__(
+        self, policies: Mapping[tuple[Libc, Arch], Iterable[Policy]], stable_abi: str = ""
+    ) -> None:
+        """Take the policies in any order, and abi3info's list, if there is one."""
+        self._stable_abi = stable_abi
         self._policies = {
             key: tuple(sorted(some, key=attrgetter("version"))) for key, some in policies.items()
         }
 
     @classmethod
-    def from_json(cls, manylinux: str, musllinux: str) -> Policies:
+    def from_json(cls, manylinux: str, musllinux: str, stable_abi: str = "") -> Policies:
         """Read auditwheel's ``manylinux-policy.json`` and ``musllinux-policy.json``.
 
         Args:
             manylinux: text of the first.
             musllinux: text of the second.
+            stable_abi: text of abi3info's ``_internal.py``; without it no wheel is checked for the
+                stable ABI.
 
         Raises:
             EnvironmentProblemError: a text is not what auditwheel ships.
@@ -108,7 +114,12 @@ class Policies:
                     f"auditwheel's {libc} policies cannot be read: {error!r}",
                     hint="the toolchain is broken: `orchestrator toolchain sync` repairs it",
                 ) from error
-        return cls(found)
+        return cls(found, stable_abi)
+
+    @property
+    def stable_abi(self) -> Mapping[str, int] | None:
+        """See `stable_abi.read`; None without that list."""
+        return stable_abi.read(self._stable_abi) if self._stable_abi else None
 
     def of(self, libc: Libc, arch: Arch) -> tuple[Policy, ...]:
         """Return the policies of a platform, the oldest libc first; empty if there are none.
@@ -118,6 +129,11 @@ class Policies:
         """
         policies = self._policies.get((libc, arch), ())
         return policies[-1:] if libc is Libc.MUSLLINUX else policies
+
+    def lowest_tags(self, arch: Arch) -> tuple[str, ...]:
+        """Return the tags, and their other names, that promise least of each C library."""
+        lowest = [policy for libc in Libc for policy in self._policies.get((libc, arch), ())[:1]]
+        return tuple(tag for policy in lowest for tag in (policy.tag, *policy.aliases))
 
 
 def _read(libc: Libc, content: Any) -> Iterable[tuple[Arch, Policy]]:

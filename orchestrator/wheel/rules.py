@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -22,18 +23,20 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
-from orchestrator.wheel.checked_wheel import finding, parsed_version
+from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
-from orchestrator.wheel.tags import extension_module, is_module_name
+from orchestrator.wheel.stable_abi import is_python_name
+from orchestrator.wheel.tags import extension_module, init_names, is_module_name, libc_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from packaging.tags import Tag
 
     from orchestrator.wheel.archive import WheelName
     from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
+    from orchestrator.wheel.scan import ElfMember
     from orchestrator.wheel.tags import ExtensionModule, Observation
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
@@ -51,6 +54,10 @@ _PAIR_STEPS = 4
 """What comparing one tag with one module costs."""
 _PARSE_STEPS = 16
 """What parsing one requirement costs."""
+_EXPORTED = 15
+"""Python 3.15 is the first that calls ``PyModExport_*`` and loads ``.abi3t.so``."""
+_FIRST = 2
+"""Python 3.2 is the first with a stable ABI."""
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
 
 
@@ -64,12 +71,18 @@ def record_entries(subject: CheckedWheel) -> Iterator[Finding]:
     """RECORD lists every file of the wheel once, and nothing else."""
     if subject.rows is None:
         return
-    counts = Counter(row.path for row in subject.rows)
+    names = {member.filename for member in subject.archive.members}
+    spelled = {row.path: row.path.replace("\\", "/").lstrip("./") for row in subject.rows}
+    odd = {path: name for path, name in spelled.items() if path not in names and name in names}
+    if odd:
+        first, name = next(iter(odd.items()))
+        message = f"RECORD lists {len(odd)} files in another spelling, such as {first!r}: write "
+        yield finding("record-extra", f"{message}{name!r}, relative to the wheel's root")
+    counts = Counter(odd.get(row.path, row.path) for row in subject.rows)
     unlisted = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
-    members = {member.filename for member in subject.archive.members}
-    for name in sorted(members - set(counts) - unlisted):
+    for name in sorted(names - set(counts) - unlisted):
         yield finding("record-missing", f"{name} is in the wheel but not in RECORD")
-    for name in sorted(set(counts) - members):
+    for name in sorted(set(counts) - names):
         yield finding("record-extra", f"RECORD lists {name}, which is not in the wheel")
     for name in sorted(name for name, count in counts.items() if count > 1):
         yield finding("record-extra", f"RECORD lists {name} {counts[name]} times")
@@ -111,6 +124,15 @@ def metadata_valid(subject: CheckedWheel) -> Iterator[Finding]:
         yield finding(
             "metadata-invalid", f"METADATA's Version {version!r} is not a version (PEP 440)"
         )
+    for field, read in (("Requires-Dist", Requirement), ("Requires-Python", SpecifierSet)):
+        values = subject.metadata.get_all(field, [])
+        subject.archive.budget.spend(_PARSE_STEPS * len(values), 0, field)
+        for value in values:
+            try:
+                read(value.strip())
+            except ValueError as error:
+                why = str(error).splitlines()[0]
+                yield finding("metadata-invalid", f"METADATA's {field} {value!r}: {why}")
 
 
 def names_agree(subject: CheckedWheel) -> Iterator[Finding]:
@@ -155,13 +177,17 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
         return
     name = subject.archive.name
     declared: set[Tag] = set()
+    bad: list[str] = []
     for text in subject.wheel.get_all("Tag", []):
         expanded = math.prod(part.count(".") + 1 for part in text.split("-"))
         subject.archive.budget.spend(_TAG_STEPS * expanded, 0, "tags of WHEEL")
         try:
             declared |= parse_tag(text.strip())
         except ValueError:
-            yield finding("wheel-tags", f"WHEEL's Tag {text!r} is not a tag (PEP 425)")
+            bad.append(repr(text))
+    if bad:
+        message = f"WHEEL's Tag {few(bad)} is not a tag (PEP 425), such as {next(iter(name.tags))}"
+        yield finding("wheel-tags", message)
     if declared != name.tags:
         message = f"WHEEL says {_listed(declared)}, the file name says {_listed(name.tags)}"
         yield finding("wheel-tags", message)
@@ -171,7 +197,7 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
             "wheel-build", f"WHEEL says Build {build!r}, the file name says {name.build!r}"
         )
     version = subject.wheel.get("Wheel-Version", "").strip()
-    if not version.startswith("1."):
+    if not re.fullmatch(r"1\.\d+", version):
         yield finding("wheel-version", f"WHEEL says Wheel-Version {version!r}; expected 1.0")
 
 
@@ -211,10 +237,19 @@ def elf_machine(subject: CheckedWheel) -> Iterator[Finding]:
         message = f"{elf.name} is for {machine}, the tag says {_listed(arches)}"
         severity = Severity.ERROR if loaded or not fits else Severity.WARNING
         yield Finding(rule="elf-machine", message=message, severity=severity)
+    yield from _elf_libc(subject)
+
+
+def _elf_libc(subject: CheckedWheel) -> Iterator[Finding]:
+    """No platform tag promises another C library than that of the files, or of one of them."""
     libcs = {tag.libc for tag in subject.linux_tags if tag.libc}
-    if subject.observation and libcs and subject.observation.libc not in libcs:
-        message = f"ELF files need {subject.observation.libc}, the tag says {_listed(libcs)}"
-        yield finding("elf-libc", message)
+    seen = subject.observation
+    if seen is None or not libcs or seen.portable:
+        return
+    for libc in sorted({libc_of(elf) or seen.libc for elf in seen.elves} | {seen.libc}):
+        if libcs != {libc}:
+            message = f"ELF files need {libc}, the tag says {_listed(libcs)}"
+            yield finding("elf-libc", message)
 
 
 def page_alignment(subject: CheckedWheel) -> Iterator[Finding]:
@@ -321,19 +356,105 @@ def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
     """Whether a Python with this tag can import a module with one of these suffixes."""
     if "" in soabis:
         return True
+    # PEP 803: from 3.15 on, a Python with the GIL loads .abi3t.so as well, not the other way round.
+    python = PythonTag.match(interpreter)
+    both = {"abi3t"} if python is None or python.minor >= _EXPORTED else set()
     if abi in {"abi3", "abi3t"}:
-        # PEP 803: a Python with the GIL loads .abi3t.so as well, not the other way round.
-        return "abi3t" in soabis or abi in soabis
+        return bool(soabis & {abi, *both})
     if abi == "none":
-        if (python := PythonTag.match(interpreter)) and python.stable_abi:
-            return bool(soabis & {python.soabi, "abi3"})
+        if python and python.stable_abi:
+            return bool(soabis & {python.soabi, "abi3", *both})
         # py3: one version's suffix alone cannot serve every Python 3.
         return len(soabis) > 1 or "abi3" in soabis
     if abi.startswith("cp"):
         # Free-threaded Pythons do not import .abi3.so.
-        stable = "abi3t" if abi.endswith("t") else "abi3"
-        return bool(soabis & {f"cpython-{abi.removeprefix('cp')}", stable})
+        stable = both if abi.endswith("t") else {"abi3", *both}
+        return bool(soabis & {f"cpython-{abi.removeprefix('cp')}", *stable})
     return any(abi.replace("_", "-").startswith(soabi) for soabi in soabis)
+
+
+def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
+    """Every extension module has the function that the import system calls (PEP 489, PEP 793)."""
+    pythons = [PythonTag.match(tag.interpreter) for tag in subject.archive.name.tags]
+    before = any(python is None or python.minor < _EXPORTED for python in pythons)
+    for module in subject.modules:
+        stem = module.name.rpartition("/")[2]
+        name, inits = module.elf.name, module.elf.info.inits
+        if not module.hooks and f"_cffi_pypyinit_{stem}" not in inits:
+            others = f"; it has {few(sorted(inits))}" if inits else ""
+            message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
+            # `torch.ops.load_library` loads what registers operators, whatever its name is.
+            severity = Severity.WARNING if _uses_libtorch(module.elf) else Severity.ERROR
+            yield Finding(rule="module-init", message=message + others, severity=severity)
+        elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
+            message = (
+                f"{name} has no {next(iter(init_names(stem)))}, which Pythons before 3.15 need"
+            )
+            yield finding("module-init", message)
+
+
+def _uses_libtorch(elf: ElfMember) -> bool:
+    stable = any(each.name.startswith("aoti_torch_") for each in elf.info.undefined)
+    return (
+        stable
+        or any(allowed(name, PRESETS["torch"]) for name in elf.info.needed)
+        or any(_LIBTORCH.match(each.name) for each in elf.info.undefined)
+    )
+
+
+def executable_stack(subject: CheckedWheel) -> Iterator[Finding]:
+    """No library asks for an executable stack: glibc 2.41 and newer do not load it."""
+    seen = subject.observation
+    if seen is None or seen.libc is not Libc.MANYLINUX:
+        return
+    names = [each.name for each in seen.elves if each.info.executable_stack]
+    programs = {each.name for each in seen.elves if each.info.program}
+    if libraries := [name for name in names if name not in programs]:
+        message = f"{few(libraries)}: needs an executable stack, which glibc 2.41 refuses; link "
+        message += "with -Wl,-z,noexecstack, and mark assembly code (.note.GNU-stack)"
+        yield finding("executable-stack", message)
+
+
+def stable_abi(subject: CheckedWheel) -> Iterator[Finding]:
+    """What a wheel for the stable ABI needs of Python is in the stable ABI of the one it names."""
+    known = subject.stable_abi
+    floors = {abi: _floor(subject.archive.name, abi) for abi in ("abi3", "abi3t")}
+    lowest = min((floor for floor in floors.values() if floor is not None), default=None)
+    if known is None or lowest is None:
+        return
+    own = {name for elf in subject.found.elves for name in elf.info.python_names}
+    modules = {module.elf.name: module.soabi for module in subject.modules}
+    for elf in subject.found.elves:
+        soabi = modules.get(elf.name, "")
+        if soabi in {"", *floors}:
+            floor = floors.get(soabi)
+            yield from _outside_abi(elf, own, known, lowest if floor is None else floor)
+
+
+def _outside_abi(
+    elf: ElfMember, own: set[str], known: Mapping[str, int], floor: int
+) -> Iterator[Finding]:
+    # What a file can do without is weak: it asks at run time whether it is there.
+    names = [each.name for each in elf.info.undefined if not each.weak]
+    used = sorted({name for name in names if is_python_name(name)} - own)
+    if private := [name for name in used if name not in known]:
+        message = f"{elf.name} uses {', '.join(private)}: not in the stable ABI"
+        yield finding("abi3audit", message)
+    if later := [name for name in used if known.get(name, 0) > floor]:
+        shown = ", ".join(f"{name} (3.{known[name]})" for name in later)
+        message = f"{elf.name} is for 3.{floor} and later, but uses {shown}"
+        yield finding("abi3audit", message)
+
+
+def promises_stable_abi(name: WheelName) -> bool:
+    """Whether a wheel's tags promise the stable ABI."""
+    return any(tag.abi in {"abi3", "abi3t"} for tag in name.tags)
+
+
+def _floor(name: WheelName, abi: str) -> int | None:
+    """Return the oldest Python (the 12 of 3.12) that loads a wheel's modules for a stable ABI."""
+    pythons = [PythonTag.match(tag.interpreter) for tag in name.tags if tag.abi == abi]
+    return min((_FIRST if python is None else python.minor for python in pythons), default=None)
 
 
 def planned(subject: CheckedWheel) -> Iterator[Finding]:
@@ -403,7 +524,7 @@ def _planned_platform(subject: CheckedWheel, want: Expected) -> Iterator[Finding
         what = "it has no ELF file" if seen is None else "its tag is 'any'"
         message = f"planned a wheel for {want.libc}_{want.arch}, but {what}"
         yield finding("not-platform-wheel", message)
-    if seen and (seen.libc, seen.arch) != (want.libc, want.arch):
+    if seen and (seen.arch != want.arch or not (seen.portable or seen.libc is want.libc)):
         message = f"planned for {want.libc}_{want.arch}, the ELF files are {seen.libc}_{seen.arch}"
         yield finding("planned-platform", message)
 
@@ -483,6 +604,9 @@ RULES: tuple[Callable[[CheckedWheel], Iterator[Finding]], ...] = (
     isa_level,
     modules_are_elf,
     python_abi,
+    module_hooks,
+    executable_stack,
+    stable_abi,
     planned,
 )
 """All rules, in the order their findings are reported."""

@@ -19,7 +19,6 @@ from orchestrator.models.platforms import Libc
 from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.wheel.archive import open_wheel
-from orchestrator.wheel.elf import INITS
 from orchestrator.wheel.elf_requirements import ElfRequirements, promises
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import scan
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.models.wheel import Reason, TagStep
     from orchestrator.wheel.archive import WheelArchive, WheelName
     from orchestrator.wheel.budget import Budget
+    from orchestrator.wheel.elf_requirements import UnreachableLibrary
     from orchestrator.wheel.policy import Policies, Policy
     from orchestrator.wheel.scan import ElfMember, Scan
 
@@ -40,6 +40,7 @@ _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
     r"(?:-(?P<triplet>\w+-linux(?:-\w+)?))?\.so"
 )
+_LIBPYTHON = re.compile(r"libpython3[\d.]*[a-z]*\.so.*")
 _PY311 = 311
 """From CPython 3.11 on, ``-linux-gnu`` in a suffix means glibc; before, musl builds used it too."""
 
@@ -52,11 +53,19 @@ class ExtensionModule:
         name: the member without any suffix, which modules for several Pythons have in common.
         soabi: ``cpython-312``, ``abi3``, ``pypy311-pp73``; empty for a plain ``.so``.
         triplet: ``x86_64-linux-gnu``, or empty.
+        elf: the file.
     """
 
     name: str
     soabi: str
     triplet: str
+    elf: ElfMember
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """Which functions that make it a module it has (PEP 793): ``PyInit``, ``PyModExport``."""
+        names = init_names(PurePosixPath(self.name).name)
+        return frozenset(names[each] for each in self.elf.info.inits if each in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +82,8 @@ class Observation:
         glibc: the newest GLIBC_x.y needed, if any.
         steps: the obstacles to each lower tag, the next lower one first.
         external_libs: library outside wheel and policy -> members that need it.
-        unreachable: (library, its file in the wheel, member that needs it) if no RPATH leads there.
+        unreachable: libraries in the wheel that no RPATH leads to.
+        portable: whether all files are static programs, for which tags of both C libraries hold.
         isa: highest x86-64 level that a file needs, or empty.
         elves: the ELF files that count; those of another architecture or C library do not.
     """
@@ -87,7 +97,8 @@ class Observation:
     glibc: tuple[int, int] | None
     steps: tuple[TagStep, ...]
     external_libs: tuple[tuple[str, tuple[str, ...]], ...]
-    unreachable: tuple[tuple[str, str, str], ...]
+    unreachable: tuple[UnreachableLibrary, ...]
+    portable: bool
     isa: str
     elves: tuple[ElfMember, ...]
 
@@ -135,9 +146,14 @@ def summarise(
         observation = observe(found, policies, *platform, budget=archive.budget)
     sha256, size = digest or archive.digest()
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
-    tag, policy = "unknown" if found.malformed or found.unreadable else "any", None
+    tag = "unknown" if found.malformed or found.unreadable else "any"
+    aliases: tuple[str, ...] = ()
     if observation is not None:
-        tag, policy = observation.tag, observation.policy
+        tag = observation.tag
+        aliases = observation.policy.aliases if observation.policy else ()
+    if observation is not None and observation.portable:
+        lowest = policies.lowest_tags(observation.arch)
+        aliases = (*aliases, *(each for each in lowest if each not in {tag, *aliases}))
     modules = list(filter(None, map(extension_module, found.elves)))
     result = WheelReport(
         filename=WheelFilename(archive.path.name),
@@ -146,7 +162,7 @@ def summarise(
         version=str(archive.name.version),
         declared_tags=tuple(sorted(map(str, archive.name.tags))),
         observed_tag=tag,
-        aliases=policy.aliases if policy else (),
+        aliases=aliases,
         reasons=observation.reasons if observation else (),
         steps=observation.steps if observation else (),
         elf_files=tuple(map(_summary, found.elves)),
@@ -192,9 +208,17 @@ def observe(
         steps=needs.steps(candidates, policy),
         external_libs=needs.outside(whitelist),
         unreachable=needs.unreachable(whitelist),
+        portable=policy is not None and all(map(_is_static, elves)),
         isa=max((elf.info.isa_level for elf in elves), default=""),
         elves=elves,
     )
+
+
+def _is_static(elf: ElfMember) -> bool:
+    """Whether a file is a program that needs no library of the machine."""
+    info = elf.info
+    outside = info.interpreter or info.needed or any(not each.weak for each in info.undefined)
+    return info.program and not outside
 
 
 def platform_of(name: WheelName, elves: Sequence[ElfMember]) -> tuple[Libc, Arch] | None:
@@ -249,11 +273,18 @@ def extension_module(elf: ElfMember) -> ExtensionModule | None:
     match = _SUFFIX.fullmatch(path.name.removeprefix(stem))
     if match is not None:
         soabi, triplet = match["soabi"], match["triplet"] or ""
-    elif f"PyInit_{stem}" in elf.info.inits and path.suffix == ".so":
+    elif path.suffix == ".so" and not init_names(stem).keys().isdisjoint(elf.info.inits):
         soabi = triplet = ""
     else:
         return None
-    return ExtensionModule(name=str(path.with_name(stem)), soabi=soabi, triplet=triplet)
+    return ExtensionModule(name=str(path.with_name(stem)), soabi=soabi, triplet=triplet, elf=elf)
+
+
+def init_names(stem: str) -> dict[str, str]:
+    """Return the functions that make a file a module (PEP 489, PEP 793) -> which hook it is."""
+    ascii_name = stem.encode("punycode", "replace").decode("ascii").replace("-", "_")
+    mark, name = ("", stem) if stem.isascii() else ("U", ascii_name)
+    return {f"{hook}{mark}_{name}": hook for hook in ("PyInit", "PyModExport")}
 
 
 def is_module_name(name: str) -> bool:
@@ -265,7 +296,7 @@ def is_module_name(name: str) -> bool:
 def _is_module(elf: ElfMember) -> bool:
     """Whether auditwheel sees an extension module: it looks at symbols, not at the suffix."""
     stem = PurePosixPath(elf.name).name.split(".", 1)[0]
-    return any(prefix.decode() + stem in elf.info.inits for prefix in INITS)
+    return not {*init_names(stem), f"_cffi_pypyinit_{stem}"}.isdisjoint(elf.info.inits)
 
 
 def _summary(elf: ElfMember) -> ElfFile:
@@ -303,24 +334,33 @@ def _external(
     for library, members in observation.external_libs:
         if not external_libraries.allowed(library, patterns):
             more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-            yield Finding(
-                rule="external-library",
-                message=(
-                    f"{members[0]}{more} needs {library}, which is neither in the wheel nor "
-                    f"promised by {promise}: graft it (auditwheel repair), or allow it if another "
-                    "package or the driver provides it (--external; in matrix.toml "
-                    "build.external)"
-                ),
-            )
+            message = f"{members[0]}{more} needs {library}, which is neither in the wheel nor "
+            message += f"promised by {promise}: {_cure(library)}"
+            yield Finding(rule="external-library", message=message)
+
+
+def _cure(library: str) -> str:
+    if _LIBPYTHON.fullmatch(library):
+        return (
+            "do not link libpython, which many Pythons do not have: the interpreter that imports "
+            "a module has its symbols (in CMake Python::Module and Development.Module; no "
+            "python3-embed of pkg-config); a program that embeds Python needs a static one"
+        )
+    return (
+        "graft it (auditwheel repair), or allow it if another package or the driver provides it "
+        "(--external; in matrix.toml build.external)"
+    )
 
 
 def _unreachable(observation: Observation | None) -> Iterator[Finding]:
-    for library, file, needer in observation.unreachable if observation else ():
-        yield Finding(
-            rule="library-unreachable",
-            severity=Severity.WARNING,
-            message=(
-                f"{needer} needs {library}, which is in the wheel as {file}, but no RPATH leads "
-                "there: it is found only if something else has loaded it"
-            ),
+    for each in observation.unreachable if observation else ():
+        message = (
+            f"{each.needer} needs {each.library}, which is in the wheel as {each.file}, but no "
+            "RPATH leads there"
         )
+        if each.command:
+            message += f": the command {each.command} cannot start"
+            yield Finding(rule="library-unreachable", message=message)
+        else:
+            message += ": it is found only if something else has loaded it"
+            yield Finding(rule="library-unreachable", message=message, severity=Severity.WARNING)

@@ -10,7 +10,7 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models import external_libraries
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel import contents, record, rules
+from orchestrator.wheel import contents, installation, record, rules
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS
@@ -75,8 +75,9 @@ def verify(
             size=report.size,
             expected=expected,
             demands=asked,
+            stable_abi=policies.stable_abi if rules.promises_stable_abi(archive.name) else None,
         )
-        every = (*rules.RULES, *contents.RULES)
+        every = (*rules.RULES, *contents.RULES, *installation.RULES)
         findings = chain.from_iterable(rule(subject) for rule in every)
         short = tuple(archive.budget.findings(_with_levels(findings, asked)))
     return replace(report, problems=(*apply_levels(report.problems, asked), *short))

@@ -116,7 +116,7 @@ def test_the_tag_is_auditwheels(path: Path, policies: Policies, tmp_path: Path) 
 
 def outside(seen: Observation) -> set[str]:
     """Return what auditwheel calls external: what is in the wheel and not found is, too."""
-    return {name for name, _ in seen.external_libs} | {name for name, _, _ in seen.unreachable}
+    return {name for name, _ in seen.external_libs} | {each.library for each in seen.unreachable}
 
 
 def test_the_corpus_is_wide_enough() -> None:

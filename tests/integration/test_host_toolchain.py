@@ -26,6 +26,7 @@ from orchestrator.provision.cache_dir import TOOLCHAIN, ZIG, hold
 from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, sync
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
+from orchestrator.wheel.stable_abi import read as stable_abi_of
 from tests.conftest import Said, orchestrator, ran, started
 from tests.corp import certify
 from tests.factories import host, program
@@ -107,9 +108,10 @@ def test_ten_at_once_make_one(cache: Path) -> None:
 
 def test_tools_work(cache: Path) -> None:
     tools = made(cache)
-    manylinux, musllinux = tools.policy_texts()
+    manylinux, musllinux, stable_abi = tools.policy_texts()
     assert "manylinux_2_17" in manylinux
     assert "musllinux_1_2" in musllinux
+    assert stable_abi_of(stable_abi)["PyModule_FromSlotsAndSpec"] == 15
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     for tool, version in (("auditwheel", "6.8.2"), ("cibuildwheel", "4.3.3"), ("uv", "0.13.8")):
         argv = [str(tools.bin / tool), "--help" if tool == "cibuildwheel" else "--version"]

@@ -76,7 +76,7 @@ def found_in(path: Path, tools: Tools, **demands: Any) -> tuple[Finding, ...]:
     policies, check = tools
     asked = VerifyPolicy(**demands)
     seen = verify(path, policies, demands=asked)
-    return (*seen.problems, *check(path, seen, asked, lambda _line: None))
+    return (*seen.problems, *check(path, asked, lambda _line: None))
 
 
 def errors(findings: tuple[Finding, ...]) -> list[Finding]:
@@ -174,36 +174,34 @@ def test_abi3audit(tmp_path: Path, tools: Tools) -> None:
 def test_a_tool_whose_rule_is_off_does_not_run(tmp_path: Path, tools: Tools) -> None:
     _, check = tools
     path = abi3(tmp_path, "_PyLong_Sign")
-    seen = verify(path, tools[0])
     said: list[str] = []
-    off = VerifyPolicy(levels=(("twine", RuleLevel.OFF), ("abi3audit", RuleLevel.OFF)))
-    assert check(path, seen, off, said.append) == ()
+    off = VerifyPolicy(levels=(("twine", RuleLevel.OFF),))
+    assert check(path, off, said.append) == ()
     assert said == []
 
 
 def test_a_tool_that_breaks_is_a_finding(tmp_path: Path, tools: Tools) -> None:
-    policies, check = tools
     path = abi3(tmp_path)
-    seen = verify(path, policies)
+    check = tools[1]
     path.unlink()
-    assert [
-        each.rule for each in errors(check(path, seen, VerifyPolicy(), lambda _line: None))
-    ] == [*("twine", "abi3audit")]
+    assert [each.rule for each in errors(check(path, VerifyPolicy(), lambda _line: None))] == [
+        "twine"
+    ]
 
 
 def test_a_tool_that_is_stopped_finds_nothing(tmp_path: Path, tools: Tools) -> None:
-    policies, check = tools
+    _, check = tools
     path = abi3(tmp_path, "_PyLong_Sign")
     cancel = Cancel()
     cancel.set()
     stopped = ExternalChecks(toolchain=check.toolchain, env=check.env, cancel=cancel)
-    assert stopped(path, verify(path, policies), VerifyPolicy(), lambda _line: None) == ()
+    assert stopped(path, VerifyPolicy(), lambda _line: None) == ()
 
 
 def test_a_tool_that_is_killed_says_nothing_of_the_wheel(tmp_path: Path, tools: Tools) -> None:
-    policies, check = tools
+    _, check = tools
     path = abi3(tmp_path)
     python = program(tmp_path / "python", "kill -KILL $$")
     killed = replace(check, toolchain=replace(check.toolchain, python=python))
     with pytest.raises(EnvironmentProblemError, match="twine was killed by signal 9"):
-        killed(path, verify(path, policies), VerifyPolicy(), lambda _line: None)
+        killed(path, VerifyPolicy(), lambda _line: None)

@@ -13,7 +13,7 @@ import pytest
 import orchestrator.cli
 from orchestrator.errors import ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
-from orchestrator.models.wheel import Finding, WheelReport
+from orchestrator.models.wheel import Finding
 from tests.auditor import load_policies
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -47,11 +47,8 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     made = Cli(capture=capsys, asked=[])
 
-    def check(
-        path: Path, report: WheelReport, demands: VerifyPolicy, _log: object
-    ) -> tuple[Finding, ...]:
+    def check(path: Path, demands: VerifyPolicy, _log: object) -> tuple[Finding, ...]:
         assert path.is_absolute()
-        assert report.filename == path.name
         made.asked.append(demands)
         return (Finding(rule="twine", message="said by twine"),)
 
@@ -295,3 +292,33 @@ def test_names_in_a_wheel_cannot_forge_lines(cli: Cli) -> None:
     _, lines, _ = cli("verify", "--same", name, str(plain))
     assert not [line for line in lines if line.startswith("x.whl")]
     assert not [line for line in lines if "\x1b" in line]
+
+
+def test_many_findings_are_counted_and_equal_ones_said_once(cli: Cli) -> None:
+    spec = WheelSpec(members={f"demo/{number}.dat": b"" for number in range(600)})
+    files = spec.files()
+    record = "".join(f"/{name},,\n" for name in files)
+    spec.write(Path.cwd(), {**files, f"{spec.dist_info}/RECORD": record.encode()})
+    _, lines, _ = cli("verify", spec.filename)
+    (slashes,) = (line for line in lines if "record-extra" in line)
+    assert "603 files in another spelling, such as '/demo/0.dat': write 'demo/0.dat'" in slashes
+    record = "".join(f"other/{name},,\n" for name in files)
+    spec.write(Path.cwd(), {**files, f"{spec.dist_info}/RECORD": record.encode()})
+    _, lines, _ = cli("verify", spec.filename)
+    missing = [line for line in lines if "record-missing" in line]
+    assert (len(missing), missing[-1]) == (6, "  error: record-missing: ... and 598 more")
+    _, text, _ = cli("verify", "--json", spec.filename)
+    problems = json.loads("\n".join(text))["wheels"][0]["problems"]
+    assert sum(each["rule"] == "record-missing" for each in problems) == 603
+
+
+def test_tags_letter_by_letter_are_one_finding(cli: Cli) -> None:
+    spec = WheelSpec(members={})
+    files = spec.files()
+    place = f"{spec.dist_info}/WHEEL"
+    letters = "".join(f"Tag: {letter}\n" for letter in "cp312-cp312")
+    files[place] = files[place].split(b"Tag:")[0] + letters.encode() + b"\n"
+    spec.write(Path.cwd(), files)
+    _, lines, _ = cli("verify", spec.filename)
+    tags = [line for line in lines if "wheel-tags" in line]
+    assert [("'c', 'p', '3', '1', '2' and 6 more" in line) for line in tags] == [True, False]

@@ -46,6 +46,8 @@ def fake(cache: Path, name: str = "cp313-0", lock: str = lock_digest()) -> Toolc
     (site / "auditwheel" / "policy").mkdir(parents=True)
     for libc in ("manylinux", "musllinux"):
         (site / "auditwheel" / "policy" / f"{libc}-policy.json").write_text(f'["{libc}"]')
+    (site / "abi3info").mkdir()
+    (site / "abi3info" / "_internal.py").write_text("stable")
     (root / "bin").mkdir()
     for tool in toolchain_env.TOOLS:
         (root / "bin" / tool).write_text(tool)
@@ -68,7 +70,7 @@ def test_what_is_complete_is_found(tmp_path: Path) -> None:
     tools = fake(tmp_path)
     assert existing(tmp_path) == tools
     assert tools.base.version == "3.13.0"
-    assert tools.policy_texts() == ('["manylinux"]', '["musllinux"]')
+    assert tools.policy_texts() == ('["manylinux"]', '["musllinux"]', "stable")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"stamp": 1}', "\0", '{"stamp": ["a", "b"]}'])

@@ -88,7 +88,7 @@ def test_build_tag(spec: WheelSpec, inspector: Inspector) -> None:
 def test_version(spec: WheelSpec, inspector: Inspector) -> None:
     spec.members["demo-1.0.data/scripts/tool"] = b"#!python\n"
     spec.members["demo-1.0.data/platlib/demo/data"] = b"data"
-    spec.members["other-1.0.data"] = b"a file, not a directory"
+    spec.members["other-1.0.data_"] = b"a file, not a directory"
     spec.extra_info["licenses/LICENSE"] = b"free"
     path = inspector.path(spec)
     out = inspector.retag(path, version=Version("2.0rc1+CU130_torch-2.9"))
@@ -96,7 +96,7 @@ def test_version(spec: WheelSpec, inspector: Inspector) -> None:
     new = contents(out)
     moved = "demo-2.0rc1+cu130.torch.2.9"
     assert set(new) == {
-        *("demo/__init__.py", EXTENSION, "other-1.0.data"),
+        *("demo/__init__.py", EXTENSION, "other-1.0.data_"),
         *(f"{moved}.data/{name}" for name in ("scripts/tool", "platlib/demo/data")),
         *(f"{moved}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD")),
         f"{moved}.dist-info/licenses/LICENSE",

@@ -255,7 +255,7 @@ def test_planned_cuda(
     ],
 )
 def test_the_stable_abi_of_libtorch(symbol: str, *, is_stable: bool, inspector: Inspector) -> None:
-    elf = make_elf(ElfSpec(undefined=(symbol, symbol + "x")))
+    elf = make_elf(ElfSpec(undefined=(symbol, symbol + "x"), defined=("PyInit__ext",)))
     path = inspector.path(WheelSpec(members={EXTENSION: elf}))
     found = {
         axis: [
