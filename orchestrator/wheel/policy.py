@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
-from orchestrator.wheel import stable_abi
+from orchestrator.wheel import abi3
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,8 +118,8 @@ class Policies:
 
     @property
     def stable_abi(self) -> Mapping[str, int] | None:
-        """See `stable_abi.read`; None without that list."""
-        return stable_abi.read(self._stable_abi) if self._stable_abi else None
+        """See `abi3.read`; None without that list."""
+        return abi3.read(self._stable_abi) if self._stable_abi else None
 
     def of(self, libc: Libc, arch: Arch) -> tuple[Policy, ...]:
         """Return the policies of a platform, the oldest libc first; empty if there are none.

@@ -23,10 +23,10 @@ from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
+from orchestrator.wheel.abi3 import is_python_name
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
-from orchestrator.wheel.stable_abi import is_python_name
 from orchestrator.wheel.tags import extension_module, init_names, is_module_name, libc_of
 
 if TYPE_CHECKING:

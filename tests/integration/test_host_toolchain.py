@@ -24,9 +24,9 @@ from orchestrator.host.process import capture
 from orchestrator.provision import toolchain_env, zig
 from orchestrator.provision.cache_dir import TOOLCHAIN, ZIG, hold
 from orchestrator.provision.toolchain import WHEELS, Toolchain, damage, existing, sync
+from orchestrator.wheel.abi3 import read as stable_abi_of
 from orchestrator.wheel.elf import parse
 from orchestrator.wheel.scan import arch_of
-from orchestrator.wheel.stable_abi import read as stable_abi_of
 from tests.conftest import Said, orchestrator, ran, started
 from tests.corp import certify
 from tests.factories import host, program

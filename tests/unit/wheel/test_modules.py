@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.wheel import Finding
-from orchestrator.wheel import Policies, elf, stable_abi
+from orchestrator.wheel import Policies, abi3, elf
 from tests.unit.wheel.conftest import EXPECTED, Inspector
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -129,13 +129,13 @@ def abi_inspector(inspector: Inspector) -> Inspector:
 
 def test_the_list_is_read() -> None:
     known = {"PyLong_AsLong": 2, "PyType_GetModule": 10, "PyModule_Exec": 15, "PyExc_OSError": 2}
-    assert stable_abi.read(LISTED) == known
+    assert abi3.read(LISTED) == known
 
 
 @pytest.mark.parametrize("text", ["", "(", "x = 1", "Function(symbol=1, added=2)", "Data()"])
 def test_another_list_is_a_broken_toolchain(text: str) -> None:
     with pytest.raises(EnvironmentProblemError, match="stable ABI cannot be read"):
-        stable_abi.read(text)
+        abi3.read(text)
 
 
 @pytest.mark.parametrize(
