@@ -14,8 +14,22 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
+from cibuildwheel.selector import BuildSelector, EnableGroup
+
 _PYTHON = re.compile(r"(?:cp|pp)\d+t?")
 _IMAGE = re.compile(r"(manylinux|musllinux)-(.+)-image")
+
+
+def group(python: str) -> str:
+    """Return the group that must be enabled for a Python tag; empty if it is built anyway."""
+    identifier = f"{python}-manylinux_x86_64"
+    if BuildSelector(build_config="*", skip_config="")(identifier):
+        return ""
+    return next(
+        each.value
+        for each in EnableGroup
+        if BuildSelector(build_config="*", skip_config="", enable=frozenset({each}))(identifier)
+    )
 
 
 def facts() -> dict[str, Any]:
@@ -31,9 +45,11 @@ def facts() -> dict[str, Any]:
         for key, default in defaults["tool"]["cibuildwheel"].items()
         if (match := _IMAGE.fullmatch(key)) and "pypy" not in key
     }
+    pythons = sorted({i.split("-")[0] for i in identifiers if _PYTHON.fullmatch(i.split("-")[0])})
     return {
         "version": version("cibuildwheel"),
         "identifiers": sorted(i for i in identifiers if _PYTHON.fullmatch(i.split("-")[0])),
+        "groups": {python: name for python in pythons if (name := group(python))},
         "aliases": {
             arch: sorted(pinned[arch]) for arch in pinned.sections() if not arch.startswith("pypy")
         },

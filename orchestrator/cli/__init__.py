@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COMMANDS = {
+    "init": "Write a matrix.toml from what a project and its last release say.",
     "plan": "Show the targets, and what is excluded and why.",
     "explain": "Show everything about one target, and where it comes from.",
     "build": "Build all targets of the matrix, or a part of them.",

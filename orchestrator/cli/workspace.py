@@ -120,7 +120,7 @@ def open_workspace(matrix: Path, channel: str = "") -> Workspace:
     hint = "run this in the directory of matrix.toml, or say --matrix FILE"
     data = read(matrix, hint=hint)
     try:
-        return _plan(matrix.resolve(), data, channel)
+        return plan_matrix(matrix.resolve(), data, channel)
     except ConfigError as error:
         from orchestrator.config.lines import with_lines
 
@@ -143,7 +143,8 @@ def read(path: Path, *, hint: str) -> bytes:
         raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
-def _plan(matrix: Path, data: bytes, channel: str) -> Workspace:
+def plan_matrix(matrix: Path, data: bytes, channel: str = "") -> Workspace:
+    """Plan what a matrix.toml says; raises as `open_workspace` does, without lines."""
     facts = builder_facts()
     table = partial(_table, root=matrix.parent)
     settings = valid_settings(data, facts=facts, channel=channel, table=table)

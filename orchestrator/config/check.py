@@ -62,6 +62,9 @@ _DISTRIBUTION = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?")
 _ALLOWED = re.compile(r"(torch|cuda|rocm) \S+")
 """What `compat.allow` may say."""
 
+_FIRST_STABLE_ABI = 2
+"""The stable ABI came with Python 3.2 (PEP 384); a wheel for it may name one that nobody builds."""
+
 
 def check(
     settings: Settings, facts: CibuildwheelCatalog, *, besides: frozenset[str] = frozenset()
@@ -74,7 +77,8 @@ def check(
         besides: other axes of the file, which were wrong and left out.
     """
     pythons = facts.pythons | OLDER
-    abi3 = {f"{ABI3}{python}" for python in pythons if PythonTag.parse(python).stable_abi}
+    newest = max(PythonTag.parse(python).minor for python in pythons)
+    abi3 = {f"{ABI3}cp3{minor}" for minor in range(_FIRST_STABLE_ABI, newest + 1)}
     known = {"python": pythons | abi3, "arch": frozenset(Arch), "libc": frozenset(Libc)}
     checker = _Checker(settings, known)
     checker.check_file(besides)

@@ -27,4 +27,5 @@ def builder_facts() -> CibuildwheelCatalog:
         identifiers=frozenset(data["identifiers"]),
         aliases={arch: tuple(names) for arch, names in data["aliases"].items()},
         default_images=data["default_images"],
+        groups=data["groups"],
     )

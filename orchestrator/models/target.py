@@ -593,12 +593,14 @@ class CibuildwheelCatalog:
         identifiers: all Linux build identifiers (``cp312-manylinux_x86_64``).
         aliases: architecture -> names of the images it pins by digest (``manylinux_2_28``).
         default_images: ``<libc>_<arch>`` -> the alias it takes when nothing is said.
+        groups: python tag -> the group of its option ``enable`` without which it builds none.
     """
 
     version: str
     identifiers: frozenset[str]
     aliases: dict[str, tuple[str, ...]]
     default_images: dict[str, str]
+    groups: dict[str, str] = field(default_factory=dict)
 
     @property
     def pythons(self) -> frozenset[str]:

@@ -23,9 +23,7 @@ any."""
 def expression(wanted: Collection[TargetId], targets: Sequence[Target | UnresolvedVersion]) -> str:
     """Return a short expression that selects just these targets, and what they need.
 
-    Greedy, so not always the shortest. Each block (``python=cp312 & cuda=12.6,12.8``) begins as
-    one cell, gives up axes and takes in values, as long as it means no cell of a target that is
-    not wanted.
+    Greedy, so not always the shortest.
 
     Args:
         wanted: IDs of targets.
@@ -42,17 +40,28 @@ def expression(wanted: Collection[TargetId], targets: Sequence[Target | Unresolv
     if len(wanted) == 1:
         return next(iter(wanted))
     own = [each for each in targets if each.id in wanted]
-    others = _Others(cell for each in targets if each.id not in meant for cell in each.covers)
-    axes = _domain(cell for each in targets for cell in each.covers)
-    values = _domain(cell for each in own for cell in each.covers)
-    domain = {axis: values.get(axis, {}) for axis in axes}
-    blocks: list[Block] = []
-    for target in own:
-        cells = [dict(cell) for cell in target.covers]
-        if not any(_means(block, cell) for block in blocks for cell in cells):
-            blocks.append(_grown(cells[0], domain, others))
-    text = " | ".join(map(_text, _needed(blocks, own)))
+    others = [cell for each in targets if each.id not in meant for cell in each.covers]
+    text = " | ".join(conditions([each.covers for each in own], others))
     return text if _selects(text, targets) == meant else " | ".join(each.id for each in own)
+
+
+def conditions(groups: Sequence[Sequence[Cell]], others: Sequence[Cell]) -> list[str]:
+    """Return short conditions that together mean a cell of each group, and none of the others.
+
+    Greedy: each block (``python=cp312 & cuda=12.6,12.8``) begins as one cell, gives up axes and
+    takes in values, as long as it means none of the others.
+    """
+    cells = [cell for group in groups for cell in group]
+    values, unwanted = _domain(cells), _Others(others)
+    domain = {axis: values.get(axis, {}) for axis in _domain([*cells, *others])}
+    blocks: list[Block] = []
+    for group in groups:
+        if not any(_means(block, dict(cell)) for block in blocks for cell in group):
+            blocks.append(_grown(dict(group[0]), domain, unwanted))
+    everything = _domain([*cells, *others])
+    everywhere = {axis for axis in everything if all(axis in dict(c) for c in (*cells, *others))}
+    known = {axis: everything[axis] for axis in everywhere}
+    return [_text(block, known) for block in _needed(blocks, groups)]
 
 
 def _selects(text: str, targets: Sequence[Target | UnresolvedVersion]) -> set[TargetId]:
@@ -105,10 +114,14 @@ def _means(block: Block, cell: Mapping[str, str]) -> bool:
     return all(cell.get(axis) in values for axis, values in block.items())
 
 
-def _needed(blocks: Sequence[Block], targets: Sequence[Target | UnresolvedVersion]) -> list[Block]:
+def _needed(blocks: Sequence[Block], groups: Sequence[Sequence[Cell]]) -> list[Block]:
     """Leave out blocks that mean nothing which the others do not mean as well."""
     means = [
-        {each.id for each in targets if any(_means(block, dict(cell)) for cell in each.covers)}
+        {
+            number
+            for number, group in enumerate(groups)
+            if any(_means(block, dict(cell)) for cell in group)
+        }
         for block in blocks
     ]
     kept = list(range(len(blocks)))
@@ -119,10 +132,16 @@ def _needed(blocks: Sequence[Block], targets: Sequence[Target | UnresolvedVersio
     return [blocks[each] for each in kept]
 
 
-def _text(block: Block) -> str:
+def _text(block: Block, known: Mapping[str, Mapping[str, None]]) -> str:
+    """Spell a block; of an axis that all cells have, the values that it leaves out, if few."""
     # In the order of a cell's axes: python, libc and arch first.
-    parts = [
-        f"!{axis}" if None in values else f"{axis}={','.join(filter(None, values))}"
-        for axis, values in block.items()
-    ]
+    parts = []
+    for axis, values in block.items():
+        others = [value for value in known.get(axis, ()) if value not in values]
+        if None in values:
+            parts.append(f"!{axis}")
+        elif others and len(others) * 2 <= len(values):
+            parts.append(f"!{axis}={','.join(others)}")
+        else:
+            parts.append(f"{axis}={','.join(filter(None, values))}")
     return " & ".join(parts)

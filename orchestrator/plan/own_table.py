@@ -5,9 +5,7 @@ Both are right for somebody: whoever moves from one to the other wants to know w
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from orchestrator.config.settings import baseline_of
 from orchestrator.config.unknown_keys import ENABLE_GROUPS, without_unknown
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3
+from orchestrator.plan.cibuildwheel_selection import CibuildwheelSelection, joined, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,13 +23,6 @@ if TYPE_CHECKING:
 
 FEW = 4
 """Identifiers that a note names."""
-
-MOST_PATTERNS = 1000
-"""Patterns that braces of one option may stand for."""
-
-_BRACES = re.compile(r"(.*?)\{([^{}]*)\}(.*)")
-_ALL_ARCHS = frozenset({"auto", "auto32", "auto64", "all", "native"})
-_PYPY = frozenset({"pypy", "pypy-eol", "all"})
 
 
 def own_table_notes(
@@ -48,14 +40,18 @@ def own_table_notes(
     wheels = tuple(target for target in plan.targets if target.library is None)
     return tuple(
         chain(
-            _left_out(table, facts), _unselected(table, wheels), _other_images(table, wheels, facts)
+            _left_out(table, facts),
+            _unselected(table, wheels, facts),
+            _other_images(table, wheels, facts),
         )
     )
 
 
 def _left_out(table: Mapping[str, Any], facts: CibuildwheelCatalog) -> Iterator[str]:
     _, names = without_unknown(table)
-    groups = [group for group in _words(table.get("enable")) if group not in ENABLE_GROUPS]
+    groups = [
+        group for group in joined(table.get("enable", "")).split() if group not in ENABLE_GROUPS
+    ]
     said = [*names, *(f"enable = {group}" for group in groups)]
     if said:
         yield (
@@ -64,14 +60,17 @@ def _left_out(table: Mapping[str, Any], facts: CibuildwheelCatalog) -> Iterator[
         )
 
 
-def _unselected(table: Mapping[str, Any], wheels: Iterable[Target]) -> Iterator[str]:
+def _unselected(
+    table: Mapping[str, Any], wheels: Iterable[Target], facts: CibuildwheelCatalog
+) -> Iterator[str]:
     """Note the cells that the project's own selection does not have."""
     cells = [cell for cell in map(_identifier, _cells(wheels)) if cell]
-    other = [identifier for identifier in cells if not _selects(table, identifier)]
+    selection = CibuildwheelSelection.of(table)
+    other = [identifier for identifier in cells if not selection.selects(identifier, facts)]
     if not other:
         return
     deciding = [name for name in ("build", "skip", "enable") if name in table]
-    deciding += ["archs"] if _archs(table) else []
+    deciding += ["archs"] if selection.fixed_archs else []
     more = f" and {len(other) - FEW} more" if len(other) > FEW else ""
     yield (
         f"{len(other)} of {len(cells)} planned cells are not in the project's own selection "
@@ -89,51 +88,6 @@ def _identifier(cell: Mapping[str, str]) -> str:
     python, libc = cell["python"], cell["libc"]
     plain = (baseline_of(libc) or (Libc(libc),))[0]
     return "" if python.startswith(ABI3) else f"{python}-{plain}_{cell['arch']}"
-
-
-def _selects(table: Mapping[str, Any], identifier: str) -> bool:
-    """Whether cibuildwheel would build an identifier on Linux, of which all are enabled."""
-    archs, arch = _archs(table), identifier.partition("linux_")[2]
-    enabled = not identifier.startswith("pp") or not _PYPY.isdisjoint(_words(table.get("enable")))
-    return (
-        _matches(table.get("build", "*"), identifier)
-        and not _matches(table.get("skip", ""), identifier)
-        and (not archs or arch in archs)
-        and enabled
-    )
-
-
-def _archs(table: Mapping[str, Any]) -> frozenset[str]:
-    """Return the architectures that the table names; empty if the machine decides."""
-    linux = table.get("linux")
-    own = linux.get("archs") if isinstance(linux, dict) else None
-    words = frozenset(_words(own if own is not None else table.get("archs")))
-    return frozenset() if words & _ALL_ARCHS else words
-
-
-def _matches(patterns: object, identifier: str) -> bool:
-    words = _words(patterns)
-    every = chain.from_iterable(map(_expanded, words))
-    return any(fnmatchcase(identifier, pattern) for pattern in every)
-
-
-def _words(value: object) -> list[str]:
-    """Return what an option lists: an array, or words."""
-    if isinstance(value, list):
-        return [word for each in value for word in str(each).split()]
-    return value.split() if isinstance(value, str) else []
-
-
-def _expanded(pattern: str) -> Iterator[str]:
-    """Yield what the braces of a pattern stand for: ``cp{311,312}-*``."""
-    waiting, count = [pattern], 0
-    while waiting and count < MOST_PATTERNS:
-        text, count = waiting.pop(), count + 1
-        found = _BRACES.fullmatch(text)
-        if found is None or "," not in found[2]:
-            yield text
-        else:
-            waiting += [found[1] + word + found[3] for word in found[2].split(",")]
 
 
 def _other_images(
@@ -168,7 +122,8 @@ def _own_image(table: Mapping[str, Any], target: Target) -> str:
     layers += [
         each
         for each in (overrides if isinstance(overrides, list) else ())
-        if isinstance(each, dict) and _matches(each.get("select"), target.build_identifier)
+        if isinstance(each, dict)
+        and matches(joined(each.get("select", "")), target.build_identifier)
     ]
     named = [layer[option] for layer in layers if isinstance(layer.get(option), str)]
     return str(named[-1]) if named else ""

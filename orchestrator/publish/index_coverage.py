@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -174,3 +174,62 @@ def _lists(held: CoverageDocument) -> Iterator[tuple[str, Sequence[str]]]:
 def _command(select: str, plan: Plan) -> str:
     channel = f" --channel {plan.channel}" if plan.channel else ""
     return f"orchestrator build{channel} --select '{select}'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseGap:
+    """A plan beside the wheels of a release, whatever the plan's version.
+
+    Attributes:
+        made: files of the release of which the plan makes a newer one.
+        missing: files for Linux of which it does not.
+        elsewhere: files for other systems, or for all.
+        new: targets that the release has no wheel of.
+    """
+
+    made: tuple[str, ...]
+    missing: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+def compare_release(plan: Plan, files: Iterable[str]) -> ReleaseGap:
+    """Compare the targets of a plan with the names of a release's wheels."""
+    cells = {each.id: _platforms(each) for each in plan.targets if each.python}
+    made: list[str] = []
+    missing: list[str] = []
+    elsewhere: list[str] = []
+    met: set[str] = set()
+    for filename in sorted(set(files)):
+        name = WheelName.parse(filename)
+        tags = [tag for text in name.platforms if (tag := PlatformTag.parse(text))]
+        served = {(tag.libc, tag.arch) for tag in tags}
+        hits = {
+            target
+            for target, some in cells.items()
+            for python, libc, arch in some
+            if (libc, arch) in served and any(serves(tag, python) for tag in name.tags)
+        }
+        met |= hits
+        (made if hits else missing if tags else elsewhere).append(filename)
+    new = [each.id for each in plan.targets if each.python and each.id not in met]
+    return ReleaseGap(
+        made=tuple(made), missing=tuple(missing), elsewhere=tuple(elsewhere), new=tuple(new)
+    )
+
+
+def _platforms(target: Target) -> set[tuple[str, str, str]]:
+    """Return Python, C library and architecture of each cell that a target covers."""
+    cells = [dict(cell) for cell in target.covers]
+    return {(cell.get("python", ""), target.libc, target.arch) for cell in cells}
+
+
+def release_table(gap: ReleaseGap, version: str) -> str:
+    """Return the comparison with a release as text."""
+    total = len(gap.made) + len(gap.missing)
+    lines = [f"the plan makes {len(gap.made)} of the {total} wheels for Linux of {version}"]
+    if gap.elsewhere:
+        lines.append(f"{len(gap.elsewhere)} more are for other systems")
+    for title, names in (("not made", gap.missing), ("new", gap.new)):
+        lines += [f"{title}:", *(f"  {one_line(name)}" for name in names)] if names else []
+    return "\n".join(lines)

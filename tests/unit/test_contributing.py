@@ -22,6 +22,7 @@ OBEYING = {
     "A CI system": {"orchestrator/publish/trusted.py": "where an identity token may come from"},
     "A key of matrix.toml": {
         "orchestrator/config/check.py": "its templates are checked there",
+        "orchestrator/discover/abi3_floor.py": "cibuildwheel has an option of that name",
         "orchestrator/config/unknown_keys.py": "cibuildwheel has an option of that name",
         "orchestrator/plan/renames.py": "values that only name the version do not count there",
     },

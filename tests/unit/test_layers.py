@@ -30,6 +30,7 @@ ROWS = (
     ("provision",),
     ("containers",),
     ("source",),
+    ("discover",),
     ("cross",),
     ("builders",),
     ("doctor",),
@@ -47,6 +48,13 @@ ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}
 PURE = (
     *("config", "plan"),
     *("run.scheduler", "run.resources", "ci.jobs"),
+    *(
+        f"discover.{name}"
+        for name in (
+            *("abi3_floor", "cells", "choose", "expressions", "image_choice", "matrix_text"),
+            *("new_matrix", "setup_script", "torch_axes", "workflows"),
+        )
+    ),
 )
 IMPURE = frozenset(
     {"os", "subprocess", "time", "pathlib", "logging", "socket", "random", "tempfile"}

@@ -1,0 +1,182 @@
+"""``orchestrator init``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import FILE
+from orchestrator.cli.output import MATRIX, say, show, write_file
+from orchestrator.errors import ConfigError, NothingSelectedError, OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.discover.cells import Release, Surroundings
+    from orchestrator.discover.project import ProjectFacts
+    from orchestrator.source.locate import SourceLocation
+
+
+@click.command("init")
+@click.argument("source", default=".")
+@click.option(
+    "--from-cibuildwheel",
+    is_flag=True,
+    help="Ask for just the wheels that the project's cibuildwheel builds for Linux.",
+)
+@click.option(
+    "--index", metavar="URL", help="Index with the last release's wheels.  [default: pip's index]"
+)
+@click.option("--no-index", is_flag=True, help="Ask no index.")
+@click.option(
+    "--check",
+    metavar="URL",
+    help="Compare the matrix with the last release on this index; an existing one stays as it is.",
+)
+@click.option(
+    "--output", type=FILE, default=MATRIX, show_default=True, metavar="FILE", help="File to write."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def command(
+    source: str,
+    *,
+    from_cibuildwheel: bool,
+    index: str | None,
+    no_index: bool,
+    check: str | None,
+    output: Path,
+    force: bool,
+) -> None:
+    """Write a matrix.toml for a project: a directory, an sdist, or name==version."""
+    if output.exists() and not force:
+        if check is None:
+            raise ConfigError.of(
+                "it already exists", where=str(output), hint="--force overwrites it"
+            )
+    else:
+        _write(source, output, index=index, no_index=no_index, only_cibuildwheel=from_cibuildwheel)
+    if check is not None:
+        _check(output, check)
+
+
+def _write(
+    source: str, output: Path, *, index: str | None, no_index: bool, only_cibuildwheel: bool
+) -> None:
+    from orchestrator.cli.workspace import plan_matrix
+    from orchestrator.discover.new_matrix import new_matrix
+    from orchestrator.discover.project import read_project
+    from orchestrator.source.locate import locate
+
+    origin = locate(source, base=Path.cwd())
+    with _unpacked(origin) as root:
+        facts = read_project(root, origin)
+    release = None if no_index else _release(facts, index)
+    if not facts.compiles and not (release and release.wheels):
+        raise NothingSelectedError.of(
+            "nothing in it is compiled, so one wheel serves every machine",
+            where=source,
+            hint="no matrix is needed: `python -m build` makes that wheel",
+        )
+    new = new_matrix(
+        facts,
+        release,
+        _surroundings(),
+        source=_relative(origin, output),
+        only_cibuildwheel=only_cibuildwheel,
+    )
+    workspace = plan_matrix(output.resolve(), new.text.encode())  # it must plan
+    write_file(output, new.text)
+    for line in new.found:
+        say(f"found: {line}")
+    for line in new.notes:
+        say(f"not decided: {line}")
+    say(f"wrote {output}: {len(workspace.plan.ids)} targets; `orchestrator plan` shows them")
+
+
+@contextmanager
+def _unpacked(origin: SourceLocation) -> Iterator[Path]:
+    """Yield the directory of a source; an sdist is fetched and unpacked for it."""
+    from tempfile import TemporaryDirectory
+
+    from orchestrator.cli.workspace import open_host
+    from orchestrator.source.locate import SourceKind
+    from orchestrator.source.stage import fetch_sdist
+    from orchestrator.source.unpack import unpack
+
+    if origin.kind is SourceKind.DIRECTORY and origin.path is not None:
+        yield origin.path
+        return
+    archive = origin.path or fetch_sdist(origin.text, host=open_host())
+    with TemporaryDirectory(prefix="orchestrator-") as scratch:
+        unpack(archive, Path(scratch, "source"))
+        yield Path(scratch, "source")
+
+
+def _release(facts: ProjectFacts, index: str | None) -> Release | None:
+    """Ask an index for the last release; only one that was named has to answer."""
+    from orchestrator.host.index_config import PUBLIC_INDEX
+    from orchestrator.host.network import HostNetwork
+
+    if not facts.name:
+        say("the project has no static name: no index was asked for its wheels")
+        return None
+    env = HostNetwork.detect(os.environ).child_env()
+    url = index or env.get("PIP_INDEX_URL") or env.get("UV_DEFAULT_INDEX") or PUBLIC_INDEX
+    try:
+        return _last_release(url, facts.name)
+    except OrchestratorError as error:
+        if index is not None:
+            raise
+        say(f"no index was read: {error}")
+        return None
+
+
+def _last_release(index: str, project: str) -> Release:
+    from orchestrator.discover.release import last_release
+    from orchestrator.host.network import HostNetwork
+    from orchestrator.host.simple_index import listing
+
+    files = listing(index, project, HostNetwork.detect(os.environ)) or ()
+    names = (each.name for each in files if not each.yanked)
+    return last_release(names, index=index.rpartition("@")[2])
+
+
+def _surroundings() -> Surroundings:
+    import datetime as dt
+
+    from orchestrator.discover.cells import Surroundings
+    from orchestrator.host.emulation import host_arch
+    from orchestrator.host.program_tables import builder_facts, builtin_table
+
+    return Surroundings(
+        catalog=builder_facts(),
+        table=builtin_table(),
+        native=host_arch().value,
+        today=dt.datetime.now(tz=dt.UTC).date(),
+    )
+
+
+def _relative(origin: SourceLocation, output: Path) -> str:
+    """Return what ``project.source`` has to say; empty for the directory of the file."""
+    root = output.absolute().parent
+    if origin.path is None:
+        return origin.text
+    relative = os.path.relpath(origin.path, root)
+    return "" if relative == "." else relative
+
+
+def _check(output: Path, index: str) -> None:
+    """Print which wheels of the last release the plan would not make, and which are new."""
+    from orchestrator.cli.workspace import open_workspace
+    from orchestrator.publish.index_coverage import compare_release, release_table
+
+    workspace = open_workspace(output)
+    release = _last_release(index, workspace.origin.name)
+    if not release.version:
+        what = f"it has no wheel of {workspace.origin.name or 'the project'}"
+        raise ConfigError.of(what, where=release.index, hint="name the index of the last release")
+    show(release_table(compare_release(workspace.plan, release.files), release.version))

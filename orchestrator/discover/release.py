@@ -1,0 +1,59 @@
+"""The last release of a project on an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.discover.cells import Release, ReleasedWheel
+from orchestrator.errors import BadWheelError
+from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel.policy import PlatformTag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def last_release(names: Iterable[str], *, index: str) -> Release:
+    """Return the newest release that has wheels; a prerelease only if there is nothing else.
+
+    Args:
+        names: the names of the files that the index has of the project; none that is yanked.
+        index: its address, for comments.
+    """
+    wheels = [*_parsed(names)]
+    finished = [each for each in wheels if not each.version.is_prerelease] or wheels
+    newest = max((each.version for each in finished), default=None)
+    own = [each for each in finished if each.version == newest]
+    return Release(
+        version="" if newest is None else str(newest),
+        wheels=tuple(dict.fromkeys(tag for each in own for tag in _released(each))),
+        pure=any("any" in each.platform.split(".") for each in own),
+        files=tuple(sorted(_filename(each) for each in own)),
+        index=index,
+    )
+
+
+def _parsed(names: Iterable[str]) -> Iterator[WheelName]:
+    for name in names:
+        try:
+            yield WheelName.parse(name)
+        except BadWheelError:  # an sdist, or something unknown
+            continue
+
+
+def _filename(name: WheelName) -> str:
+    parts = (name.distribution, name.version_text, name.build, name.python, name.abi, name.platform)
+    return f"{'-'.join(filter(None, parts))}.whl"
+
+
+def _released(name: WheelName) -> Iterator[ReleasedWheel]:
+    for text in name.platform.split("."):
+        platform = PlatformTag.parse(text)
+        if platform is not None and platform.libc is not None:
+            for interpreter in name.python.split("."):
+                yield ReleasedWheel(
+                    interpreter=interpreter,
+                    abi=name.abi,
+                    libc=str(platform.libc),
+                    arch=platform.arch,
+                )

@@ -1,0 +1,223 @@
+"""Read what a setup.py says, without running it."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_EXTENSIONS = frozenset({"ext_modules", "cffi_modules", "rust_extensions"})
+"""Arguments of setup() that name what is compiled."""
+
+_COMPILERS = frozenset(
+    {"cythonize", "mypycify", "CMakeExtension", "RustExtension", "has_ext_modules", "build_ext"}
+    | {"Extension", "Pybind11Extension", "CppExtension", "CUDAExtension"}
+)
+LARGEST = 1 << 20
+"""Characters of a setup.py that is read."""
+
+_FLOOR = re.compile(r"cp3\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupScript:
+    """What a setup.py says.
+
+    Attributes:
+        compiles: the name that says that something is compiled; empty if nothing does.
+        abi3: the stable ABI's Python, such as ``cp39``; empty if it names none.
+        abi3_asks: the stable ABI depends on a variable of the environment.
+        torch: it uses ``torch.utils.cpp_extension``, or torch's version of it.
+        cuda: it has an extension for CUDA.
+        cpu: it has an extension of torch without CUDA.
+        variables: the variables that it reads from its environment.
+    """
+
+    compiles: str = ""
+    abi3: str = ""
+    abi3_asks: bool = False
+    torch: bool = False
+    cuda: bool = False
+    cpu: bool = False
+    variables: frozenset[str] = frozenset()
+
+
+def read_setup(text: str) -> SetupScript | None:
+    """Return what a setup.py says; None if it is not Python that can be read here."""
+    if len(text) > LARGEST:
+        return None
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    nodes = [*ast.walk(tree)]
+    names = {name for node in nodes for name in _names(node)}
+    asked = frozenset(name for node in nodes for name in _variables(node))
+    floors = [*_floors(tree, _values(nodes), conditional=False)]
+    certain = [floor for floor, conditional in floors if not conditional]
+    return SetupScript(
+        compiles=next(iter(sorted(names & _EXTENSIONS) or sorted(names & _COMPILERS)), ""),
+        abi3=min(certain, key=_minor, default=""),
+        abi3_asks=bool(floors) and not certain,
+        torch=any(
+            module.startswith("torch.utils.cpp_ext") for n in nodes for module in _modules(n)
+        ),
+        cuda="CUDAExtension" in names,
+        cpu="CppExtension" in names,
+        variables=asked,
+    )
+
+
+def _minor(floor: str) -> int:
+    return int(floor.removeprefix("cp3"))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a node uses, as a variable, a keyword, or a key of a dict."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.FunctionDef(name=name):
+            yield name
+        case ast.keyword(arg=str() as name):
+            yield name
+        case ast.Constant(value=str() as name) if name in _EXTENSIONS:
+            yield name
+        case ast.ImportFrom(module="skbuild"):
+            yield "ext_modules"
+        case _:
+            return
+
+
+def _modules(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (each.name for each in names)
+        case ast.ImportFrom(module=str() as module, names=names, level=0):
+            yield from (f"{module}.{each.name}" for each in names)
+        case ast.Attribute() if isinstance(node.value, ast.Attribute):
+            yield ast.unparse(node)
+        case _:
+            return
+
+
+def _variables(node: ast.AST) -> Iterator[str]:
+    """Yield the variable that a node reads: os.getenv("X"), os.environ.get("X"), environ["X"]."""
+    match node:
+        case ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
+            called = ast.unparse(function)
+            if called.endswith(("getenv", "environ.get")):
+                yield name
+        case ast.Subscript(value=value, slice=ast.Constant(value=str() as name)):
+            if ast.unparse(value).endswith("environ"):
+                yield name
+        case _:
+            return
+
+
+class _UnknownError(Exception):
+    """A value that only running the script could tell."""
+
+
+def _values(nodes: list[ast.AST]) -> dict[str, object]:
+    """Return the names that have a value which the environment decides, and it if that is empty."""
+    found: dict[str, object] = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and _asks(node.value, found):
+            for name in node.targets:
+                if isinstance(name, ast.Name):
+                    with contextlib.suppress(_UnknownError):
+                        found[name.id] = _value(node.value, found)
+    return found
+
+
+def _asks(node: ast.AST, values: Mapping[str, object]) -> bool:
+    return any(
+        [*_variables(inner)]
+        or (isinstance(inner, ast.Name) and inner.id in values)
+        or (isinstance(inner, ast.Attribute) and inner.attr == "environ")
+        for inner in ast.walk(node)
+    )
+
+
+def _value(node: ast.AST, values: Mapping[str, object]) -> object:
+    """Evaluate an expression for an empty environment."""
+    found: object
+    match node:
+        case ast.Constant(value=value):
+            found = value
+        case ast.Name(id=name) if name in values:
+            found = values[name]
+        case ast.Call(args=[_, *default]) if [*_variables(node)]:
+            found = _value(default[0], values) if default else None
+        case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+            found = [_value(each, values) for each in elements]
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            found = not _value(inner, values)
+        case ast.Call(func=ast.Name(id="bool"), args=[inner]):
+            found = bool(_value(inner, values))
+        case ast.Compare(left=left, ops=[operator], comparators=[right]):
+            found = _compared(operator, left, right, values)
+        case _:
+            raise _UnknownError
+    return found
+
+
+def _compared(
+    operator: ast.cmpop, left: ast.expr, right: ast.expr, values: Mapping[str, object]
+) -> object:
+    if isinstance(operator, ast.In) and ast.unparse(right).endswith("environ"):
+        return False
+    first, second = _value(left, values), _value(right, values)
+    match operator:
+        case ast.Eq() | ast.Is():
+            return first == second
+        case ast.NotEq() | ast.IsNot():
+            return first != second
+        case ast.In() if isinstance(second, list):
+            return first in second
+        case _:
+            raise _UnknownError
+
+
+def _holds(test: ast.expr, values: Mapping[str, object]) -> bool:
+    """Whether a condition may hold although nobody sets a variable."""
+    parts = test.values if isinstance(test, ast.BoolOp) else [test]
+    answers = []
+    for part in parts:
+        try:
+            answers.append(not _asks(part, values) or bool(_value(part, values)))
+        except _UnknownError:
+            answers.append(False)
+    disjunction = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or)
+    return any(answers) if disjunction else all(answers)
+
+
+def _floors(
+    node: ast.AST, values: Mapping[str, object], *, conditional: bool
+) -> Iterator[tuple[str, bool]]:
+    """Yield each Python of the stable ABI, and whether the environment has to ask for it."""
+    match node:
+        case ast.Dict(keys=keys, values=floors):
+            for key, floor in zip(keys, floors, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "py_limited_api":
+                    yield from _floor(floor, conditional)
+        case ast.keyword(arg="py_limited_api", value=value):
+            yield from _floor(value, conditional)
+        case ast.Tuple(elts=[ast.Constant(value=str() as floor), ast.Constant("abi3"), *_]):
+            if _FLOOR.fullmatch(floor):
+                yield floor, conditional
+        case ast.If(test=test) | ast.IfExp(test=test):
+            conditional = conditional or not _holds(test, values)
+        case _:
+            pass
+    for child in ast.iter_child_nodes(node):
+        yield from _floors(child, values, conditional=conditional)
+
+
+def _floor(value: ast.expr, conditional: bool) -> Iterator[tuple[str, bool]]:  # noqa: FBT001
+    if isinstance(value, ast.Constant) and _FLOOR.fullmatch(str(value.value)):
+        yield str(value.value), conditional

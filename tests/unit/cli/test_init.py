@@ -1,0 +1,622 @@
+"""``orchestrator init``: trees in, a matrix.toml out that plans at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tarfile
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrator.cli
+from orchestrator.discover.cells import Release, Surroundings, ended
+from orchestrator.discover.new_matrix import new_matrix
+from orchestrator.discover.project import read_project
+from orchestrator.discover.release import last_release
+from orchestrator.errors import ConfigError, ExitCode
+from orchestrator.host.program_tables import builder_facts, builtin_table
+from orchestrator.source.locate import locate
+
+SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\n'
+PROJECT = '[project]\nname = "demo"\nversion = "1.0"\n'
+SETUP = "from setuptools import setup, Extension\nsetup(ext_modules=[Extension('a', ['a.c'])])\n"
+MATURIN = f'[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n{PROJECT}'
+SCIKIT = (
+    '[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "scikit_build_core.build"\n'
+    f"{PROJECT}"
+)
+AROUND = Surroundings(
+    catalog=builder_facts(), table=builtin_table(), native="x86_64", today=dt.date(2026, 11, 30)
+)
+NOW = ["cp311", "cp312", "cp313", "cp314", "cp315", "cp314t", "cp315t"]
+"""What cibuildwheel knows and is supported on that day."""
+
+
+@dataclass
+class Tree:
+    """A source tree, what `init` writes for it, and how that is planned."""
+
+    root: Path
+    names: list[str] = field(default_factory=list)
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def matrix(self, *, only_cibuildwheel: bool = False) -> tuple[dict[str, Any], str]:
+        """Return the matrix, and all that is said about it; it is planned, too."""
+        facts = read_project(self.root, locate(".", base=self.root))
+        new = new_matrix(facts, self.release, AROUND, only_cibuildwheel=only_cibuildwheel)
+        (self.root / "matrix.toml").write_text(new.text, encoding="utf-8")
+        assert orchestrator.cli.run(["plan", "--format", "ids"]) == ExitCode.OK
+        return tomllib.loads(new.text), "\n".join((*new.found, *new.notes, new.text))
+
+    @property
+    def release(self) -> Release | None:
+        return last_release(self.names, index="an index") if self.names else None
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.chdir(tmp_path)
+    return Tree(root=tmp_path)
+
+
+def ids(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.split()
+
+
+# Which Pythons
+
+
+@pytest.mark.parametrize(
+    ("files", "pythons"),
+    [
+        ({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP}, NOW),
+        ({"setup.py": SETUP.replace("setup(", "setup(name='demo', version='1',")}, NOW),
+        (
+            {
+                "pyproject.toml": f'{SETUPTOOLS}{PROJECT}requires-python = ">=3.13"\n',
+                "setup.py": SETUP,
+            },
+            ["cp313", "cp314", "cp315", "cp314t", "cp315t"],
+        ),
+        (
+            {"setup.py": SETUP.replace("setup(", "setup(version='1', python_requires='<3.12',")},
+            ["cp311"],
+        ),
+        (
+            {
+                "setup.cfg": "[metadata]\nname = demo\n[options]\npython_requires = >=3.14",
+                "setup.py": SETUP,
+            },
+            ["cp314", "cp315", "cp314t", "cp315t"],
+        ),
+        # All that it allows has ended: better that than nothing.
+        (
+            {
+                "pyproject.toml": f'{SETUPTOOLS}{PROJECT}requires-python = "<3.10"',
+                "setup.py": SETUP,
+            },
+            ["cp39"],
+        ),
+    ],
+)
+def test_requires_python_limits_the_pythons(
+    tree: Tree, files: dict[str, str], pythons: list[str]
+) -> None:
+    tree.write({"PKG-INFO": "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n", **files})
+
+    matrix, _ = tree.matrix()
+
+    assert matrix["axes"]["python"] == pythons
+
+
+def test_a_python_that_nobody_has_is_an_error(tree: Tree) -> None:
+    text = f'{SETUPTOOLS}{PROJECT}requires-python = ">=3.99"\n'
+    tree.write({"pyproject.toml": text, "setup.py": SETUP})
+
+    with pytest.raises(ConfigError, match="no Python that cibuildwheel"):
+        tree.matrix()
+
+
+@pytest.mark.parametrize(
+    ("python", "day", "expected"),
+    [
+        ("cp310", dt.date(2026, 10, 31), False),
+        ("cp310", dt.date(2026, 11, 1), True),
+        ("cp38", dt.date(2024, 11, 1), True),
+        ("cp314t", dt.date(2030, 10, 1), False),
+        ("pp39", dt.date(2030, 1, 1), False),
+    ],
+)
+def test_a_python_ends_five_years_after_it_came(python: str, day: dt.date, expected: bool) -> None:  # noqa: FBT001
+    assert ended(python, day) == expected
+
+
+# The stable ABI
+
+
+LIMITED = "options={{'bdist_wheel': {{'py_limited_api': '{}'}}}},"
+ABI3 = {
+    "setup.py": {
+        "pyproject.toml": SETUPTOOLS + PROJECT,
+        "setup.py": SETUP.replace(
+            "setup(", "setup(options={'bdist_wheel': {'py_limited_api': 'cp39'}},"
+        ),
+    },
+    "setup.cfg": {
+        "pyproject.toml": SETUPTOOLS + PROJECT,
+        "setup.py": SETUP,
+        "setup.cfg": "[bdist_wheel]\npy_limited_api = cp39\n",
+    },
+    "distutils": {
+        "pyproject.toml": SETUPTOOLS
+        + f'{PROJECT}[tool.distutils.bdist_wheel]\npy-limited-api = "cp39"\n',
+        "setup.py": SETUP,
+    },
+    "scikit-build-core": {
+        "pyproject.toml": f'{SCIKIT}[tool.scikit-build]\nwheel.py-api = "cp39"\n'
+    },
+    "scikit-build-core and abi3t": {
+        "pyproject.toml": f'{SCIKIT}[tool.scikit-build]\nwheel.py-api = "cp39.cp315t"\n'
+        '[[tool.scikit-build.overrides]]\nif.env.PYODIDE = true\nwheel.py-api = ""\n'
+    },
+    "maturin": {
+        "pyproject.toml": MATURIN,
+        "Cargo.toml": '[dependencies]\npyo3 = { version = "1", features = ["abi3-py39"] }\n',
+    },
+    "maturin's own features": {
+        "pyproject.toml": f'{MATURIN}[tool.maturin]\nfeatures = ["limited"]\n'
+        'manifest-path = "r/C.toml"\n',
+        "r/C.toml": '[features]\nlimited = ["pyo3/abi3-py39"]\n[dependencies]\npyo3 = "1"\n',
+    },
+    "a workspace": {
+        "pyproject.toml": f'{MATURIN}[tool.maturin]\nmanifest-path = "r/Cargo.toml"\n',
+        "Cargo.toml": "[workspace.dependencies]\n"
+        'pyo3 = { version = "1", features = ["abi3-py39"] }\n',
+        "r/Cargo.toml": "[dependencies]\npyo3 = { workspace = true }\n",
+    },
+    "meson": {
+        "pyproject.toml": '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'
+        f"{PROJECT}[tool.meson-python]\nlimited-api = true\n",
+        "meson.build": "py.extension_module('a', 'a.c', limited_api: '3.9')\n",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ABI3)
+def test_one_wheel_of_the_stable_abi_serves_all_pythons(
+    tree: Tree, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write(ABI3[kind])
+
+    matrix, _ = tree.matrix()
+
+    assert matrix["axes"]["python"] == ["abi3-cp39"]
+    assert ids(capsys) == ["abi3-cp39-manylinux_x86_64", "abi3-cp39-manylinux_aarch64"]
+
+
+def test_the_stable_abi_of_whatever_python_builds_is_that_of_the_lowest(tree: Tree) -> None:
+    cargo = '[dependencies]\npyo3 = { version = "1", features = ["abi3"] }\n'
+    tree.write({"pyproject.toml": MATURIN, "Cargo.toml": cargo})
+
+    assert tree.matrix()[0]["axes"]["python"] == ["abi3-cp311"]
+
+
+def test_a_python_older_than_any_builder_s_may_be_the_floor(tree: Tree) -> None:
+    text = SETUP.replace("setup(", f"setup({LIMITED.format('cp36')}")
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": text})
+
+    assert tree.matrix()[0]["axes"]["python"] == ["abi3-cp36"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": MATURIN, "Cargo.toml": '[dependencies]\npyo3 = "1"\n'},
+        {
+            "pyproject.toml": MATURIN,
+            "Cargo.toml": '[features]\nx = ["pyo3/abi3-py39"]\n[dependencies]\npyo3 = "1"\n',
+        },
+        {"pyproject.toml": f'{SCIKIT}[tool.scikit-build]\nwheel.py-api = ""\n'},
+        {
+            "pyproject.toml": f"{SCIKIT}[[tool.scikit-build.overrides]]\nif.env.ABI3 = true\n"
+            'wheel.py-api = "cp39"\n'
+        },
+    ],
+)
+def test_features_that_nothing_turns_on_do_not_count(tree: Tree, files: dict[str, str]) -> None:
+    tree.write(files)
+
+    assert tree.matrix()[0]["axes"]["python"] == NOW
+
+
+def test_a_stable_abi_that_has_to_be_asked_for_is_said(tree: Tree) -> None:
+    text = f"import os\nif os.getenv('X'):\n  o = {{'py_limited_api': 'cp39'}}\n{SETUP}"
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": text})
+
+    matrix, said = tree.matrix()
+
+    assert matrix["axes"]["python"] == NOW
+    assert "if a variable of the environment asks for it" in said
+
+
+def test_programs_are_built_once(tree: Tree) -> None:
+    tree.write({"pyproject.toml": f'{MATURIN}[tool.maturin]\nbindings = "bin"\n', "Cargo.toml": ""})
+
+    assert tree.matrix()[0]["axes"]["python"] == ["cp315"]
+
+
+# [tool.cibuildwheel], workflows and the last release
+
+
+CIBUILDWHEEL = """
+[tool.cibuildwheel]
+skip = "*-musllinux_i686 cp313-*"
+archs = ["x86_64", "i686"]
+enable = ["pypy"]
+linux.manylinux-x86_64-image = "manylinux2014"
+linux.manylinux-i686-image = "manylinux_2_28"
+linux.musllinux-x86_64-image = "registry.example/own"
+[[tool.cibuildwheel.overrides]]
+select = "pp311-*"
+manylinux-x86_64-image = "quay.io/pypa/manylinux_2_34_x86_64"
+"""
+
+
+def test_the_project_s_own_selection_counts(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    tree.write({"pyproject.toml": f"{SETUPTOOLS}{PROJECT}{CIBUILDWHEEL}", "setup.py": SETUP})
+
+    matrix, said = tree.matrix()
+
+    planned = ids(capsys)
+    assert "cp311-manylinux_i686" in planned
+    assert "pp312-manylinux_x86_64" in planned
+    assert not [each for each in planned if "cp313" in each or "cp39" in each]
+    assert not [each for each in planned if each.endswith("musllinux_i686")]
+    assert matrix["images"] == {
+        "manylinux_x86_64": "manylinux2014",
+        "musllinux_x86_64": "registry.example/own",
+    }
+    assert matrix["override"] == [
+        {"when": "python=pp311 & libc=manylinux & arch=x86_64", "image": "manylinux_2_34"}
+    ]
+    assert "not in [tool.cibuildwheel]" in said
+
+
+def test_from_cibuildwheel_means_its_identifiers_and_no_others(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write({"pyproject.toml": f"{SETUPTOOLS}{PROJECT}{CIBUILDWHEEL}", "setup.py": SETUP})
+
+    tree.matrix(only_cibuildwheel=True)
+
+    pythons = ["cp39", "cp310", "cp311", "cp312", "cp314", "cp315", "cp314t", "cp315t"]
+    expected = {
+        f"{p}-{platform}"
+        for p in pythons
+        for platform in ("manylinux_x86_64", "manylinux_i686", "musllinux_x86_64")
+    }
+    expected |= {f"pp31{n}-manylinux_{arch}" for n in (1, 2) for arch in ("x86_64", "i686")}
+    assert set(ids(capsys)) == expected & AROUND.catalog.identifiers
+
+
+def test_from_cibuildwheel_needs_cibuildwheel(tree: Tree) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP})
+
+    with pytest.raises(ConfigError, match="nothing runs cibuildwheel"):
+        tree.matrix(only_cibuildwheel=True)
+
+
+WORKFLOW = """
+jobs:
+  wheels:
+    runs-on: ${{ matrix.os }}
+    strategy:
+      matrix:
+        include:
+        - {os: ubuntu-latest, arch: 'auto,auto32', build: '*-manylinux*'}
+        - {os: ubuntu-24.04-arm, arch: auto, build: '*-manylinux*'}
+        - {os: ubuntu-latest, arch: riscv64, build: 'cp312-manylinux*'}
+        - {os: macos-latest, arch: arm64, build: '*'}
+    steps:
+    - run: pip install cibuildwheel
+    - uses: pypa/cibuildwheel@v4
+      env: {CIBW_ARCHS: '${{ matrix.arch }}', CIBW_BUILD: '${{ matrix.build }}'}
+"""
+
+
+@pytest.mark.parametrize(
+    "spelling", ["uses: pypa/cibuildwheel@v4", "run: python -m cibuildwheel ."]
+)
+def test_a_workflow_says_what_cibuildwheel_builds(
+    tree: Tree, spelling: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = '[tool.cibuildwheel.config-settings]\n"wheel.py-api" = "cp312"\n'
+    text = WORKFLOW.replace("uses: pypa/cibuildwheel@v4", spelling)
+    tree.write({"pyproject.toml": SCIKIT + config, ".github/workflows/wheels.yml": text})
+
+    matrix, said = tree.matrix(only_cibuildwheel=True)
+
+    # cp312 to cp315 are one wheel, on each of four architectures.
+    found = ids(capsys)
+    assert len(found) == 3 * len(["cp39", "cp310", "cp311", "abi3-cp312", "cp314t", "cp315t"]) + 1
+    assert {each for each in found if "riscv64" in each} == {"abi3-cp312-manylinux_riscv64"}
+    assert matrix["override"][0]["build"] == {"abi3": "cp312"}
+    assert ".github/workflows/wheels.yml" in said
+
+
+RELEASED = [
+    *(
+        f"demo-1.0-{p}-{p}-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+        for p in ("cp310", "cp312")
+    ),
+    *("demo-1.0-cp312-cp312-musllinux_1_2_aarch64.whl", "demo-1.0-cp312-cp312-win_amd64.whl"),
+    *(
+        "demo-1.0-pp311-pypy311_pp73-manylinux_2_17_x86_64.whl",
+        "demo-0.9-cp39-cp39-linux_armv7l.whl",
+    ),
+    *("demo-2.0rc1-cp312-cp312-manylinux_2_28_s390x.whl", "demo-1.0.tar.gz", "junk"),
+]
+
+
+def test_the_last_release_says_which_platforms_are_wanted(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP})
+    tree.names = RELEASED
+
+    matrix, said = tree.matrix()
+
+    found = ids(capsys)
+    assert {each.partition("-")[2] for each in found} == {"manylinux_x86_64", "musllinux_aarch64"}
+    assert matrix["axes"]["python"] == ["cp311", "cp312", "cp313", "cp314", "cp315", "pp311"]
+    assert "free-threaded Pythons: nothing says" in said
+    assert "pp311-musllinux_aarch64" not in found
+
+
+def test_what_a_workflow_leaves_out_and_the_last_release_had_is_there(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = (
+        "jobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n"
+        "    - {uses: pypa/cibuildwheel@v4, with: {only: cp313-manylinux_x86_64}}\n"
+    )
+    table = '[tool.cibuildwheel]\nskip = "*-musllinux*"\n'
+    tree.write(
+        {
+            "pyproject.toml": SETUPTOOLS + PROJECT + table,
+            "setup.py": SETUP,
+            ".github/workflows/x.yaml": workflow,
+        }
+    )
+    tree.names = RELEASED
+
+    tree.matrix()
+
+    assert set(ids(capsys)) == {"cp313-manylinux_x86_64", "cp312-manylinux_x86_64"}
+
+
+def test_a_release_for_the_stable_abi_that_nothing_explains_is_said(tree: Tree) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP})
+    tree.names = ["demo-1.0-cp39-abi3-manylinux_2_17_x86_64.whl"]
+
+    matrix, said = tree.matrix()
+
+    assert matrix["axes"]["arch"] == ["x86_64"]
+    assert "for the stable ABI (cp39), but nothing in the source says how" in said
+
+
+# Torch
+
+
+TORCH = (
+    "import os\nfrom torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension\n"
+    "os.getenv('FORCE_CUDA')\nsetup(ext_modules=[CUDAExtension('a', ['a.cu'])])\n"
+)
+TORCH_WORKFLOW = """
+jobs:
+  a:
+    runs-on: ${{ matrix.os }}
+    strategy:
+      matrix:
+        os: [ubuntu-latest, windows-latest]
+        python-version: ['3.11', '3.12']
+        torch-version: [2.12.1, 2.13.0, 9.9.0]
+        cuda-version: ['cpu', '13.0.2']
+        exclude:
+        - {torch-version: 2.13.0, cuda-version: 'cpu'}
+        - {os: windows-latest, cuda-version: 'cpu'}
+"""
+
+
+def test_a_torch_extension_gets_the_newest_torch(tree: Tree) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": TORCH})
+
+    matrix, said = tree.matrix()
+
+    newest = list(AROUND.table.releases)[-1].torch[-1]
+    assert matrix["axes"]["torch"]["values"][-1] == newest
+    assert matrix["axes"]["cuda"] == ["cpu", "cu130"]
+    assert matrix["version"]["pins"] == {"torch": "=={torch}.*"}
+    assert matrix["build"]["external"] == ["torch", "cuda"]
+    assert matrix["build"]["cuda"] == "index"
+    assert matrix["env"] == {"FORCE_CUDA": "0"}
+    assert matrix["override"] == [{"when": "!cuda=cpu", "env": {"FORCE_CUDA": "1"}}]
+    assert "[test]: which command tests a wheel" in said
+
+
+def test_a_torch_extension_without_cuda_has_no_such_axis(tree: Tree) -> None:
+    text = TORCH.replace("CUDAExtension", "CppExtension")
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": text})
+
+    matrix, _ = tree.matrix()
+
+    assert "cuda" not in matrix["axes"]
+    assert matrix["version"]["local"] == "torch{torch}"
+    assert matrix["build"]["external"] == ["torch"]
+
+
+def test_a_workflow_s_versions_of_torch_and_cuda_are_taken(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write(
+        {
+            "pyproject.toml": SETUPTOOLS + PROJECT,
+            "setup.py": TORCH,
+            ".github/workflows/a.yml": TORCH_WORKFLOW,
+        }
+    )
+
+    matrix, said = tree.matrix()
+
+    found = [each for each in ids(capsys) if "x86_64" in each]
+    assert found == [
+        f"cp31{n}-manylinux_x86_64-{rest}"
+        for n in (1, 2)
+        for rest in ("cpu-torch2.12", "cu130-torch2.12", "cu130-torch2.13")
+    ]
+    assert [rule["when"] for rule in matrix["exclude"]] == [{"torch": "2.13", "cuda": "cpu"}]
+    assert "torch 9.9: not in the support table" in said
+
+
+# Versions, sources, files
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("[tool.setuptools_scm]\n", None),
+        ('[tool.setuptools.dynamic]\nversion = { attr = "demo.__version__" }\n', None),
+        ("", {"base": "backend"}),
+    ],
+)
+def test_only_a_version_that_code_computes_needs_a_line(
+    tree: Tree, text: str, version: dict[str, str] | None
+) -> None:
+    project = '[project]\nname = "demo"\ndynamic = ["version"]\n'
+    tree.write({"pyproject.toml": SETUPTOOLS + project + text, "setup.py": SETUP})
+    facts = read_project(tree.root, locate(".", base=tree.root))
+
+    matrix = tomllib.loads(new_matrix(facts, None, AROUND).text)
+
+    assert matrix.get("version") == version
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": SETUPTOOLS + PROJECT},
+        {"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": "setup(name='demo')"},
+        {"pyproject.toml": f'[build-system]\nbuild-backend = "flit_core.buildapi"\n{PROJECT}'},
+        {"pyproject.toml": f'{PROJECT}[tool.hatch.build.hooks.vcs]\nversion-file = "v.py"\n'},
+        {"pyproject.toml": f"{PROJECT}[tool.hatch.build.hooks.custom]\n", "hatch_build.py": "x"},
+    ],
+)
+def test_a_project_without_anything_compiled_needs_no_matrix(
+    tree: Tree, files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write(files)
+
+    assert orchestrator.cli.run(["init", "--no-index"]) == ExitCode.NOTHING_SELECTED
+    assert "nothing in it is compiled" in capsys.readouterr().err
+    assert not (tree.root / "matrix.toml").exists()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": f"{PROJECT}[tool.hatch.build.targets.wheel.hooks.mypyc]\n"},
+        {
+            "pyproject.toml": f"{PROJECT}[tool.hatch.build.hooks.custom]\n",
+            "hatch_build.py": "build_data['infer_tag'] = True",
+        },
+        {"pyproject.toml": f'{PROJECT}[tool.poetry.build]\nscript = "build.py"\n'},
+        {"pyproject.toml": f"{PROJECT}[tool.pdm.build]\nrun-setuptools = true\n"},
+        {"pyproject.toml": f'{PROJECT}[[tool.setuptools.ext-modules]]\nname = "a"\nsources = []\n'},
+        {"pyproject.toml": f'{PROJECT}[[tool.setuptools-rust.ext-modules]]\ntarget = "a"\n'},
+        {"pyproject.toml": PROJECT, "setup.py": "print 'Python 2'"},
+    ],
+)
+def test_what_compiles_is_known_for_each_backend(tree: Tree, files: dict[str, str]) -> None:
+    tree.write(files)
+
+    assert orchestrator.cli.run(["init", "--no-index"]) == ExitCode.OK
+
+
+def test_a_file_is_overwritten_only_by_force(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP, "matrix.toml": "mine"})
+
+    assert orchestrator.cli.run(["init", "--no-index"]) == ExitCode.CONFIG
+    assert "matrix.toml: it already exists" in capsys.readouterr().err
+    assert (tree.root / "matrix.toml").read_text() == "mine"
+    assert orchestrator.cli.run(["init", "--no-index", "--force"]) == ExitCode.OK
+    assert "14 targets" in capsys.readouterr().err
+
+
+def test_a_source_elsewhere_is_named(tree: Tree) -> None:
+    tree.write({"src/pyproject.toml": SETUPTOOLS + PROJECT, "src/setup.py": SETUP})
+
+    assert orchestrator.cli.run(["init", "src", "--no-index", "--output", "a.toml"]) == ExitCode.OK
+    assert tomllib.loads((tree.root / "a.toml").read_text())["project"] == {"source": "src"}
+    assert orchestrator.cli.run(["plan", "--matrix", "a.toml"]) == ExitCode.OK
+
+
+def test_an_sdist_is_read_without_its_code(tree: Tree) -> None:
+    tree.write(
+        {
+            "demo-1.0/pyproject.toml": SETUPTOOLS + PROJECT,
+            "demo-1.0/setup.py": f"open('ran', 'w')\nraise SystemExit\n{SETUP}",
+        }
+    )
+    with tarfile.open(tree.root / "demo-1.0.tar.gz", "w:gz") as archive:
+        archive.add(tree.root / "demo-1.0", "demo-1.0")
+
+    assert orchestrator.cli.run(["init", "demo-1.0.tar.gz", "--no-index"]) == ExitCode.OK
+    assert not list(tree.root.rglob("ran"))
+    matrix = tomllib.loads((tree.root / "matrix.toml").read_text())
+    assert matrix["project"] == {"source": "demo-1.0.tar.gz"}
+
+
+HOSTILE = 'x"]\n[env]\nEVIL = "1" \\ \x7f \u202e\x85'
+
+
+def test_no_text_of_the_project_becomes_a_line_of_the_matrix(tree: Tree) -> None:
+    text = WORKFLOW.replace("auto,auto32", HOSTILE.replace("\n", "\\n")).encode()
+    (tree.root / ".github/workflows").mkdir(parents=True)
+    (tree.root / ".github/workflows" / "a\nb\x85.yml").write_bytes(text)
+    name = f"{HOSTILE!r}"
+    tree.write(
+        {
+            "pyproject.toml": f"{SETUPTOOLS}{PROJECT}requires-python = {name}\n"
+            "[tool.cibuildwheel]\nmanylinux-x86_64-image = '''a/b\"]\nEVIL = 1'''\n",
+            "setup.py": SETUP,
+        }
+    )
+    facts = read_project(tree.root, locate(".", base=tree.root))
+
+    matrix = tomllib.loads(new_matrix(facts, None, AROUND).text)
+
+    assert matrix.keys() <= {"axes", "images", "exclude"}
+
+
+def test_links_out_of_the_project_are_not_followed(
+    tree: Tree, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "w.yml").write_text(WORKFLOW)
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": SETUP})
+    (tree.root / ".github").mkdir()
+    (tree.root / ".github" / "workflows").symlink_to(outside)
+
+    _, said = tree.matrix()
+
+    assert "w.yml" not in said

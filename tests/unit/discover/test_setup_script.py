@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.discover.setup_script import SetupScript, read_setup
+
+
+def read(text: str) -> SetupScript:
+    found = read_setup(text)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("setup(ext_modules=[Extension('a', ['a.c'])])", "ext_modules"),
+        ("setup(cffi_modules=['x.py:ffi'])", "cffi_modules"),
+        ("kwargs = {'ext_modules': x}\nsetup(**kwargs)", "ext_modules"),
+        ("kwargs['rust_extensions'] = x\nsetup(**kwargs)", "rust_extensions"),
+        ("class D(Distribution):\n  def has_ext_modules(self): return True", "has_ext_modules"),
+        ("from skbuild import setup\nsetup()", "ext_modules"),
+        ("setup(cmdclass={'build_ext': CMakeBuild})\nCMakeExtension('x')", "CMakeExtension"),
+        ("setup(name='x')", ""),
+        ("import os", ""),
+    ],
+)
+def test_what_is_compiled_has_a_name(text: str, name: str) -> None:
+    assert read(text).compiles == name
+
+
+@pytest.mark.parametrize(
+    ("text", "floor", "asks"),
+    [
+        ("setup(options={'bdist_wheel': {'py_limited_api': 'cp39'}})", "cp39", False),
+        ("o = {}\nif X:\n  o = {'bdist_wheel': {'py_limited_api': 'cp36'}}", "cp36", False),
+        (
+            "class B(bdist_wheel):\n  def get_tag(self):\n    return 'cp38', 'abi3', p",
+            "cp38",
+            False,
+        ),
+        ("python, abi = 'cp310', 'abi3'", "cp310", False),
+        ("Extension('x', [], py_limited_api=True)", "", False),
+        ("bdist(py_limited_api='cp311')\nbdist(py_limited_api='cp39')", "cp39", False),
+        # What a variable of the environment has to ask for, and what it can only turn off.
+        ("if os.getenv('ABI3'):\n  setup(py_limited_api='cp39')", "", True),
+        ("A = os.environ.get('ABI3', '') == '1'\nsetup(x='cp39' if A else '')", "", False),
+        ("A = os.environ.get('ABI3', '0') == '1'\nif A:\n  f(py_limited_api='cp39')", "", True),
+        ("A = bool(os.environ.get('ABI3'))\nx = {'py_limited_api': 'cp39'} if A else {}", "", True),
+        ("if 'ABI3' in os.environ:\n  f(py_limited_api='cp39')", "", True),
+        ("if not os.environ.get('NO_ABI3'):\n  f(py_limited_api='cp39')", "cp39", False),
+        ("if X and os.environ.get('E') != '0':\n  f(py_limited_api='cp39')", "cp39", False),
+        ("if X or os.environ.get('E') == '1':\n  f(py_limited_api='cp39')", "cp39", False),
+        ("if os.environ['E'].lower() == 'x':\n  f(py_limited_api='cp39')", "", True),
+        ("if os.environ.get('E') in ('1', 'on'):\n  f(py_limited_api='cp39')", "", True),
+    ],
+)
+def test_the_stable_abi_is_found_if_nobody_has_to_ask_for_it(
+    text: str,
+    floor: str,
+    asks: bool,  # noqa: FBT001
+) -> None:
+    found = read(text)
+
+    assert (found.abi3, found.abi3_asks) == (floor, asks)
+
+
+@pytest.mark.parametrize(
+    ("text", "torch", "cuda", "cpu"),
+    [
+        (
+            "from torch.utils.cpp_extension import CUDAExtension\nCUDAExtension('x')",
+            True,
+            True,
+            False,
+        ),
+        (
+            "from torch.utils import cpp_extension\ncpp_extension.CppExtension('x')",
+            True,
+            False,
+            True,
+        ),
+        (
+            "import torch.utils.cpp_extension as t\nt.CUDAExtension, t.CppExtension",
+            True,
+            True,
+            True,
+        ),
+        ("def f():\n  from torch.utils.cpp_extension import BuildExtension", True, False, False),
+        ("import torch\ntorch.utils.cpp_extension.CUDAExtension('x')", True, True, False),
+        ("import torch", False, False, False),
+        ("from .torch.utils.cpp_extension import X", False, False, False),
+    ],
+)
+def test_extensions_of_torch_are_known(text: str, torch: bool, cuda: bool, cpu: bool) -> None:  # noqa: FBT001
+    found = read(text)
+
+    assert (found.torch, found.cuda, found.cpu) == (torch, cuda, cpu)
+
+
+def test_variables_are_listed() -> None:
+    found = read(
+        "getenv('A')\nos.environ.get('B', 1)\nenviron['C']\nos.environ[x]\nenvironment('D')"
+    )
+
+    assert found.variables == {"A", "B", "C"}
+
+
+@pytest.mark.parametrize("text", ["print 'x'", "(" * 3000, "x = \0", "-" * 100_000 + "1"])
+def test_what_is_not_python_is_not_read(text: str) -> None:
+    assert read_setup(text) is None
