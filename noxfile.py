@@ -70,6 +70,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in site/; a link that leads nowhere is an error."""
+    session.install(*_group("docs"))
+    session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
 def corpus(session: nox.Session) -> None:
     """All 216 real wheels against auditwheel (550 MB of downloads)."""
     session.install("-e", ".", *_group("types"), *_group("tests"))

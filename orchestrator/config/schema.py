@@ -57,7 +57,7 @@ def reference() -> str:
         "# Options of matrix.toml",
         "",
         "Generated from the model (`python tools/reference.py`); a test fails when the two differ.",
-        "What the options mean together is in [matrix.md](matrix.md).",
+        "What the options mean together: [matrix.toml](matrix.md).",
     ]
     schema = json_schema()
     for heading, model in _tables():

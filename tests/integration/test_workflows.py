@@ -63,9 +63,10 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files in docs/howto/github.md."""
+    """The files in the pages about CI systems."""
     place = tmp_path_factory.mktemp("examples")
-    text = (REPOSITORY / "docs/howto/github.md").read_text().replace("COMMIT\n", f"{'0' * 40}\n")
+    pages = [REPOSITORY / f"docs/howto/{name}.md" for name in ("github", "gitlab", "buildkite")]
+    text = "".join(page.read_text() for page in pages).replace("COMMIT\n", f"{'0' * 40}\n")
     found = {}
     for name, block in re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, flags=re.DOTALL):
         found[name] = place / name.replace("/", "-")
@@ -163,6 +164,9 @@ def test_the_pipelines_of_others_fit_their_schemas(
 
 # What no linter asks for
 
+WRITES = {"publish": {"id-token", "contents"}, "deploy": {"id-token", "pages"}}
+"""Job -> the permissions to write that it may have."""
+
 
 def jobs(files: list[Path]) -> Iterator[tuple[str, str, Any]]:
     for file in files:
@@ -175,7 +179,7 @@ def jobs(files: list[Path]) -> Iterator[tuple[str, str, Any]]:
 def test_every_job_has_its_own_permissions_and_an_end(written: list[Path]) -> None:
     for file, name, job in jobs([*WORKFLOWS, *written]):
         writes = {key for key, value in job["permissions"].items() if value == "write"}
-        assert writes <= ({"id-token", "contents"} if name == "publish" else set()), file
+        assert writes <= WRITES.get(name, set()), file
         assert "timeout-minutes" in job or "uses" in job, (file, name)
 
 

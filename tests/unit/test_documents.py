@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ExitCode
+from orchestrator.models.result import FailureKind
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted(
@@ -31,6 +32,8 @@ PATH = re.compile(
 DOCUMENT = re.compile(
     r"(?<![\w/.-])((?:README|CONTRIBUTING|CHANGELOG|DESIGN|STYLE|FACTS|MOVES)\.(?:md|txt)|docs/[\w/-]+\.md)\b"
 )
+NOT_FOR_USERS = {"ORCHESTRATOR_CUDA"}
+"""Variables by which parts of the program speak to one another."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -78,3 +81,22 @@ def test_the_exit_codes_of_the_readme_are_those_of_the_program() -> None:
 
     assert listed is not None
     assert {int(code) for code in re.findall(r"\b(\d+) ", listed[1])} == set(ExitCode)
+
+
+def test_the_page_of_exit_codes_has_all_of_them_and_all_kinds_of_failure() -> None:
+    text = (REPOSITORY / "docs" / "reference" / "exit-codes.md").read_text("utf-8")
+    codes, kinds = text.split("## Kinds of failure")
+    first_cells = re.findall(r"(?m)^\| ([^|]+) \|", kinds)
+
+    assert [int(code) for code in re.findall(r"(?m)^\| (\d+) \|", codes)] == list(ExitCode)
+    assert set(re.findall(r"`([\w-]+)`", " ".join(first_cells))) == set(FailureKind)
+
+
+def test_the_page_of_environment_variables_has_all_of_this_program() -> None:
+    text = (REPOSITORY / "docs" / "reference" / "environment.md").read_text("utf-8")
+    code = "\n".join(
+        path.read_text("utf-8") for path in SOURCES if "orchestrator" in path.parts[:-1]
+    )
+    ours = set(re.findall(r"\bORCHESTRATOR_[A-Z_]+\b", code)) - NOT_FOR_USERS
+
+    assert ours == set(re.findall(r"\bORCHESTRATOR_[A-Z_]+\b", text))

@@ -83,6 +83,18 @@ def test_quoted_commands_exist() -> None:
     assert [(*each, problem_of(each[1])) for each in commands if problem_of(each[1])] == []
 
 
+def test_troubleshooting_is_about_messages_that_exist() -> None:
+    """A heading quotes a part of a message, or a rule; those of other programs say ``from``."""
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text("utf-8")
+    told = [text for path in PACKAGE.rglob("*.py") for _, text in strings(path)]
+    quoted = re.findall(r"(?m)^### `([^`]+)`$", page)
+
+    assert len(quoted) > 12
+    for message in quoted:
+        pattern = ".*".join(map(re.escape, message.split("…")))
+        assert any(re.search(pattern, text) for text in told), message
+
+
 @pytest.mark.parametrize("room", ["cli", "config", "models", "plan", "publish", "report"])
 def test_options_that_sentences_name_exist(room: str) -> None:
     """Other rooms also speak of the options of engines and of tools."""
