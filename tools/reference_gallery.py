@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.workspace import builder_facts, builtin_table
 from orchestrator.config.load import load
+from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.plan.plan import make_plan
 from orchestrator.plan.version import VersionContext
 from orchestrator.report.plans import coverage, summary
