@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from orchestrator.cli.options import FILE_OR_STDOUT, channel_option, matrix_opti
 from orchestrator.cli.output import STDOUT, emit, say, write_file
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 
-DESTINATIONS = ("pypi", "testpypi", "github-release")
+if TYPE_CHECKING:
+    from orchestrator.ci.caller import CallerFacts
+    from orchestrator.cli.workspace import Workspace
 
 
 @click.group("github")
@@ -30,8 +33,10 @@ def command() -> None:
 )
 @click.option(
     "--publish",
-    type=click.Choice(DESTINATIONS),
-    help="Add a job that publishes the wheels of a tag.",
+    multiple=True,
+    metavar="DESTINATION",
+    help="Add a job that publishes: pypi, testpypi, github-release, s3://... or an index's upload "
+    "URL; repeat for several.  [default: those of the matrix]",
 )
 @click.option(
     "--output",
@@ -46,20 +51,23 @@ def init(
     matrix: Path,
     channel: str,
     uses: str | None,
-    publish: str | None,
+    publish: tuple[str, ...],
     output: Path,
     *,
     force: bool,
 ) -> None:
-    """Write a workflow that calls orchestrator's: it builds all wheels, by hand or for a tag."""
-    from orchestrator.ci.caller import caller, check_uses
+    """Write a workflow that calls orchestrator's: it builds all wheels, by hand and for each tag.
+
+    For a channel of development releases, every night in place of for each tag.
+    """
+    from orchestrator.ci.caller import caller, check_uses, guide
     from orchestrator.cli.workspace import open_workspace
 
     workspace = open_workspace(matrix, channel)  # a workflow for a wrong matrix helps nobody
     if matrix.is_absolute() and workspace.matrix.is_relative_to(Path.cwd()):
         matrix = workspace.matrix.relative_to(Path.cwd())
     origin = _installed_from() if uses is None else check_uses(uses)
-    text = caller(origin, matrix=matrix.as_posix(), channel=channel, publish=publish)
+    text = caller(origin, _facts(workspace, matrix.as_posix(), channel, publish))
     if output == STDOUT:
         emit(text)
         return
@@ -70,7 +78,47 @@ def init(
     except OSError as error:
         raise EnvironmentProblemError.of(error.strerror or str(error), where=str(output)) from None
     write_file(output, text)
-    say(f"wrote {output}; docs/howto/github.md describes its other inputs")
+    say(f"wrote {output}; {guide(origin)} describes its other inputs")
+
+
+def _facts(
+    workspace: Workspace, matrix: str, channel: str, publish: tuple[str, ...]
+) -> CallerFacts:
+    """Return what the workflow depends on.
+
+    Raises:
+        ConfigError: a destination is none, or refuses a wheel of the plan.
+    """
+    from orchestrator.ci.caller import CallerFacts
+    from orchestrator.config.destinations import DESTINATIONS, OTHERS
+    from orchestrator.host.redaction import masked
+    from orchestrator.plan.expected_environment import cuda_of
+    from orchestrator.plan.plan import check_destinations
+    from orchestrator.publish.indexes import not_a_destination
+
+    targets = [each for each in workspace.plan.targets if each.library is None]
+    for name in publish:
+        if name not in DESTINATIONS and OTHERS.fullmatch(name) is None:
+            raise not_a_destination(name, where="--publish")
+    check_destinations(targets, publish)
+    sets = {target.publish for target in targets}
+    every = tuple(dict.fromkeys(name for names in sorted(sets) for name in names))
+    for name in publish or every:
+        if masked(name) != name:
+            what = f"everybody can read the password of {masked(name)} in a workflow"
+            raise ConfigError.of(
+                what, where="publish.to", hint="name the secrets of the job instead"
+            )
+    layer = workspace.settings.channel.get(channel)
+    return CallerFacts(
+        matrix=matrix,
+        channel=channel,
+        publish=publish or (every if len(sets) == 1 else ()),
+        places=() if publish or len(sets) == 1 else every,
+        nightly=layer is not None and layer.version.dev is not None,
+        shared_store=workspace.settings.store.remote is not None,
+        large=any(map(cuda_of, targets)),
+    )
 
 
 def _installed_from() -> str:

@@ -100,7 +100,7 @@ def make_plan(
             inputs=resolver.inputs,
         )
     )
-    _check_destinations(targets)
+    check_destinations(targets)
     _check_ids((*libraries.targets, *every))
     return Plan(
         targets=(*libraries.targets, *targets),
@@ -165,18 +165,26 @@ _DROPPED = (
 )
 
 
-def _check_destinations(targets: Iterable[Target]) -> None:
-    """Refuse now what an upload would refuse hours later."""
+def check_destinations(targets: Iterable[Target], named: Sequence[str] = ()) -> None:
+    """Refuse now what an upload would refuse hours later.
+
+    Args:
+        targets: what would be uploaded.
+        named: destinations of all of them; each goes to its own ones if there are none.
+
+    Raises:
+        ConfigError: a destination refuses a wheel.
+    """
     refused: dict[tuple[str, str], list[Target]] = {}
     for target in targets:
-        for name in target.publish:
+        for name in named or target.publish:
             for tag, hint in _tags(target):
                 for why in refusals(name, tag=tag, version=target.version):
                     refused.setdefault((why, hint), []).append(target)
     problems = []
     for (why, hint), group in tuple(refused.items())[:MANY]:
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
-        where = dict(group[0].origins).get("publish.to", "publish.to")
+        where = "--publish" if named else dict(group[0].origins).get("publish.to", "publish.to")
         problems.append(Problem(what=f"{why}: {group[0].id}{more}", where=where, hint=hint))
     _refuse(problems)
 

@@ -86,11 +86,11 @@ def resolve_address(to: str, host: Host) -> UploadAddress:
     return UploadAddress(name=to, url=_parse_url(output.stdout.strip()).url, repository=to)
 
 
-def not_a_destination(to: str) -> ConfigError:
-    """Return the error of a ``--to`` that names no destination."""
+def not_a_destination(to: str, where: str = "--to") -> ConfigError:
+    """Return the error of an option that names no destination."""
     return ConfigError.of(
         f"not a destination: {masked(to)!r}",
-        where="--to",
+        where=where,
         hint="pypi, testpypi, https://host/path/, s3://bucket/prefix or github-release",
     )
 

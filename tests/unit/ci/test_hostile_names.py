@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.ci import pipelines
-from orchestrator.ci.caller import caller, check_uses, installed_from
+from orchestrator.ci.caller import CallerFacts, caller, check_uses, installed_from
 from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.errors import ConfigError
 from orchestrator.models.target import Plan, TargetId
@@ -118,9 +118,10 @@ def test_a_workflow_for_any_matrix_file_has_its_name_as_a_text(name: str, tmp_pa
     origin = check_uses(f"o/r@{'0' * 40}")
     if "${{" in name:
         with pytest.raises(ConfigError, match="evaluate an expression"):
-            caller(origin, matrix=name, channel="", publish=None)
+            caller(origin, CallerFacts(matrix=name))
         return
-    (tmp_path / "w.yml").write_text(caller(origin, matrix=name, channel=name, publish="pypi"))
+    facts = CallerFacts(matrix=name, channel=name, publish=("pypi",))
+    (tmp_path / "w.yml").write_text(caller(origin, facts))
     job = read(tmp_path / "w.yml")["jobs"]["wheels"]
 
     assert job["with"] == {"matrix": name, "channel": name}
@@ -151,8 +152,9 @@ def test_qemu_is_set_up_only_where_a_job_needs_it(tmp_path: Path) -> None:
     cloud = Cloud(root=tmp_path / "cloud", project=tmp_path)
     (tmp_path / "there").mkdir()
     (cloud.root / "installed").symlink_to(tmp_path / "there")
-    job = read(WORKFLOW)["jobs"]["build"]["steps"][1]
-    assert job["with"] == {"qemu": "${{ matrix.qemu }}"}
+    steps = read(WORKFLOW)["jobs"]["build"]["steps"]
+    (job,) = (each for each in steps if each.get("uses") == "$/.github/actions/orchestrator")
+    assert job["with"]["qemu"] == "${{ matrix.qemu }}"
     for cell in json.loads(pipelines.github(plan_jobs(plan(), Sizes())))["include"]:
         machine = Machine(cloud, tmp_path / cell["job"])
         machine._step(job, {"matrix": cell, "github": {}})
