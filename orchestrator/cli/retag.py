@@ -40,7 +40,8 @@ EARLIEST = "315532800"
 @click.option(
     "--normalise",
     is_flag=True,
-    help="Same order, time ($SOURCE_DATE_EPOCH, else 1980) and modes for all members.",
+    help="Same order, time ($SOURCE_DATE_EPOCH, else 1980) and modes for all members; names and a "
+    "zip file as PyPI takes them.",
 )
 @click.option(
     "--output-dir",
@@ -78,6 +79,7 @@ def command(
             version=None if local_version is None else _version(path, local_version),
             build_tag=build_tag,
             epoch=epoch,
+            normal_names=normalise,
         )
         show(printable(copy))
 

@@ -25,6 +25,7 @@ class Destination:
         project_size: bytes of all files of a project, or of a release; None for no limit.
         files: how many files at most; None for no limit.
         granted: whether more than these sizes is granted to who asks for it.
+        is_pypi: whether it runs PyPI's program, which reads the wheels.
         source: where the facts come from.
         updated: when they were last compared with it.
     """
@@ -36,6 +37,7 @@ class Destination:
     project_size: int | None
     files: int | None
     granted: bool
+    is_pypi: bool
     source: str
     updated: date
 
@@ -43,7 +45,10 @@ class Destination:
 _PYPI = Destination(
     platforms="|".join(
         (
-            r"any|win32|win_(amd64|arm64|ia64)|macosx_\d+_\d+_\w+|(ios|android)_\w+",
+            r"any|win32|win_(amd64|arm64|ia64)|pyemscripten_\d+_\d+_wasm32",
+            r"macosx_(10_\d+|(1[1-5]|26)_0)_(ppc(64)?|i386|x86_64|arm64|intel|fat(3|64)?|universal2?)",
+            r"ios_\d+_\d+_(arm64|x86_64)_iphone(os|simulator)",
+            r"android_\d+_(armeabi_v7a|arm64_v8a|x86|x86_64)",
             r"linux_(armv6l|armv7l)|manylinux(2014|_\d+_\d+)_ppc64",
             *(rf"(many|musl)linux_\d+_\d+_{each}" for each in Arch if each.facts.pypi),
             *(f"{legacy}_{each}" for each in Arch for legacy in each.facts.legacy),
@@ -55,7 +60,8 @@ _PYPI = Destination(
     project_size=10 << 30,
     files=None,
     granted=True,
-    source="pypi/warehouse, warehouse/forklift/legacy.py and warehouse/utils/wheel.py",
+    is_pypi=True,
+    source="pypi/warehouse, warehouse/forklift/legacy.py",
     updated=date(2026, 11, 21),
 )
 
@@ -69,6 +75,7 @@ _GITHUB = Destination(
     project_size=None,
     files=1000,
     granted=False,
+    is_pypi=False,
     source="github/docs, content/repositories/releasing-projects-on-github/about-releases.md",
     updated=date(2026, 11, 21),
 )

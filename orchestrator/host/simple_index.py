@@ -37,6 +37,7 @@ class IndexFile:
         url: where it is, without the hash.
         sha256: of its contents; empty if the index does not say.
         size: in bytes (PEP 700); None if the index does not say.
+        uploaded: when it arrived (PEP 700, ISO 8601); empty if the index does not say.
     """
 
     name: str
@@ -44,6 +45,7 @@ class IndexFile:
     url: str = ""
     sha256: str = ""
     size: int | None = None
+    uploaded: str = ""
 
 
 def file_names(index: str, project: str, network: HostNetwork) -> tuple[str, ...]:
@@ -150,6 +152,7 @@ def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
                 url=urljoin(answer.url, str(each.get("url", ""))),
                 sha256=str(each.get("hashes", {}).get("sha256", "")),
                 size=each["size"] if isinstance(each.get("size"), int) else None,
+                uploaded=str(each.get("upload-time") or ""),
             )
             for each in json_value(answer.body, where=shown)["files"]
         )

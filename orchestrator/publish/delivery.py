@@ -20,6 +20,7 @@ from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.report.text import one_line
 from orchestrator.wheel.archive import WheelName
+from orchestrator.wheel.index_rules import index_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,6 +121,7 @@ def verify(
         sha256=sha256,
         size=path.stat().st_size,
         wrong=tuple(wrong),
+        index_refusals=index_refusals(path) if verdict.report else (),
         attestations=beside,
         target_id=target.id if target else "",
         to=to,

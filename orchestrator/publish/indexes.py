@@ -8,9 +8,12 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host import process, simple_index, web
@@ -21,6 +24,8 @@ from orchestrator.publish.upload import UploadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from packaging.version import Version
 
     from orchestrator.provision.host import Host
     from orchestrator.publish.preflight import CandidateWheel
@@ -33,6 +38,9 @@ SLOWEST = 100_000
 
 PATIENCE = 600.0
 """Seconds that every upload gets in addition."""
+
+OPEN = timedelta(days=14)
+"""How long PyPI takes files for a release."""
 
 _USER = "__token__"
 _WIDE = {"COLUMNS": "10000", "NO_COLOR": "1", "TERM": "dumb"}
@@ -84,6 +92,39 @@ def resolve_address(to: str, host: Host) -> UploadAddress:
     if not output.ok:
         raise ConfigError.of(output.last_line, where=to, hint="look at .pypirc")
     return UploadAddress(name=to, url=_parse_url(output.stdout.strip()).url, repository=to)
+
+
+def closed_releases(
+    project: str, files: Iterable[simple_index.IndexFile], now: datetime
+) -> dict[tuple[str, Version], str]:
+    """Return the releases that PyPI takes no more files for -> the day of their first one.
+
+    warehouse/forklift/legacy.py, MAXIMUM_AGE_FOR_NEW_UPLOADS_DAYS.
+    """
+    first: dict[tuple[str, Version], datetime] = {}
+    for file in files:
+        version = _version_of(file.name)
+        if version is not None and (when := _time_of(file.uploaded)):
+            key = project, version
+            first[key] = min(when, first.get(key, when))
+    return {key: f"{when:%Y-%m-%d}" for key, when in first.items() if now - when > OPEN}
+
+
+def _version_of(filename: str) -> Version | None:
+    try:
+        if filename.endswith(".whl"):
+            return parse_wheel_filename(filename)[1]
+        return parse_sdist_filename(filename)[1]
+    except ValueError:
+        return None
+
+
+def _time_of(text: str) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def not_a_destination(to: str, where: str = "--to") -> ConfigError:
@@ -172,16 +213,18 @@ class IndexDestination:
         network = self._host.network
         files: dict[str, str] = {}
         sizes: dict[str, int] = {}
+        closed: dict[tuple[str, Version], str] = {}
         for project in sorted({wheel.name.name for wheel in wheels if wheel.name}):
             index, listing = self._listing(project)
             sizes[project] = sum(file.size or 0 for file in listing)
+            closed |= closed_releases(project, listing, datetime.now(UTC))
             with _index_errors():
                 files |= {
                     file.name: simple_index.sha256_of(file, index, network) or ""
                     for file in listing
                     if file.name in wanted
                 }
-        return DestinationFiles(files=files, sizes=sizes)
+        return DestinationFiles(files=files, sizes=sizes, closed=closed)
 
     def _listing(self, project: str) -> tuple[str, tuple[simple_index.IndexFile, ...]]:
         """Return where the simple API is, and a project's files; none if nobody has the project."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from packaging.version import Version
+
     from orchestrator.models.target import Digest
     from orchestrator.wheel.archive import WheelName
 
@@ -25,6 +27,7 @@ class CandidateWheel:
         sha256: of the file; empty if it cannot be read.
         size: in bytes.
         wrong: what ``verify`` found wrong.
+        index_refusals: why PyPI's program would refuse it; see `wheel.index_rules`.
         attestations: the PEP 740 attestations beside it.
         target_id: the target that made it; empty if unknown.
         to: its destinations.
@@ -35,6 +38,7 @@ class CandidateWheel:
     sha256: Digest
     size: int
     wrong: tuple[str, ...] = ()
+    index_refusals: tuple[str, ...] = ()
     attestations: tuple[Path, ...] = ()
     target_id: str = ""
     to: tuple[str, ...] = ()
@@ -54,12 +58,14 @@ class DestinationFiles:
         sizes: project -> bytes of all its files, as far as the destination says.
         count: how many files count for its limit.
         begun: file name -> SHA-256 of files that were announced and have not arrived.
+        closed: releases that take no more files (project, version) -> since when, as text.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     count: int = 0
     begun: Mapping[str, str] = field(default_factory=dict)
+    closed: Mapping[tuple[str, Version], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +117,10 @@ def _refusals_of(
     rules = DESTINATIONS.get(place)
     if rules is None or wheel.name is None:
         return
+    if rules.is_pypi and there is None:
+        yield from (f"{place}: {why}" for why in wheel.index_refusals)
+        if since := held.closed.get((wheel.name.name, wheel.name.version)):
+            yield f"{place} takes no more files for a release of {since}: make a new version"
     version = str(wheel.name.version)
     # A wheel may have many platform tags, but one version: its refusal is reported once.
     yield from dict.fromkeys(

@@ -45,6 +45,7 @@ def retag(  # noqa: PLR0913 - keyword-only
     pins: Sequence[str] = (),
     epoch: int | None = None,
     add_sbom: bool = False,
+    normal_names: bool = False,
 ) -> Path:
     """Write a copy of a wheel under another platform tag, version or build tag.
 
@@ -59,6 +60,8 @@ def retag(  # noqa: PLR0913 - keyword-only
         pins: requirements (PEP 508) to apply to the wheel's own; see `requires.pinned`.
         epoch: normalise order, times (to this one, seconds since 1970) and modes of all members.
         add_sbom: add a CycloneDX file on grafted libraries (PEP 770) if the wheel has none.
+        normal_names: spell the project's name and the version in their normal forms (PEP 503, PEP
+            440) in the names of the file and its directories, as PyPI asks.
 
     Returns:
         The copy.
@@ -71,8 +74,16 @@ def retag(  # noqa: PLR0913 - keyword-only
     _check_tags(platform_tags, build_tag)
     with open_wheel(path) as archive:
         name = _new_name(archive.name, platform_tags, version, build_tag)
+        if normal_names:
+            name = replace(
+                name,
+                distribution=name.name.replace("-", "_"),
+                version_text=_escaped(name.version),
+            )
         target = dest_dir / str(name)
-        edits = _edits(archive, name, version, pins, add_sbom=add_sbom)
+        moved = version is not None or normal_names
+        stem = (name.distribution if normal_names else "", name.version_text) if moved else None
+        edits = _edits(archive, name, version, pins, _renames(archive, stem), add_sbom=add_sbom)
         if epoch is not None:
             edits = _normalised(archive, edits, epoch)
         if record.path_of(archive) in edits.contents:
@@ -121,11 +132,12 @@ def _escaped(version: Version | str) -> str:
     return str(version).replace("-", "_")
 
 
-def _edits(
+def _edits(  # noqa: PLR0913 - mostly optional
     archive: WheelArchive,
     name: WheelName,
     version: Version | str | None,
     pins: Sequence[str],
+    names: Mapping[str, str],
     *,
     add_sbom: bool,
 ) -> CopyEdits:
@@ -136,7 +148,6 @@ def _edits(
     # A member whose content stays the same is copied.
     contents = {member: text for member, text in texts.items() if text != archive.read(member)}
     contents |= _bills(archive, name)
-    names = _renames(archive, version)
     added = _new_bill(archive, name, names) if add_sbom else {}
     if contents or names or added:
         contents[record.path_of(archive)] = _record(archive, names, contents, added)
@@ -178,18 +189,21 @@ def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdit
     return replace(edits, contents=contents, epoch=epoch)
 
 
-def _renames(archive: WheelArchive, version: Version | str | None) -> Mapping[str, str]:
-    """Return the new names of members in the dist-info and data directories."""
-    if version is None:
+def _renames(archive: WheelArchive, stem: tuple[str, str] | None) -> Mapping[str, str]:
+    """Return the new names of members in the dist-info and data directories.
+
+    These get another name (empty: the one they have) and version.
+    """
+    if stem is None:
         return {}
     directories: dict[str, str] = {}
     for top in {entry.filename.split("/", 1)[0] for entry in archive.entries}:
-        stem, dot, kind = top.rpartition(".")
-        distribution = stem.rpartition("-")[0]
+        old, dot, kind = top.rpartition(".")
+        distribution = old.rpartition("-")[0]
         mine = top == archive.dist_info or canonicalize_name(distribution) == archive.name.name
         if kind in {"dist-info", "data"} and mine:
-            distribution = distribution or archive.name.distribution
-            directories[top] = f"{distribution}-{_escaped(version)}{dot}{kind}"
+            distribution = stem[0] or distribution or archive.name.distribution
+            directories[top] = f"{distribution}-{stem[1]}{dot}{kind}"
     renamed = {}
     for entry in archive.entries:
         top, slash, rest = entry.filename.partition("/")

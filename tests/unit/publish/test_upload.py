@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.publish import upload
 from orchestrator.publish.attested import attestations, check_attestation
-from orchestrator.publish.indexes import UploadAddress, parse_failure, simple_urls
+from orchestrator.publish.indexes import (
+    UploadAddress,
+    closed_releases,
+    parse_failure,
+    simple_urls,
+)
 from orchestrator.publish.preflight import (
     CandidateWheel,
     DestinationFiles,
@@ -445,3 +451,66 @@ def test_a_login_goes_to_no_file_that_is_less_secret(monkeypatch: pytest.MonkeyP
         file = simple_index.IndexFile(name="x", yanked=False, url=url)
         simple_index.sha256_of(file, index, HostNetwork())
     assert [bool(each) for each in sent] == [True, False, False, False]
+
+
+# What PyPI's program would refuse
+
+
+def test_pypi_alone_refuses_what_pypis_program_does() -> None:
+    one = wheel(index_refusals=("Summary has 513 characters",))
+    for place in ("pypi", "testpypi"):
+        (why,) = refused(place, [one])[one.filename]
+        assert why == f"{place}: Summary has 513 characters"
+    for place in ("github-release", "s3://bucket/whl", "https://index.example/"):
+        assert refused(place, [one]) == {}
+    there = DestinationFiles(files={one.filename: OURS})
+    assert refused("pypi", [one], held=there) == {}
+
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("times", "closed"),
+    [
+        (["2026-11-16T00:00:00Z"], False),
+        (["2026-11-15T23:59:59.5Z"], True),
+        (["2026-11-29T00:00:00Z", "2026-11-01T00:00:00Z"], True),
+        (["2026-11-01T00:00:00"], True),
+        (["", "not a time"], False),
+    ],
+)
+def test_a_release_is_open_for_two_weeks(times: list[str], *, closed: bool) -> None:
+    files = [
+        simple_index.IndexFile(name=f"demo-1.0-{n}-py3-none-any.whl", yanked=False, uploaded=time)
+        for n, time in enumerate(times, 1)
+    ]
+    other = simple_index.IndexFile(name="demo-0.9.tar.gz", yanked=False, uploaded="2020-01-01")
+    held = DestinationFiles(closed=closed_releases("demo", [*files, other, other], NOW))
+    found = refused("pypi", [wheel()], held=held)
+    assert bool(found) is closed
+    assert refused("https://index.example/", [wheel()], held=held) == {}
+    (why,) = refused("pypi", [wheel("demo-0.9-py3-none-any.whl")], held=held).values()
+    assert why == ("pypi takes no more files for a release of 2020-01-01: make a new version",)
+
+
+@pytest.mark.parametrize(
+    ("platform", "taken"),
+    [
+        ("macosx_10_9_x86_64", True),
+        ("macosx_11_0_arm64", True),
+        ("macosx_11_1_arm64", False),
+        ("macosx_16_0_arm64", False),
+        ("macosx_26_0_universal2", True),
+        ("ios_13_0_arm64_iphoneos", True),
+        ("android_21_arm64_v8a", True),
+        ("pyemscripten_2026_0_wasm32", True),
+        ("win_arm64", True),
+        ("manylinux_2_28_ppc64", True),
+        ("musllinux_1_2_ppc64", False),
+        ("linux_armv7l", True),
+    ],
+)
+def test_platforms_of_pypi(platform: str, *, taken: bool) -> None:
+    found = refused("pypi", [wheel(f"demo-1.0-py3-none-{platform}.whl")])
+    assert (found == {}) is taken

@@ -1,0 +1,209 @@
+"""What PyPI refuses of a wheel, as far as the wheel itself tells: its program's own rules.
+
+The program is pypi/warehouse; each function names the file that it follows. Rules on platform tags,
+versions and sizes are `orchestrator.config.destinations`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+from email.utils import parseaddr
+from importlib import import_module
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from packaging.metadata import Metadata, parse_email
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+
+from orchestrator.errors import BadWheelError
+from orchestrator.wheel.archive import FLAG_DESCRIPTOR, open_wheel
+from orchestrator.wheel.checked_wheel import few, parsed_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.wheel.archive import WheelArchive, WheelName
+
+METADATA_VERSIONS = frozenset({"1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5"})
+SUMMARY, LABEL, LONGEST_ADDRESS = 512, 32, 254
+"""Characters of the field ``Summary``, of a label of ``Project-URL``, of an e-mail address."""
+
+_RATIO, _SMALL = 50, 64 << 20
+"""A zip file of more than so many bytes may not unpack to so many times its size."""
+
+NORMALISE = "`orchestrator retag --normalise` writes one that is taken"
+_COMMAND = re.compile(r"[\w.-]+")
+_WORDS = r"[^@\s.,:;<>()\[\]\"\\]+"
+_LABEL = r"[^\W_](?:(?:[^\W_]|-)*[^\W_])?"
+_ADDRESS = re.compile(rf"{_WORDS}(?:\.{_WORDS})*@(?:{_LABEL}\.)+([^\W_][\w-]*)")
+_NO_DOMAINS = frozenset({"arpa", "invalid", "local", "localhost", "onion", "test"})
+_LICENCES_SINCE = Version("2.4")
+
+
+def index_refusals(path: Path) -> tuple[str, ...]:
+    """Return why PyPI would refuse a wheel that `verify` finds nothing wrong with.
+
+    Raises:
+        BadWheelError: it is not a wheel that can be read.
+    """
+    with open_wheel(path) as archive:
+        return (*_names(archive), *_zip(archive), *_metadata(archive), *_entry_points(archive))
+
+
+def normalised_name(name: WheelName) -> str:
+    """Return a project's name as file names have it (PEP 427, PEP 503)."""
+    return name.name.replace("-", "_")
+
+
+def _names(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/forklift/legacy.py: the project's name, and where WHEEL and METADATA are."""
+    name = archive.name
+    if (wanted := normalised_name(name)) != name.distribution:
+        yield f"the file name begins with {name.distribution}, not {wanted}: {NORMALISE}"
+    if (wanted := f"{name.distribution}-{name.version_text}.dist-info") != archive.dist_info:
+        yield f"the dist-info directory is {archive.dist_info}, not {wanted}: {NORMALISE}"
+
+
+def _zip(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/utils/zipfiles.py, and the bomb of warehouse/forklift/legacy.py."""
+    described = [each.filename for each in archive.entries if each.flag_bits & FLAG_DESCRIPTOR]
+    if described:
+        yield f"data descriptors in the zip file, such as after {described[0]}: {NORMALISE}"
+    commented = [each.filename for each in archive.entries if each.comment]
+    if commented:
+        yield f"comments in the zip directory, such as on {commented[0]}: {NORMALISE}"
+    odd = [each.filename for each in archive.entries if not each.filename.isprintable()]
+    if odd:
+        yield f"names with control characters: {few(list(map(repr, odd)))}"
+    unpacked = sum(each.file_size for each in archive.entries)
+    if unpacked > _SMALL and unpacked > _RATIO * archive.digest()[1]:
+        yield f"it unpacks to more than {_RATIO} times its size"
+
+
+def _metadata(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/forklift/metadata.py, of what twine sends it; and the licence files."""
+    content = archive.read(f"{archive.dist_info}/METADATA")
+    archive.budget.text(len(content), "METADATA")
+    raw, _ = parse_email(content)
+    stated = parsed_version(raw.get("metadata_version", ""))
+    if stated is None or stated < _LICENCES_SINCE:
+        raw.pop("license_files", None)  # older setuptools name them all the same
+    try:
+        found = Metadata.from_raw(raw)
+    except ExceptionGroup as group:
+        yield from (f"METADATA: {error}" for error in group.exceptions)
+        return
+    yield from _fields(found)
+    for name in raw.get("license_files", ()):
+        if (place := f"{archive.dist_info}/licenses/{name}") not in archive:
+            yield f"METADATA names the licence file {name}, but there is no {place}"
+
+
+def _fields(found: Metadata) -> Iterator[str]:
+    if found.metadata_version not in METADATA_VERSIONS:
+        yield f"Metadata-Version {found.metadata_version} is not one that it knows"
+    if found.summary and len(found.summary) > SUMMARY:
+        yield f"Summary has {len(found.summary)} characters, not {SUMMARY} or fewer"
+    if found.license and found.license_expression:
+        yield "License and License-Expression exclude each other"
+    for field, text in (
+        ("Author-Email", found.author_email),
+        ("Maintainer-Email", found.maintainer_email),
+    ):
+        address = parseaddr(text or "")[1]
+        if address and not _is_address(address):
+            yield f"{field} {address!r} is not an address"
+    yield from _urls(found)
+    yield from _direct(found)
+    yield from _classifiers(found.classifiers or ())
+
+
+def _is_address(text: str) -> bool:
+    """Whether email-validator, which warehouse uses, takes an address, as far as is known here."""
+    match = _ADDRESS.fullmatch(text) if len(text) <= LONGEST_ADDRESS else None
+    top = match[1].lower() if match else ""
+    return top[-1:].isalpha() and top not in _NO_DOMAINS
+
+
+def _urls(found: Metadata) -> Iterator[str]:
+    for field, url in (("Home-Page", found.home_page), ("Download-URL", found.download_url)):
+        if url is not None and not _is_url(url):
+            yield f"{field} {url!r} is not an http(s) URL"
+    for label, url in (found.project_urls or {}).items():
+        if not label:
+            yield "a Project-URL has no label"
+        elif len(label) > LABEL:
+            yield f"the label {label!r} of a Project-URL has more than {LABEL} characters"
+        elif not url or not _is_url(url):
+            yield f"Project-URL {label}: {url!r} is not an http(s) URL"
+
+
+def _is_url(text: str) -> bool:
+    """warehouse/utils/http.py: an http(s) URL by RFC 3986, once illegal characters are escaped."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    # Brackets are legal, but not here, so nothing escapes them.
+    return parts.scheme in {"http", "https"} and not set("[]") & {*parts.path, *parts.query}
+
+
+def _direct(found: Metadata) -> Iterator[str]:
+    for one in found.requires_dist or ():
+        if one.url is not None:
+            yield f"Requires-Dist {one}: a direct reference; name a release of the index"
+    others = {"Provides-Dist": found.provides_dist, "Obsoletes-Dist": found.obsoletes_dist}
+    for field, values in others.items():
+        for value in values or ():
+            try:
+                url = Requirement(value).url
+            except InvalidRequirement:
+                yield f"{field} {value!r} is invalid"
+            else:
+                if url is not None:
+                    yield f"{field} {value}: a direct reference"
+
+
+def _classifiers(stated: Iterator[str] | tuple[str, ...] | list[str]) -> Iterator[str]:
+    try:
+        known = import_module("trove_classifiers")
+    except ImportError:
+        return
+    for text in stated:
+        if text.startswith("Private ::"):
+            yield f"the classifier {text!r} keeps it off every public index"
+        elif text in known.deprecated_classifiers:
+            instead = ", ".join(known.deprecated_classifiers[text]) or "none"
+            yield f"the classifier {text!r} is deprecated: use {instead}"
+        elif text not in known.classifiers:
+            yield f"the classifier {text!r} is unknown (newer ones need a newer trove-classifiers)"
+
+
+class _CaseSensitiveParser(configparser.ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def _entry_points(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/utils/wheel.py: an INI file whose commands have plain names."""
+    place = f"{archive.dist_info}/entry_points.txt"
+    if place not in archive:
+        return
+    parser = _CaseSensitiveParser(delimiters=("=",))
+    try:
+        parser.read_string(archive.read(place).decode())
+        groups = [
+            dict(parser[each]) for each in ("console_scripts", "gui_scripts") if each in parser
+        ]
+    except (configparser.Error, UnicodeError) as error:
+        yield f"entry_points.txt is not an INI file: {str(error).splitlines()[0]}"
+        return
+    except BadWheelError:
+        return  # `verify` says so
+    bad = [name for group in groups for name in group if not _COMMAND.fullmatch(name)]
+    if bad:
+        yield f"commands with other characters than letters, digits, '_', '.', '-': {few(bad)}"
