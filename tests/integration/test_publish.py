@@ -293,7 +293,7 @@ def test_the_matrix_says_where_a_wheel_goes_and_what_it_may_need(
     (tmp_path / "matrix.toml").write_text(project_file("publish.toml"))
     dist = tmp_path / "dist"
     native = {"libc.so.6": {"GLIBC_2.2.5": ("puts",)}}
-    elf = make_elf(ElfSpec(needed=("libcuda.so.1",), versions=native))
+    elf = make_elf(ElfSpec(needed=("libcuda.so.1",), versions=native, defined=("PyInit_demo",)))
     paths = []
     for python in ("cp312", "cp313"):
         spec = WheelSpec(python=python, abi=python, platform="manylinux_2_5_x86_64")
