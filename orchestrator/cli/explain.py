@@ -11,10 +11,13 @@ from orchestrator.cli.output import print_json, print_lines, print_table, say, s
 from orchestrator.host.redaction import masked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
     from orchestrator.models.target import Plan
+    from orchestrator.report.explanation import Fact
+    from orchestrator.report.schemas import Explained
     from orchestrator.run.last_result import Comparison
 
 
@@ -25,47 +28,68 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool) -> None:
-    """Show everything about one TARGET: environment, image, command, version, cache key."""
-    from orchestrator.cli.workspace import find_target, open_workspace
-    from orchestrator.config.lines import line_numbers, line_of
+    """Show everything about one TARGET: environment, image, command, version, cache key.
+
+    Of a cell that the matrix excludes, show which rule excludes it.
+    """
+    from orchestrator.cli.workspace import find_excluded, find_target, open_workspace
     from orchestrator.host.emulation import host_arch
-    from orchestrator.report.explanation import explain, explain_shares
-    from orchestrator.report.layout import described
-    from orchestrator.report.schemas import ExplainDocument, Explained
+    from orchestrator.report.explanation import excluded, facts, shares
 
     if why and as_json:
         raise click.UsageError("--why-rebuild has no JSON document: leave --json out")
-    workspace, plan = find_target(open_workspace(matrix, channel), target, pull=False)
-    if why:
-        _print_changes(workspace, plan)
-        return
-    request = workspace.requests(plan)[-1]
-    settings, count = workspace.settings.run, len(workspace.plan.everything)
-    lines = line_numbers(workspace.text)
-    rows = (*explain(request, here=host_arch()), *explain_shares(request.target, settings, count))
-    explained = tuple(
-        Explained(
-            what=what.strip(),
-            level=(len(what) - len(what.lstrip())) // 2,
-            value=masked(value),
-            origin=origin,
-            line=line_of(origin, lines) if origin else None,
-        )
-        for what, value, origin in rows
-    )
+    workspace = open_workspace(matrix, channel)
+    exclusion = None if why else find_excluded(workspace, target)
+    if exclusion is not None:
+        rows = explained(excluded(target, exclusion), workspace.text)
+    else:
+        workspace, plan = find_target(workspace, target, pull=False)
+        if why:
+            _print_changes(workspace, plan)
+            return
+        request = workspace.requests(plan)[-1]
+        settings, count = workspace.settings.run, len(workspace.plan.everything)
+        found = (*facts(request, here=host_arch()), *shares(request.target, settings, count))
+        rows = explained(found, workspace.text)
     if as_json:
-        print_json(ExplainDocument(id=target, rows=explained))
-        return
-    cells = (
-        (
-            "  " * row.level + row.what,
-            row.value,
-            f"{matrix}:{row.line}: {row.origin}" if row.line else row.origin,
+        from orchestrator.report.schemas import ExplainDocument
+
+        print_json(ExplainDocument(id=target, excluded=exclusion is not None, rows=rows))
+    else:
+        _print_rows(rows, matrix)
+
+
+def explained(found: Iterable[Fact], text: str) -> tuple[Explained, ...]:
+    """Return facts as the document has them: secrets masked, with the lines of matrix.toml."""
+    from orchestrator.config.lines import line_numbers, line_of
+    from orchestrator.report.schemas import Explained
+    from orchestrator.report.text import cleaned
+
+    lines = line_numbers(text)
+    return tuple(
+        Explained(
+            what=fact.what.strip(),
+            level=(len(fact.what) - len(fact.what.lstrip())) // 2,
+            value=tuple(map(masked, fact.value))
+            if isinstance(fact.value, tuple)
+            else cleaned(fact.value),
+            note=masked(fact.note),
+            origin=fact.origin,
+            line=line_of(fact.origin, lines) if fact.origin else None,
         )
-        for row in explained
+        for fact in found
     )
+
+
+def _print_rows(rows: Iterable[Explained], matrix: Path) -> None:
+    from orchestrator.report.explanation import text
+    from orchestrator.report.layout import described
+
     console = stdout()
-    print_lines(console, (line for row in cells for line in described(*row, console.width)))
+    for row in rows:
+        origin = f"{matrix}:{row.line}: {row.origin}" if row.line else row.origin
+        name = "  " * row.level + row.what
+        print_lines(console, described(name, text(row.value, row.note), origin, console.width))
 
 
 def _print_changes(workspace: Workspace, plan: Plan) -> None:

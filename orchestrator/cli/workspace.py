@@ -25,7 +25,7 @@ from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
 from orchestrator.plan.matrix import needs_torch_table, outside_sources, valid_settings
 from orchestrator.plan.own_table import own_table_notes
-from orchestrator.plan.plan import make_plan
+from orchestrator.plan.plan import find_exclusion, make_plan
 from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
 from orchestrator.plan.torch_table import load_table
 from orchestrator.plan.version import VersionContext
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from orchestrator.models.target import (
         BuildRequest,
         CibuildwheelCatalog,
+        Exclusion,
         TargetId,
         VersionAnswer,
     )
@@ -381,11 +382,26 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         if isinstance(target, UnresolvedVersion):
             require_versions(workspace, [target])
         return workspace, only(plan, with_needs([target.id], plan.targets))
+    exclusion = find_excluded(workspace, target_id)
+    if exclusion is not None:
+        raise ConfigError.of(
+            f"{target_id} is excluded: {exclusion.reason}",
+            where=exclusion.rule,
+            hint=f"`orchestrator explain {target_id}` shows its cell",
+        )
     raise ConfigError.of(
         f"there is no target {target_id!r}",
         hint=closest(target_id, plan.ids)
         + "; `orchestrator plan --excluded` shows what is excluded",
     )
+
+
+def find_excluded(workspace: Workspace, target_id: str) -> Exclusion | None:
+    """Return why the cell that would have this ID is not built; None if there is no such cell."""
+    if any(target_id in {each.id, *each.aliases} for each in workspace.plan.everything):
+        return None
+    settings, channel = workspace.settings, workspace.plan.channel
+    return find_exclusion(settings, target_id, channel=channel, table=workspace.table)
 
 
 def stop_as_ctrl_c_does() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         TargetSteps,
     )
     from orchestrator.plan.expand import Cell, Pairs
-    from orchestrator.plan.layers import ChannelMatrix
+    from orchestrator.plan.layers import ChannelMatrix, MatrixGrid
     from orchestrator.plan.version import UnansweredSource, VersionContext
 
 MANY = 10
@@ -76,9 +77,7 @@ def make_plan(
         ConfigError: a rule matches nothing, IDs collide, a version is invalid, an image is missing.
     """
     file = channel_matrix(settings, channel)
-    axes = {*file.grid.axes, *(axis for _, rows in file.grid.rows for axis in rows.axes)}
-    judges = table is not None and settings.compat.torch and "torch" in axes
-    torch = TorchSupport(table, settings.compat) if table is not None and judges else None
+    torch = _torch_support(settings, file.grid, table)
     expansion = expand(file.grid, table=torch)
     resolver = Resolver(file, outside, facts, torch)
     libraries = _libraries(file, resolver)
@@ -109,6 +108,28 @@ def make_plan(
         channel=channel,
         notes=(*resolver.notes, *index_notes(every)),
     )
+
+
+def find_exclusion(
+    settings: Settings, target_id: str, *, channel: str = "", table: TorchTable | None = None
+) -> Exclusion | None:
+    """Return why the cell that would have this ID is not built; None if there is no such cell."""
+    grid = channel_matrix(settings, channel).grid
+    expansion = expand(grid, table=_torch_support(settings, grid, table))
+    for exclusion in expansion.exclusions:
+        with suppress(ConfigError):  # its label may need what this cell does not have
+            if expansion.name(exclusion.cell) == target_id:
+                return exclusion
+    return None
+
+
+def _torch_support(
+    settings: Settings, grid: MatrixGrid, table: TorchTable | None
+) -> TorchSupport | None:
+    axes = {*grid.axes, *(axis for _, rows in grid.rows for axis in rows.axes)}
+    if table is None or not settings.compat.torch or "torch" not in axes:
+        return None
+    return TorchSupport(table, settings.compat)
 
 
 def _divide(

@@ -227,28 +227,36 @@ class Explained:
     Attributes:
         what: its name.
         level: depth below the last row with a lower level.
-        value: what it is; secrets are masked.
+        value: what it is; secrets are masked. None for nothing, or what only a build can tell.
+        note: what people have to know about the value: its unit, a condition; may be empty.
         origin: the dotted path in matrix.toml that set it, or another origin; may be empty.
         line: the line of matrix.toml; None if another origin set it.
     """
 
     what: str
     level: Annotated[int, Limits()]
-    value: str
+    value: str | int | float | bool | tuple[str, ...] | None
+    note: str
     origin: str
     line: Annotated[int, Limits(ge=1)] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainDocument(Document):
+class ExplainDocument:
     """``orchestrator explain TARGET --json``.
 
     Attributes:
+        schema: the version of this schema; in 1, each value was a text with its note.
         id: the target.
+        excluded: whether it is a cell that the matrix excludes; its rows say by which rule.
         rows: everything about it, in the order of the table.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
+
+    schema: Literal[2] = 2
     id: str
+    excluded: bool = False
     rows: tuple[Explained, ...]
 
 
@@ -438,7 +446,7 @@ class PublishDocument(Document):
     results: tuple[Published, ...]
 
 
-DOCUMENTS: Mapping[str, type[Document]] = {
+DOCUMENTS: Mapping[str, type[Document | ExplainDocument]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
     "verify": VerifyDocument,

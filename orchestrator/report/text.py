@@ -139,11 +139,19 @@ def _cell(text: str) -> str:
 
 def environment_rows(environment: EnvironmentSpec) -> Iterator[tuple[str, str, str]]:
     """Yield what the matrix sets of a build's environment: what, its value, and the key of it."""
+    for what, value, key in environment_values(environment):
+        yield what, value if isinstance(value, str) else ", ".join(value), key
+
+
+def environment_values(
+    environment: EnvironmentSpec,
+) -> Iterator[tuple[str, str | tuple[str, ...], str]]:
+    """Yield the same with lists as tuples."""
     frontend = environment.frontend
     words = () if frontend is None else (frontend.name, *frontend.args)
     for what, value in (
-        ("requires", ", ".join(environment.requires)),
-        ("constraints", ", ".join(environment.constraints)),
+        ("requires", environment.requires),
+        ("constraints", environment.constraints),
         ("isolation", "" if environment.isolation else "none"),
         ("frontend", shlex.join(words)),
     ):
