@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE, plan_options, repeatable
-from orchestrator.cli.output import emit, say, show, write_file
+from orchestrator.cli.output import emit, say, show, stdout, write_file
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: str, *, excluded
         return pipelines.buildkite(jobs, matrix=matrix)
     if form == "markdown":
         return plans.markdown(plan)
-    return plans.excluded(plan) if excluded else plans.table(plan)
+    width = stdout().width
+    return plans.excluded(plan, width) if excluded else plans.table(plan, width)
 
 
 def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:

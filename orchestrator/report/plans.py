@@ -31,13 +31,44 @@ FEW = 12
 """Values of an axis that are listed for excluded cells."""
 
 
-def table(plan: Plan) -> str:
-    """Return the plan as text: targets, coverage, and what is excluded by which rule."""
+def table(plan: Plan, width: int | None = None) -> str:
+    """Return the plan as text: targets, coverage, and what is excluded by which rule.
+
+    Targets whose rows are wider than `width` stand in groups of one image, runner and environment.
+    """
     rows = _table(plan.targets)
-    width = len(rows[0]) - len(_HEADER)
+    more = len(rows[0]) - len(_HEADER)
     unknown = [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
-    rows += [(*row, *[""] * width) for row in unknown]
-    return _lines((*aligned(rows), "", *_grid(plan), *summary(plan)))
+    rows += [(*row, *[""] * more) for row in unknown]
+    lines = list(aligned(rows))
+    if width is not None and max(map(len, lines)) > width:
+        lines = list(_grouped(rows, width))
+    return _lines((*lines, "", *_grid(plan, width), *_summary(plan, width)))
+
+
+def _grouped(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Yield the targets below what they have in common; each ID stands whole in its line."""
+    from orchestrator.report.layout import fitted, wrapped  # noqa: PLC0415 - only if too wide
+
+    (_, _, *names), *targets = rows
+    groups: dict[tuple[str, ...], list[Sequence[str]]] = {}
+    for target_id, version, *rest in targets:
+        groups.setdefault(tuple(rest), []).append((target_id, version))
+    for values, members in groups.items():
+        pairs = zip(names, values, strict=True)
+        yield from wrapped(", ".join(f"{name} {value}" for name, value in pairs if value), width)
+        indent = "  "
+        for lines in fitted(members, width - len(indent)):
+            yield from (f"{indent}{line}" for line in lines)
+
+
+def _wrapped(line: str, width: int | None, rest: str) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line]
+    from orchestrator.report.layout import wrapped  # noqa: PLC0415 - only if too wide
+
+    indent = line[: len(line) - len(line.lstrip())]
+    return list(wrapped(line, width, first=indent, rest=rest))
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -72,10 +103,33 @@ def _environment(target: Target) -> str:
     return masked("; ".join(f"{what} {value}" for what, value, _ in rows))
 
 
-def _grid(plan: Plan) -> Iterator[str]:
+def _grid(plan: Plan, width: int | None) -> Iterator[str]:
     rows, legend = coverage(plan)
     if (len(rows) - 1) * (len(rows[0]) - 1) > 1:
-        yield from (*aligned(rows), legend, "")
+        for part in _parts(rows, width):
+            yield from aligned(part)
+        line = ""
+        for item in legend.split("  "):
+            if line and width is not None and len(f"{line}  {item}") > width:
+                yield line
+                line = ""
+            line += f"  {item}" if line else item
+        yield from (line, "")
+
+
+def _parts(
+    rows: Sequence[tuple[str, ...]], width: int | None
+) -> Iterator[Sequence[tuple[str, ...]]]:
+    """Yield a grid in parts of as many columns as fit, each with the names of its rows."""
+    first, *others = (2 + max(map(len, column)) for column in zip(*rows, strict=True))
+    begin = 1
+    while begin < len(rows[0]):
+        end, room = begin, len(rows[0]) * max(others) if width is None else width + 2 - first
+        while end < len(rows[0]) and (end == begin or others[end - 1] <= room):
+            room -= others[end - 1]
+            end += 1
+        yield [(row[0], *row[begin:end]) for row in rows]
+        begin = end
 
 
 def coverage(plan: Plan) -> tuple[list[tuple[str, ...]], str]:
@@ -137,19 +191,24 @@ def summary(plan: Plan) -> Iterator[str]:
         yield f"  {rule}: {counted.total()} cells: {reason}{more}"
 
 
-def excluded(plan: Plan) -> str:
+def _summary(plan: Plan, width: int | None) -> Iterator[str]:
+    return (part for line in summary(plan) for part in _wrapped(line, width, "    "))
+
+
+def excluded(plan: Plan, width: int | None = None) -> str:
     """Return the exclusions by rule, with the values of the excluded cells."""
     groups: dict[tuple[str, str], list[Exclusion]] = {}
     for each in plan.exclusions:
         groups.setdefault((each.rule, each.reason), []).append(each)
     lines = [f"{len(plan.exclusions)} cells excluded"]
     for (rule, reason), found in groups.items():
-        lines.append(f"{rule}: {len(found)} cells: {reason}")
+        lines += _wrapped(f"{rule}: {len(found)} cells: {reason}", width, "  ")
         values: dict[str, dict[str, None]] = {}
         for each in found:
             for axis, value in each.cell:
                 values.setdefault(axis, {})[value] = None
-        lines += [f"    {axis:<12} {_few(tuple(own))}" for axis, own in values.items()]
+        for axis, own in values.items():
+            lines += _wrapped(f"    {axis:<12} {_few(tuple(own))}", width, " " * 17)
     return _lines(lines)
 
 
