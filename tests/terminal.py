@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +23,7 @@ def in_terminal(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     dialogue: Iterable[tuple[str, str]],
+    columns: int = 80,
     timeout: float = 120,
 ) -> tuple[int, str]:
     """Run the command line in the foreground of a terminal of its own, and type into it.
@@ -29,12 +33,14 @@ def in_terminal(
         cwd: its directory.
         env: further variables.
         dialogue: (what to wait for, what to type then).
+        columns: of the terminal.
         timeout: seconds for all of it.
 
     Returns:
         The exit code, and everything that the terminal showed.
     """
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environ = with_own_store({"TERM": "dumb", **(env or {})})
     argv = ["setsid", "--ctty", sys.executable, "-m", "orchestrator", *arguments]
     child = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=environ)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import FILE, build_options, plan_options
-from orchestrator.cli.output import MATRIX, STDOUT, WORK_DIR, stderr
+from orchestrator.cli.output import MATRIX, STDOUT, WORK_DIR, print_text, stderr
 from orchestrator.cli.report import check_reports, write_reports
 from orchestrator.errors import ConfigError, ExitCode, Problem
 from orchestrator.models.target import BackendName, TargetId
@@ -220,7 +220,7 @@ def _run(
 
     def say(what: str) -> None:
         if not quiet:
-            console.print(what, style="dim")
+            print_text(console, what, "dim")
 
     def announce(choices: Mapping[TargetId, Choice]) -> None:
         lines = summary.choice_lines(choices, plan.targets, width=console.width)
@@ -307,7 +307,7 @@ def _print_end(
 ) -> None:
     """Show how a run ended: every wheel, every problem with what mends it, and where it all is."""
     from orchestrator.report import summary
-    from orchestrator.report.layout import near, wrapped
+    from orchestrator.report.layout import near
 
     width = console.width
     if not quiet:
@@ -318,8 +318,7 @@ def _print_end(
     wheels = sum(target.library is None for target in plan.targets)
     good = sum(result.wheel is not None for result in results)
     end = f"{good} of {wheels} targets have their wheel in {near(output)}"
-    for line in wrapped(end, width, rest="  "):
-        console.print(line)
+    print_text(console, end)
 
 
 def _write_reports(
@@ -344,7 +343,7 @@ def _write_reports(
     if document["results"]:
         problems += write_reports(reports, document)
     for problem in problems:
-        console.print(f"error: {problem}", style="bold red")
+        print_text(console, f"error: {problem}", "bold red")
     written = [path for path in reports.values() if path is not None and path != STDOUT]
     width, first = console.width, "report: "
     lines = [line for each in written for line in wrapped(near(each), width, first=first)]
@@ -364,5 +363,4 @@ def _preflight(console: Console, options: Options) -> None:
     cache = default_cache_dir(os.environ)
     places = examine.RunPaths(work=options.work, output=options.output, cache=cache)
     for check in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
-        line = f"{check.name}: {check.detail}: {check.fix}"
-        console.print(line, style="yellow")
+        print_text(console, f"{check.name}: {check.detail}: {check.fix}", "yellow")

@@ -106,6 +106,17 @@ def print_lines(console: Console, lines: Iterable[str | Text]) -> None:
         console.print(text, soft_wrap=True)
 
 
+def print_text(console: Console, text: str, style: str = "") -> None:
+    """Print a sentence, in as many lines as it needs."""
+    from rich.text import Text
+
+    from orchestrator.report.layout import wrapped
+
+    print_lines(
+        console, (Text(line, style=style) for line in wrapped(text, console.width, rest="  "))
+    )
+
+
 def print_table(
     console: Console, rows: Iterable[Sequence[str]], *columns: str, flexible: int | None = None
 ) -> None:

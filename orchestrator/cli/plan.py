@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import FILE, plan_options, repeatable
-from orchestrator.cli.output import emit, say, show, stdout, write_file
+from orchestrator.cli.output import emit, print_text, show, stderr, stdout, write_file
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def command(
             *(f"note: {each}" for each in plan.notes),
             *(f"no version yet: {each}" for each in unknown),
         ):
-            say(line)
+            print_text(stderr(), line)
 
 
 def _select(

@@ -141,7 +141,7 @@ def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
 
 def _as_recorded(plan: Plan, recorded: Recorded, *, trusted: bool) -> tuple[Plan, RebuildRequest]:
     """Return the plan as a results.json has it; print what is taken from it and what is not."""
-    from orchestrator.cli.output import stderr
+    from orchestrator.cli.output import print_text, stderr
     from orchestrator.run.reproduce import RebuildRequest
 
     target_id, where = plan.targets[-1].id, recorded.file
@@ -149,9 +149,9 @@ def _as_recorded(plan: Plan, recorded: Recorded, *, trusted: bool) -> tuple[Plan
     found = recorded.take(plan.targets)
     console = stderr()
     for line in found.taken:
-        console.print(f"from {where}: {line}", style="dim")
+        print_text(console, f"from {where}: {line}", "dim")
     for line in (*found.notes, *_other_tools(request)):
-        console.print(f"warning: {line}", style="yellow")
+        print_text(console, f"warning: {line}", "yellow")
     again = RebuildRequest(
         target_id=target_id,
         claim=recorded.wheel(target_id),

@@ -55,7 +55,7 @@ def _folded(word: str, width: int, first: str, rest: str) -> Iterator[str]:
         room = max(width - cell_len(prefix), 1)
         head = chop_cells(word, room)[0]
         joint = max(map(head.rfind, _JOINTS)) + 1
-        head = head[:joint] if joint > room // 2 else head
+        head = head[:joint] if joint > room // 3 else head
         yield head
         prefix, word = rest, word[len(head) :]
     yield word

@@ -98,7 +98,7 @@ def test_without_the_bytes_it_says_which_facts_differ(elsewhere: tuple[Machine, 
     change(artefact, other)
     said = rebuild(here, "--from", artefact / "results.json", "--trust-commands")
 
-    assert "warning: the toolchain differs: recorded ffff" in said.stderr
+    assert "warning: the toolchain differs: recorded ffff" in " ".join(said.stderr.split())
     assert f"sha256: {'0' * 64} -> " in said.stderr
     assert "is gone, so it cannot be compared" in said.stderr
     assert "\n  toolchain: ffff" in said.stderr
