@@ -64,8 +64,10 @@ def choose(
             for python in torch.pythons & around.catalog.pythons
             for libc, arch in platforms
             if allows(facts.requires_python, python)
+            and (torch.named or not ended(python, around.today))
         )
         cells = frozenset(cell for cell in cells if cell[1] == "manylinux") or cells
+        why["python"] = torch.why if torch.named else f"{why['python']}, by torch, too"
     if facts.single and cells:
         newest = max((cell[0] for cell in cells), key=_plain_first)
         cells = frozenset((newest, libc, arch) for _, libc, arch in cells)

@@ -9,7 +9,7 @@ from orchestrator.discover.cells import runs_of
 from orchestrator.discover.choose import choose, exact
 from orchestrator.discover.image_choice import images_of
 from orchestrator.discover.matrix_text import matrix_text
-from orchestrator.discover.torch_axes import torch_axes
+from orchestrator.discover.torch_axes import cuda_of_workflows, torch_axes
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _open(facts: ProjectFacts, release: Release | None, torch: TorchAxes | None)
         )
     elif facts.abi3_source and not facts.abi3:
         yield f"the stable ABI: {facts.abi3_source}; with it in [env], set abi3 in [build]"
+    for name, versions in cuda_of_workflows(facts) if not facts.torch else ():
+        yield f"CUDA {versions} of {name}: an axis cuda, once [env] says how the build learns it"
     if torch:
         yield from torch.notes
         yield "[test]: which command tests a wheel"

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.models.reading import python_tree
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -18,9 +20,6 @@ _COMPILERS = frozenset(
     {"cythonize", "mypycify", "CMakeExtension", "RustExtension", "has_ext_modules", "build_ext"}
     | {"Extension", "Pybind11Extension", "CppExtension", "CUDAExtension"}
 )
-LARGEST = 1 << 20
-"""Characters of a setup.py that is read."""
-
 _FLOOR = re.compile(r"cp3\d+")
 
 
@@ -49,11 +48,8 @@ class SetupScript:
 
 def read_setup(text: str) -> SetupScript | None:
     """Return what a setup.py says; None if it is not Python that can be read here."""
-    if len(text) > LARGEST:
-        return None
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = python_tree(text)
+    if tree is None:
         return None
     nodes = [*ast.walk(tree)]
     names = {name for node in nodes for name in _names(node)}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from orchestrator.config.settings import TorchTable
+    from orchestrator.config.settings import TorchRelease, TorchTable
     from orchestrator.discover.project import ProjectFacts
 
 _AXES = {
@@ -36,6 +36,7 @@ class TorchAxes:
         torch: versions, as major.minor.
         cuda: ``cpu`` and ``cu130``; empty if the project has no code for CUDA.
         pythons: those that a workflow names, else those that torch was published for.
+        named: a workflow names them.
         excludes: combinations that a workflow leaves out.
         why: what decided the versions.
         notes: what could not be taken over.
@@ -44,6 +45,7 @@ class TorchAxes:
     torch: tuple[str, ...]
     cuda: tuple[str, ...]
     pythons: frozenset[str]
+    named: bool
     excludes: tuple[Mapping[str, str], ...]
     why: str
     notes: tuple[str, ...] = ()
@@ -68,7 +70,9 @@ def torch_axes(facts: ProjectFacts, table: TorchTable) -> TorchAxes:
                 return TorchAxes(
                     torch=known,
                     cuda=tuple(dict.fromkeys(map(_cuda, axes.get("cuda", ())))),
-                    pythons=frozenset(map(_python, axes.get("python", ()))),
+                    pythons=frozenset(map(_python, axes.get("python", ())))
+                    or _published(published, known),
+                    named="python" in axes,
                     excludes=tuple(_excludes(matrix)),
                     why=name,
                     notes=tuple(each for each in notes if each.split()[1][:-1] not in known),
@@ -82,10 +86,25 @@ def torch_axes(facts: ProjectFacts, table: TorchTable) -> TorchAxes:
     return TorchAxes(
         torch=tuple(newest),
         cuda=tuple((["cpu"] if facts.cpu else []) + gpu) if gpu else (),
-        pythons=frozenset(tag for each in newest for tag in published[each].python),
+        pythons=_published(published, newest),
+        named=False,
         excludes=(),
         why="nothing says which: the newest",
     )
+
+
+def cuda_of_workflows(facts: ProjectFacts) -> Iterator[tuple[str, str]]:
+    """Yield each workflow with lists of CUDA versions, and the versions."""
+    for name, workflow in facts.workflows.items():
+        listed = [
+            each for matrix in workflow.matrices for each in dict(_axes(matrix)).get("cuda", ())
+        ]
+        if listed:
+            yield name, ", ".join(dict.fromkeys(listed))
+
+
+def _published(releases: Mapping[str, TorchRelease], series: Iterable[str]) -> frozenset[str]:
+    return frozenset(tag for each in series for tag in releases[each].python)
 
 
 def _axes(matrix: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -6,6 +6,7 @@ Specification: https://docs.github.com/actions/reference/workflow-syntax-for-git
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,9 @@ def read_workflow(text: str, *, where: str) -> Workflow:
 def _load(text: str) -> Any:
     if len(text) > LARGEST:
         raise ValueError(f"more than {LARGEST >> 10} KiB")
-    tree = YAML(typ="base", pure=True).load(text)
+    with warnings.catch_warnings():  # what it says of a stranger's anchors
+        warnings.simplefilter("ignore")
+        tree = YAML(typ="base", pure=True).load(text)
     _check_size(tree, {})
     return tree
 

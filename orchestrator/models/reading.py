@@ -1,4 +1,4 @@
-"""The one door for JSON and TOML: bytes in, a value of ours out, or an error that says where.
+"""The one door for JSON, TOML and Python: bytes in, our value out, or an error that says where.
 
 What is too large, too deep, not UTF-8 or not of the type is refused here; the types of the fields
 (`orchestrator.models.untrusted`) refuse what no field may hold.
@@ -6,10 +6,12 @@ What is too large, too deep, not UTF-8 or not of the type is refused here; the t
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
 import tomllib
+import warnings
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orchestrator.errors import ConfigError, Problem, clipped
@@ -25,6 +27,9 @@ LARGEST: Final = 512 << 20
 
 LONGEST_TEXT: Final = 4 << 20
 """Characters of one text in a document: `LIMITS` has it."""
+
+LONGEST_MODULE: Final = 1 << 20
+"""Characters of a Python module of a source that is read."""
 
 _DIGITS: Final = 100
 
@@ -111,6 +116,21 @@ def toml_value(data: str | bytes, *, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = str(error)
     raise ConfigError.of(f"not valid TOML: {why}", where=where)
+
+
+def python_tree(text: str) -> ast.Module | None:
+    """Return the syntax tree of a module; None if this Python cannot read it.
+
+    What Python would warn about in the code of others is not shown.
+    """
+    if len(text) > LONGEST_MODULE:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def toml_text(data: str | bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.plan.cover import expression
 from orchestrator.report.plans import coverage
 from orchestrator.report.schemas import CoverageDocument, HeldTarget, LackingTarget
@@ -20,7 +21,7 @@ from orchestrator.wheel.rules import serves
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.target import Plan, Target
+    from orchestrator.models.target import Cell, Plan, Target
 
 
 def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[Target, ...]:
@@ -195,7 +196,7 @@ class ReleaseGap:
 
 def compare_release(plan: Plan, files: Iterable[str]) -> ReleaseGap:
     """Compare the targets of a plan with the names of a release's wheels."""
-    cells = {each.id: _platforms(each) for each in plan.targets if each.python}
+    cells = {each.id: {*_served(each.covers)} for each in plan.everything if each.python}
     made: list[str] = []
     missing: list[str] = []
     elsewhere: list[str] = []
@@ -203,25 +204,34 @@ def compare_release(plan: Plan, files: Iterable[str]) -> ReleaseGap:
     for filename in sorted(set(files)):
         name = WheelName.parse(filename)
         tags = [tag for text in name.platforms if (tag := PlatformTag.parse(text))]
-        served = {(tag.libc, tag.arch) for tag in tags}
+        platforms = {(str(tag.libc), tag.arch) for tag in tags}
         hits = {
             target
             for target, some in cells.items()
             for python, libc, arch in some
-            if (libc, arch) in served and any(serves(tag, python) for tag in name.tags)
+            if (libc, arch) in platforms and any(serves(tag, python) for tag in name.tags)
         }
         met |= hits
         (made if hits else missing if tags else elsewhere).append(filename)
-    new = [each.id for each in plan.targets if each.python and each.id not in met]
+    new = [each for each in cells if each not in met]
     return ReleaseGap(
         made=tuple(made), missing=tuple(missing), elsewhere=tuple(elsewhere), new=tuple(new)
     )
 
 
-def _platforms(target: Target) -> set[tuple[str, str, str]]:
-    """Return Python, C library and architecture of each cell that a target covers."""
-    cells = [dict(cell) for cell in target.covers]
-    return {(cell.get("python", ""), target.libc, target.arch) for cell in cells}
+def _served(covers: Iterable[Cell]) -> Iterator[tuple[str, str, str]]:
+    """Yield Python, C library and architecture of each wheel that would do for these cells."""
+    for cell in map(dict, covers):
+        python, libc = cell["python"], cell["libc"].partition("_")[0]
+        pythons = [python]
+        if python.startswith(ABI3):
+            floor = PythonTag.parse(python.removeprefix(ABI3)).minor
+            pythons = [f"cp3{minor}" for minor in range(floor, _LATEST)]
+        yield from ((each, libc, cell["arch"]) for each in pythons)
+
+
+_LATEST = 40
+"""The minor version of a Python that nobody has."""
 
 
 def release_table(gap: ReleaseGap, version: str) -> str:

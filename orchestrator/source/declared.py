@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
-from orchestrator.models.reading import toml_value
+from orchestrator.models.reading import python_tree, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _HATCH_PATTERN = r"""(?i)^(__version__|VERSION)(?: ?\: ?str)? *= *(['"])v?(?P<version>.+?)\2"""
 """The default of hatchling's source ``regex``, and pdm's ``file``."""
-
-_LARGEST_MODULE = 1 << 20
-"""Characters of the largest module that is read for a version."""
 
 _SCM = frozenset({"setuptools-scm", "setuptools_scm", "vcs-versioning"})
 _REQUIRED_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -294,10 +291,7 @@ def _setup_arguments(text: str) -> Iterator[tuple[str, ast.expr]]:
 
 def _module_of(text: str) -> ast.Module:
     """Return a module's syntax tree; an empty one if it is none that this Python understands."""
-    try:
-        return ast.parse(text if len(text) <= _LARGEST_MODULE else "")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.Module(body=[], type_ignores=[])
+    return python_tree(text) or ast.Module(body=[], type_ignores=[])
 
 
 def attribute(read: Callable[[str], str], module: str, name: str, *, follow: int = 5) -> str:

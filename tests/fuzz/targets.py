@@ -388,6 +388,42 @@ def matrix_seeds() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
+def project_target() -> Callable[[bytes], None]:
+    from orchestrator.discover.setup_script import read_setup
+    from orchestrator.discover.workflows import read_workflow
+    from orchestrator.errors import ConfigError
+    from orchestrator.plan.cibuildwheel_selection import matches
+
+    def target(data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        read_setup(text)
+        matches(text, "cp312-manylinux_x86_64")
+        try:
+            read_workflow(text, where="w.yml")
+        except ConfigError:
+            return
+
+    return target
+
+
+def project_seeds() -> Iterator[bytes]:
+    yield (
+        b"on: {workflow_call: {inputs: {a: {default: x}}}}\nenv: {A: '${{ inputs.a || env.B }}'}\n"
+        b"jobs:\n  a:\n    runs-on: ${{ matrix.os[0] }}\n    strategy:\n      matrix:\n"
+        b"        os: &o [[ubuntu, x], [macos, y]]\n        p: [3.10]\n"
+        b"        exclude: [{p: 3.10}]\n"
+        b"        include: [{os: *o, q: 1}]\n    steps:\n    - uses: pypa/cibuildwheel@v4\n"
+        b"      if: contains(matrix.os, 'u') && !github.x\n      with: {only: '${{ matrix.p }}'}\n"
+    )
+    yield (
+        b"import os\nfrom torch.utils.cpp_extension import CUDAExtension\n"
+        b"A = os.getenv('A', '1') != '0'\nif A and not os.environ.get('B') in ('1',):\n"
+        b"    o = {'bdist_wheel': {'py_limited_api': 'cp39'}}\n"
+        b"setup(ext_modules=[CUDAExtension('a')], options=o if 'C' in os.environ else {})\n"
+    )
+    yield b"cp3{10..12,9}-* *-{many,musl}linux_{x86_64,i6{8,9}6} cp31[0-4]t?-*"
+
+
 def page_target() -> Callable[[bytes], None]:
     """A page of an index is files, or an error."""
     from orchestrator.errors import OrchestratorError
@@ -439,6 +475,7 @@ MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "sdist": sdist_seeds,
     "source": source_seeds,
     "matrix": matrix_seeds,
+    "project": project_seeds,
     "page": page_seeds,
 }
 
@@ -447,6 +484,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "sdist": sdist_target,
     "source": source_target,
     "matrix": matrix_target,
+    "project": project_target,
     "page": page_target,
     "record": record_target,
     "plan": plan_target,

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 import orchestrator.cli
+from orchestrator.cli.workspace import open_workspace
 from orchestrator.discover.cells import Release, Surroundings, ended
 from orchestrator.discover.new_matrix import new_matrix
 from orchestrator.discover.project import read_project
 from orchestrator.discover.release import last_release
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.host.program_tables import builder_facts, builtin_table
+from orchestrator.publish.index_coverage import compare_release
 from orchestrator.source.locate import locate
 
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\n'
@@ -444,6 +446,8 @@ def test_a_torch_extension_gets_the_newest_torch(tree: Tree) -> None:
     newest = list(AROUND.table.releases)[-1].torch[-1]
     assert matrix["axes"]["torch"]["values"][-1] == newest
     assert matrix["axes"]["cuda"] == ["cpu", "cu130"]
+    assert "cp311" in matrix["axes"]["python"]
+    assert "cp310" not in matrix["axes"]["python"]
     assert matrix["version"]["pins"] == {"torch": "=={torch}.*"}
     assert matrix["build"]["external"] == ["torch", "cuda"]
     assert matrix["build"]["cuda"] == "index"
@@ -484,6 +488,21 @@ def test_a_workflow_s_versions_of_torch_and_cuda_are_taken(
     ]
     assert [rule["when"] for rule in matrix["exclude"]] == [{"torch": "2.13", "cuda": "cpu"}]
     assert "torch 9.9: not in the support table" in said
+
+
+def test_a_workflow_s_cuda_of_a_project_without_torch_is_said(tree: Tree) -> None:
+    tree.write(
+        {
+            "pyproject.toml": SETUPTOOLS + PROJECT,
+            "setup.py": SETUP,
+            ".github/workflows/a.yml": TORCH_WORKFLOW.replace("torch-version", "other"),
+        }
+    )
+
+    matrix, said = tree.matrix()
+
+    assert "cuda" not in matrix["axes"]
+    assert "CUDA cpu, 13.0.2 of .github/workflows/a.yml: an axis cuda, once" in said
 
 
 # Versions, sources, files
@@ -620,3 +639,51 @@ def test_links_out_of_the_project_are_not_followed(
     _, said = tree.matrix()
 
     assert "w.yml" not in said
+
+
+@pytest.mark.parametrize(
+    ("axes", "names", "made", "new"),
+    [
+        ('python = ["cp312"]', ["cp312-cp312-manylinux_2_28_x86_64"], 1, []),
+        ('python = ["cp312"]', ["cp312-cp312-musllinux_1_2_x86_64"], 0, ["cp312-manylinux_x86_64"]),
+        ('python = ["cp312"]', ["cp39-abi3-manylinux2014_x86_64"], 1, []),
+        ('python = ["cp312"]', ["cp313-abi3-manylinux2014_x86_64"], 0, ["cp312-manylinux_x86_64"]),
+        ('python = ["abi3-cp36"]', ["cp36-abi3-manylinux_2_28_x86_64"], 1, []),
+        ('python = ["abi3-cp39"]', ["cp312-cp312-manylinux_2_28_x86_64"], 1, []),
+        ('python = ["abi3-cp39"]', ["cp38-cp38-manylinux_2_28_x86_64"], 0, ["abi3-cp39-manylinux"]),
+        ('python = ["abi3-cp39"]', ["cp314-cp314t-manylinux_2_28_x86_64"], 0, ["abi3-cp39-many"]),
+        ('python = ["cp314t"]', ["cp314-cp314t-manylinux_2_28_x86_64"], 1, []),
+        ('python = ["pp311"]', ["pp311-pypy311_pp73-manylinux_2_28_x86_64"], 1, []),
+        (
+            'python = ["cp312"]\nlibc = ["manylinux_2_28"]',
+            ["py3-none-manylinux_2_17_x86_64"],
+            1,
+            [],
+        ),
+        (
+            'python = ["cp311", "cp312"]\n[build]\nabi3 = "cp39"',
+            ["cp312-cp312-linux_x86_64"],
+            0,
+            None,
+        ),
+    ],
+)
+def test_a_plan_beside_a_release_whatever_its_version(
+    tree: Tree, axes: str, names: list[str], made: int, new: list[str] | None
+) -> None:
+    tree.write(
+        {
+            "pyproject.toml": SETUPTOOLS + '[project]\nname = "demo"\ndynamic = ["version"]\n',
+            "matrix.toml": f'[version]\nbase = "backend"\n[axes]\narch = ["x86_64"]\n{axes}\n',
+        }
+    )
+    plan = open_workspace(Path("matrix.toml")).plan
+
+    gap = compare_release(plan, [f"demo-1-{name}.whl" for name in (*names, "cp312-cp312-win32")])
+
+    assert len(gap.made) == made
+    assert len(gap.missing) == len(names) - made
+    assert gap.elsewhere == ("demo-1-cp312-cp312-win32.whl",)
+    assert new is None or [a.startswith(b) for a, b in zip(gap.new, new, strict=True)] == [
+        True for _ in new
+    ]

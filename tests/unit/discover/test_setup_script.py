@@ -109,3 +109,8 @@ def test_variables_are_listed() -> None:
 @pytest.mark.parametrize("text", ["print 'x'", "(" * 3000, "x = \0", "-" * 100_000 + "1"])
 def test_what_is_not_python_is_not_read(text: str) -> None:
     assert read_setup(text) is None
+
+
+def test_what_python_warns_about_is_not_shown(recwarn: pytest.WarningsRecorder) -> None:
+    assert read("x = '\\d'\nassert (1, 'x')\nx is 'y'").compiles == ""
+    assert not recwarn.list

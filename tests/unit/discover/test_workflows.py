@@ -141,3 +141,8 @@ def test_what_is_no_yaml_is_an_error_that_names_the_file(text: str) -> None:
 def test_a_workflow_that_github_would_refuse_is_no_bug(text: str) -> None:
     for job in jobs(text):
         assert [step.run for step in job.steps] in ([], [""])
+
+
+def test_a_doubled_anchor_is_nothing_to_talk_about(recwarn: pytest.WarningsRecorder) -> None:
+    assert jobs("a: &a x\nb: &a y\n") == ()
+    assert not recwarn.list
