@@ -483,6 +483,23 @@ def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
     return steps.repair
 
 
+_NO_PROGRAM = re.compile(r"(?:ba)?sh: (?:line |)(?:\d+: )?([\w.+-]+): (?:command )?not found")
+
+
+def setup_hint(lines: Iterable[str], step: str, default: str) -> str:
+    """Return what to do about a step that prepares a build and failed.
+
+    The commands of a project's own table are often written for one image (``yum install ...``).
+    """
+    found = [match[1] for line in lines if (match := _NO_PROGRAM.search(line))]
+    if not found or step not in {"before-all", "before-build"}:
+        return default
+    return (
+        f"there is no {found[-1]} here: the command is written for another image. Set build.{step} "
+        f'to one for this place, or to "true" if it has what the command installs'
+    )
+
+
 def repair_verdict(lines: Iterable[str]) -> str:
     """Return the repair script's result, or nothing."""
     said = [line for line in lines if line.startswith(REPAIRS)]
@@ -558,7 +575,7 @@ def _failure(code: int, step: str, tail: Iterable[str]) -> Failure:
         kind=kind,
         step=step,
         message=f"{message} (cibuildwheel exit {code}{f': {detail}' if detail else ''})",
-        hint=HINTS.get(kind, ""),
+        hint=setup_hint(lines, step, HINTS.get(kind, "")),
     )
 
 

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.cibuildwheel import HINTS, RUN_PIP, frontend_question, repair_verdict
+from orchestrator.builders.cibuildwheel import (
+    HINTS,
+    RUN_PIP,
+    frontend_question,
+    repair_verdict,
+    setup_hint,
+)
 from orchestrator.builders.known_options import config_file
 from orchestrator.fsutil import resolve_beneath
 from orchestrator.host.json_file import load_json
@@ -377,6 +383,7 @@ class BuildSteps(ABC):
         kind, message = _KINDS[self.step]
         verdict = repair_verdict(self.job.timer.tail) if self.step == "repair" else ""
         setup = "see the log's last lines" if kind is FailureKind.SETUP else ""
+        setup = setup_hint(self.job.timer.tail, self.step, setup)
         message = verdict or f"{message} ({Path(argv[0]).name} exit {code})"
         raise self.failed(kind, message, setup or HINTS.get(kind, ""))
 

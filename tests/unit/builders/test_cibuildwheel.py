@@ -599,6 +599,26 @@ def test_any_other_code_is_told_apart_by_step(
 
 
 @pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("sh: 1: yum: not found", "yum"),
+        ("sh: line 1: apt-get: command not found", "apt-get"),
+        ("bash: line 7: g++-12: command not found", "g++-12"),
+        ("sh: apk: not found", "apk"),
+    ],
+)
+@pytest.mark.parametrize("step", ["before-all", "before-build"])
+def test_a_command_for_another_image_is_told_with_its_program(
+    line: str, program: str, step: str
+) -> None:
+    failure = _failure(1, step, ["x", f"    \x1b[31m{line}\x1b[0m", "y"])
+
+    assert f"there is no {program} here" in failure.hint
+    assert f"Set build.{step}" in failure.hint
+    assert "there is no" not in _failure(1, "build", [line]).hint
+
+
+@pytest.mark.parametrize(
     ("code", "line", "kind"),
     [
         (1, "g++: error: x.o: No space left on device", FailureKind.DISK),
