@@ -15,6 +15,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import with_own_store
+from tests.conftest import REPOSITORY, with_own_store
 
 FENCE = re.compile(
     r"(?ms)^(?:<!-- needs (?P<needs>[\w-]+) -->\n)?"
@@ -31,6 +32,9 @@ FENCE = re.compile(
 ENGINES = ("docker", "podman")
 HOME = "/home/me"
 """What pages call the directory in which they are run."""
+README = REPOSITORY / "README.md"
+CLONE = ("matrix.toml", "examples")
+"""What README's commands need of this repository."""
 MARK = "-- the command above ended with"
 
 
@@ -133,6 +137,10 @@ def run(
             script += [command.text, f'printf "\\n{MARK} %d\\n" $?']
     home = place / "me"
     home.mkdir()
+    for name in CLONE if page == README else ():
+        (shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy)(
+            REPOSITORY / name, home / name
+        )
     variables = {**with_own_store(env), "COLUMNS": "80", "NO_COLOR": "1", "PIP_QUIET": "1"}
     del variables["PYTHONPATH"]
     variables["PATH"] = path_of(place / "bin", variables["PATH"], engines="engine" in have)
@@ -195,7 +203,7 @@ def main(pages: Collection[str]) -> None:
     """Run pages and put what they print into them."""
     for name in pages:
         with tempfile.TemporaryDirectory() as folder:
-            ends = run(Path(name), Path(folder), have=os.environ.get("HAVE", "").split())
+            ends = run(Path(name).resolve(), Path(folder), have=os.environ.get("HAVE", "").split())
         for ended in ends:
             if ended.code:
                 lines = (f"{name}: exit {ended.code}: {ended.command.text}", *ended.printed)

@@ -40,7 +40,7 @@ COLOURS = {
     "blue": "#8ab4f8",
     "magenta": "#d7a6e8",
 }
-GRID = "orchestrator plan | tail -n 8"
+PLAN = "orchestrator plan"
 FONTS = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 BUILD = "orchestrator build -j 2 --select python=cp311"
 FINISHED = 3
@@ -55,17 +55,16 @@ def main() -> None:
         variables["PATH"] = path_of(place / "bin", variables["PATH"], engines=False)
         (place / "dist").mkdir()
         build = f"{BUILD} --output-dir {place}/dist --work-dir {place}/work"
-        screen = shown(GRID, variables, lambda _: False)
-        plan = rows(screen)
-        screen = shown(build, variables, under_way)
-        lines = [*typed(GRID), *plan, [], *typed(BUILD), *rows(screen)]
+        plan = grid(rows(shown(PLAN, variables, lambda _: False)))
+        run = rows(shown(build, variables, under_way))
+        lines = [*typed(PLAN), [("…", "default", False)], *plan, [], *typed(BUILD), *run]
     PICTURE.parent.mkdir(exist_ok=True)
     PICTURE.write_text(svg(lines), encoding="utf-8")
 
 
 def under_way(screen: pyte.Screen) -> bool:
     """Whether the screen shows a run in the middle."""
-    return len(re.findall(r"(?m): ok", "\n".join(screen.display))) >= FINISHED
+    return len(re.findall(r"(?m)^ok ", "\n".join(screen.display))) >= FINISHED
 
 
 def shown(command: str, env: Mapping[str, str], enough: Callable[[pyte.Screen], bool]) -> Any:
@@ -107,6 +106,12 @@ def rows(screen: pyte.Screen) -> list[list[Run]]:
     while found and not found[-1]:
         found.pop()
     return found
+
+
+def grid(lines: Sequence[list[Run]]) -> list[list[Run]]:
+    """Leave out the list of targets, which is above the grid."""
+    first = next(n for n, line in enumerate(lines) if line and line[0][0].startswith("variant"))
+    return list(lines[first:])
 
 
 def typed(command: str) -> list[list[Run]]:
