@@ -1,4 +1,4 @@
-"""What README, tutorials and migration pages show is run, with real builds, and prints what they say.
+"""What README, tutorials and migration pages show is run, and prints what they say.
 
 After a change of what commands print: ``python -m tests.transcripts PAGE``, and look at the page.
 """
@@ -15,7 +15,10 @@ from tests import transcripts
 from tests.conftest import REPOSITORY, ran
 
 DOCS = REPOSITORY / "docs"
-PAGES = [transcripts.README, *sorted(path for part in ("tutorials", "migration") for path in (DOCS / part).glob("*.md"))]
+PAGES = [
+    transcripts.README,
+    *sorted(path for part in ("tutorials", "migration") for path in (DOCS / part).glob("*.md")),
+]
 HAVE = ("torch",)
 """What blocks of these pages may need; a nightly test has it."""
 
