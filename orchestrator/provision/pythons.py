@@ -404,20 +404,37 @@ def without_own_path(env: Mapping[str, str], interpreter: Interpreter) -> dict[s
 
     A Python with a shared library of its own, as pyenv builds it, hands on the RPATH that finds
     it. In an extension module that path of this machine is useless: the library is loaded before
-    any module. It changes nothing if a compiler or linker is set.
+    any module. A linker or flags that are set stay; a compiler that is set links, as setuptools
+    makes it. Some projects read the interpreter's LDFLAGS themselves, if none are set.
     """
-    if {"CC", "CXX", "LDSHARED", "LDCXXSHARED"} & env.keys():
-        return dict(env)
-    own: dict[str, str] = {}
-    linkers = dict(interpreter.variables)
-    for name in ("LDSHARED", "LDCXXSHARED"):
-        words = linkers.get(name, "").split()
-        kept = [word for word in words if not _RPATH.match(word)]
-        own |= {name: " ".join(kept)} if kept != words else {}
+    known, own = dict(interpreter.variables), {}
+    for name, compiler in (("LDSHARED", "CC"), ("LDCXXSHARED", "CXX")):
+        words, old = known.get(name, "").split(), known.get(compiler, "").split()
+        kept = _without_run_paths(words)
+        if kept == words or name in env:
+            continue
+        if compiler not in env:
+            own[name] = " ".join(kept)
+        elif old and words[: len(old)] == old:
+            own[name] = " ".join([env[compiler], *kept[len(old) :]])
+    flags = known.get("LDFLAGS", "").split()
+    if "LDFLAGS" not in env and (kept := _without_run_paths(flags)) != flags:
+        # Every tool reads these: where the interpreter's libraries are is none of its business.
+        own["LDFLAGS"] = " ".join(word for word in kept if not word.startswith("-L"))
     return {**env, **own}
 
 
-_RPATH = re.compile(r"-Wl,(-R|-rpath|--rpath)\b")
+def _without_run_paths(words: Sequence[str]) -> list[str]:
+    """Return a linker's arguments without those that set an RPATH."""
+    text = "\0".join(words)
+    return [word for word in _RPATH.sub("\0", f"\0{text}\0").split("\0") if word]
+
+
+_RPATH = re.compile(
+    r"\0(?:-Wl,(?:-R|--?rpath)(?:[=,/][^\0]*|\0-Wl,[^\0]*)"
+    r"|-Xlinker\0(?:-R|--?rpath)(?:=[^\0]*|\0-Xlinker\0[^\0]*)|-R/?[^\0]*)(?=\0)"
+)
+"""An argument, or a pair of them, between NULs."""
 
 
 def with_headers(env: Mapping[str, str], include_dirs: Sequence[Path]) -> dict[str, str]:

@@ -395,6 +395,21 @@ def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
     assert without_own_path({"CXX": "clang++"}, cxx) == {"CXX": "clang++"}
 
 
+def test_nor_by_a_compiler_that_is_set_or_by_flags_that_projects_read() -> None:
+    path = "-L/py/lib -Wl,-rpath,/py/lib"
+    told = (("CC", "gcc -pthread"), ("LDSHARED", f"gcc -pthread -shared {path}"))
+    python = dataclasses.replace(own(), variables=(*told, ("LDFLAGS", f"{path} -Wl,-z,relro")))
+    flags = {"LDFLAGS": "-Wl,-z,relro"}
+    clang = {"CC": "clang"}
+    assert without_own_path({}, python) == {"LDSHARED": "gcc -pthread -shared -L/py/lib", **flags}
+    wanted = {**clang, "LDSHARED": "clang -shared -L/py/lib", **flags}
+    assert without_own_path(clang, python) == wanted
+    mine = {"LDFLAGS": "-Wl,-rpath,/mine", "LDSHARED": "ld"}
+    assert without_own_path(mine, python) == mine
+    debian = dataclasses.replace(own(), variables=(("LDFLAGS", "-Wl,-z,relro"),))
+    assert without_own_path({}, debian) == {}
+
+
 @pytest.mark.parametrize(
     ("linker", "env", "expected"),
     [
@@ -407,6 +422,9 @@ def test_nor_does_it_to_modules_of_c_plus_plus() -> None:
         ),
         ("gcc -shared -Wl,-rpath,/py/lib", {"CC": "clang"}, None),
         ("gcc -shared -Wl,-rpath,/py/lib", {"LDSHARED": "ld"}, "ld"),
+        ("gcc -shared -Wl,-rpath -Wl,/py/lib -lm", {}, "gcc -shared -lm"),
+        ("gcc -shared -Xlinker -rpath -Xlinker /py/lib -lm", {}, "gcc -shared -lm"),
+        ("gcc -shared -R/py/lib -Wl,-R/b -Wl,-rpath-link,/c", {}, "gcc -shared -Wl,-rpath-link,/c"),
     ],
 )
 def test_an_interpreter_does_not_hand_on_its_own_run_path(
