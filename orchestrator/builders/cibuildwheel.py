@@ -12,7 +12,7 @@ from orchestrator.builders import shell
 from orchestrator.builders.environment_check import ASK_SCRIPT, environment_question
 from orchestrator.builders.known_options import config_file
 from orchestrator.containers.access import NO_ACCESS, Access
-from orchestrator.models.external_libraries import resolve
+from orchestrator.models.external_libraries import PRESETS, resolve
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
@@ -453,34 +453,46 @@ def _shell(value: str) -> str:
 
 
 def _repair_option(request: BuildRequest, repair_with: str) -> str | None:
-    """Graft only if the matrix or the project asks for it, unlike cibuildwheel's default."""
+    """Return the matrix's repair, or the project's own (None), or the default one."""
     target = request.target
     if target.steps.repair is None and "repair-wheel-command" in request.source.own_options:
         return None
     command = repair_command(target, repair_with)
-    if not command and target.test_pythons and repair_with == IN_CONTAINER:
-        return _CALL_IT.format(libc=target.libc, version=_OLDEST[target.libc])
+    if target.test_pythons and repair_with == IN_CONTAINER:
+        name = f"{target.libc}_{_OLDEST[target.libc]}"
+        if target.steps.repair is None:
+            return command.replace(" --if-needed ", f" --if-needed --call-it={name} ")
+        return command or _CALL_IT.format(name=name)
     return command
 
 
 _OLDEST = {Libc.MANYLINUX: "2_17", Libc.MUSLLINUX: "1_1"}
 """Baselines that pip accepts on every architecture."""
 
-_CALL_IT = "cp {{wheel}} {{dest_dir}}/$(basename {{wheel}} | sed s/-linux_/-{libc}_{version}_/)"
+_CALL_IT = "cp {{wheel}} {{dest_dir}}/$(basename {{wheel}} | sed s/-linux_/-{name}_/)"
 """A provisional file name inside the container: cibuildwheel tests a wheel on other Pythons only if
 its name is not ``linux_*``. The true tag is detected and written afterwards."""
 
 
 def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
-    """Return the shell command that repairs the wheel; empty to leave the wheel unchanged."""
+    """Return the shell command that repairs the wheel; empty to leave the wheel unchanged.
+
+    Unless the matrix says otherwise, what no policy promises is grafted, as cibuildwheel does.
+    """
     steps = target.steps
-    if steps.repair is None or steps.repair == "none":
+    if steps.repair == "none":
         return ""
-    if steps.repair == "auditwheel":
-        patterns = [shlex.quote(f"--exclude={name}") for name in resolve(steps.external)]
-        options = (f"--arch={target.arch}", f"--refused={steps.repair_refused}")
-        return " ".join((repair_with, *options, *patterns, "{wheel}", "{dest_dir}"))
-    return steps.repair
+    if steps.repair not in {None, "auditwheel"}:
+        return steps.repair or ""
+    outside, options = resolve(steps.external), [f"--arch={target.arch}"]
+    if steps.repair is None:
+        # What a driver or another package has may be large, and is never grafted unasked.
+        outside = resolve((*steps.external, *PRESETS))
+        options += ["--if-needed", "--refused=keep"]
+    else:
+        options.append(f"--refused={steps.repair_refused}")
+    patterns = [shlex.quote(f"--exclude={name}") for name in outside]
+    return " ".join((repair_with, *options, *patterns, "{wheel}", "{dest_dir}"))
 
 
 _NO_PROGRAM = re.compile(r"(?:ba)?sh: (?:line |)(?:\d+: )?([\w.+-]+): (?:command )?not found")

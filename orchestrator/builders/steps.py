@@ -240,6 +240,7 @@ class BuildSteps(ABC):
                 "test_path": test_path or f"{place.scratch}/test-venv/bin",
                 "scratch": str(self.job.scratch),
                 "config": str(config_file(self.job) or ""),
+                "graft": cibuildwheel.repair_command(self.target, place.repair_with),
             },
         )
         given = cibuildwheel.options(

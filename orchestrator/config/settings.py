@@ -332,7 +332,7 @@ class Build(Model):
     config_settings: dict[str, Repeatable] | None = None
     """PEP 517 config settings; a list gives one of them several values."""
     repair: str | None = None
-    """``none`` (the default), ``auditwheel``, or a command with {wheel} and {dest_dir}."""
+    """``auditwheel``, ``none``, or a command with {wheel} and {dest_dir}; unset: where needed."""
     abi3: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
     """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
     abi3_python: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None

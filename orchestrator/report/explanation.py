@@ -289,7 +289,13 @@ def _commands(request: BuildRequest, origins: Origins) -> Iterator[Fact]:
             note = "as the project says"
             yield Fact(what=what, value=None, origin=f"{TOOL}.{option}", note=note)
         else:
-            yield Fact(what=what, value=value or "none", origin=origins[key] or "the default")
+            graft = what == "repair" and value is None
+            default, note = ("auditwheel", _GRAFT) if graft else ("none", "")
+            origin = origins[key] or "the default"
+            yield Fact(what=what, value=value or default, origin=origin, note=note)
+
+
+_GRAFT = "where a library is needed that no policy promises"
 
 
 def _cuda(target: Target, origins: Origins) -> Iterator[Fact]:

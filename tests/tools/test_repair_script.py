@@ -252,3 +252,50 @@ def test_a_file_that_cannot_be_read_is_left_to_auditwheel(policy_of: Callable[..
 @pytest.mark.parametrize("path", [REPAIR_SCRIPT, ELF_READER])
 def test_it_needs_no_python_newer_than_the_oldest_in_images(path: Path) -> None:
     ast.parse(path.read_text("utf-8"), feature_version=(3, 8))
+
+
+# Only what is needed
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({}, ()),
+        ({"versions": TOO_NEW}, ()),
+        ({"needed": ("libc.musl-x86_64.so.1",), "versions": {}}, ()),
+        ({"needed": ("libc.so.6", "libcudart.so.13")}, ("--exclude=libcudart.so*",)),
+        ({"needed": ("libc.so.6", "libpython3.12.so.1.0")}, ()),
+        ({"needed": ("libc.so.6", "libself.so"), "soname": "libself.so"}, ()),
+        ({"needed": ("libc.so.6", "ld-linux-x86-64.so.2", "libz.so.1")}, ()),
+    ],
+)
+def test_a_wheel_that_needs_nothing_from_outside_stays_as_it_is(
+    script: Script, changes: dict[str, object], more: tuple[str, ...]
+) -> None:
+    script.patchelf.unlink()  # no tool runs
+    path = wheel(script.root, **changes)
+    assert script(path, "--if-needed", "--refused=keep", *more) == (0, "")
+    assert (script.dest / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_cannot_be_grafted_unasked_is_said_and_the_wheel_kept(script: Script) -> None:
+    path = wheel(script.root, needed=("libc.so.6", "libgone.so.1"))
+    code, verdict = script(path, "--if-needed", "--refused=keep")
+    assert (code, script.made) == (0, [path.name])
+    assert '"libgone.so.1" could not be located' in verdict
+    script.patchelf.unlink()
+    code, verdict = script(path, "--if-needed", "--refused=keep")
+    assert (code, script.made) == (0, [path.name])
+    assert verdict.startswith("nothing is grafted: patchelf does not run here")
+
+
+def test_musl_promises_no_libstdcxx(script: Script) -> None:
+    path = wheel(script.root, needed=("libc.musl-x86_64.so.1", "libstdc++.so.6"), versions={})
+    _, verdict = script(path, "--if-needed", "--refused=keep")
+    assert verdict
+
+
+def test_a_name_of_a_c_library_is_given_where_that_is_asked(script: Script) -> None:
+    path = wheel(script.root)
+    script(path, "--if-needed", "--refused=keep", "--call-it=manylinux_2_17")
+    assert script.made == [path.name.replace("linux_", "manylinux_2_17_")]

@@ -71,7 +71,7 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
             build.build_verbosity,
             prepare_config_settings(build.config_settings, **places),
         ),
-        "repair": prepare_command(build.repair_command, **places),
+        "repair": prepare_command(repair_of(build, question), **places),
         "before_test": prepare_command(build.before_test or "", **places),
         "test": prepare_command(build.test_command or "", **places),
         "test_requires": build.test_requires,
@@ -80,6 +80,12 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
         "tested": options.globals.test_selector(question["identifier"]),
         "constraints": None if constraints is None else str(constraints),
     }
+
+
+def repair_of(build: BuildOptions, question: dict[str, Any]) -> str:
+    """Return the repair; cibuildwheel's own default, of an override's neighbours, is ours."""
+    is_default = build.repair_command == "auditwheel repair -w {dest_dir} {wheel}"
+    return str(question["graft"] if is_default else build.repair_command)
 
 
 def environments(

@@ -9,6 +9,8 @@ auditwheel is slow under emulation, and most wheels need no library from outside
 only libraries and symbol versions that one of auditwheel's policies allows, and that is checked
 first. Not on x86: it is seldom emulated, and auditwheel looks at instruction sets as well.
 
+With --if-needed, a wheel that needs no library from outside stays as it is: no tool runs.
+
 The line that begins with ``orchestrator: repair:`` is the result, which the backends show. Exit 0:
 a wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel refused; 5: it failed.
 """
@@ -16,6 +18,7 @@ a wheel is in the destination; 3: a tool is missing or too old; 4: auditwheel re
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import importlib
 import json
 import os
@@ -70,12 +73,17 @@ def main() -> int:
     parser.add_argument("--arch", required=True)
     parser.add_argument("--refused", choices=("fail", "keep"), required=True)
     parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("--if-needed", action="store_true")
+    parser.add_argument("--call-it", default="linux")
     parser.add_argument("wheel", type=Path)
     parser.add_argument("dest_dir", type=Path)
     options = parser.parse_args()
     try:
-        check_patchelf(options.patchelf)
         elf = load(options.elf_reader)
+        if options.if_needed and not find_outside(options, elf):
+            copy(options, options.wheel.name)
+            return 0
+        check_patchelf(options.patchelf)
         policy = find_policy(options.wheel, options.arch, elf, Path(options.site_packages))
         if policy:
             sys.stdout.write("nothing to graft: all that it needs is in %s\n" % policy)  # noqa: UP031
@@ -84,6 +92,9 @@ def main() -> int:
         code, lines = run_auditwheel(auditwheel_command(options.site_packages), options)
         check_result(code, lines, options)
     except Trouble as trouble:
+        if options.if_needed and options.refused == "keep":
+            keep(options, "nothing is grafted: %s" % trouble)  # noqa: UP031 - old Pythons run this
+            return 0
         say(str(trouble))
         return trouble.code
     return 0
@@ -110,6 +121,7 @@ def check_patchelf(path: str) -> None:
 
 X86 = ("x86_64", "i686")
 LOADERS = ("ld-linux", "ld64.so")
+LIBPYTHON = re.compile(r"libpython3")
 
 
 class Unclear(Exception):  # noqa: N818 - not an error
@@ -168,6 +180,36 @@ def read_needs(wheel: Path, elf: ModuleType) -> tuple[set[Machine], set[str], se
                 for library, some in info.versions:
                     versions.update(() if library.startswith(LOADERS) else some)
     return machines, {name for name in libraries if not name.startswith(LOADERS)}, versions
+
+
+def find_outside(options: argparse.Namespace, elf: ModuleType) -> set[str]:
+    """Return the libraries that a wheel needs and that no policy and no pattern allows."""
+    needed: set[str] = set()
+    inside: set[str] = set()
+    try:
+        with zipfile.ZipFile(str(options.wheel)) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    content = file.read(4)
+                    if not elf.is_elf(content):
+                        continue
+                    content += file.read()
+                info = elf.parse(content, symbols=False)
+                inside.update((member.rpartition("/")[2], info.soname))
+                needed.update(info.needed)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return set()  # what is wrong with the wheel is for others to say
+    libc = "musllinux" if any(name.startswith("libc.musl-") for name in needed) else "manylinux"
+    policies = Path(options.site_packages) / "auditwheel" / "policy" / (libc + "-policy.json")
+    for policy in json.loads(policies.read_text("utf-8")):
+        inside.update(policy["lib_whitelist"])
+    return {
+        name
+        for name in needed - inside
+        if not name.startswith((*LOADERS, "libc.musl-"))
+        and not LIBPYTHON.match(name)
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in options.exclude)
+    }
 
 
 def machine_of(info: ElfInfo) -> Machine:
@@ -276,8 +318,9 @@ def keep(options: argparse.Namespace, why: str) -> None:
 
 
 def copy(options: argparse.Namespace, name: str) -> None:
-    """Copy the wheel to the destination under a name."""
+    """Copy the wheel to the destination under a name, which says a C library if that is asked."""
     options.dest_dir.mkdir(parents=True, exist_ok=True)
+    name = name.replace("-linux_", "-" + options.call_it + "_")
     shutil.copy2(str(options.wheel), str(options.dest_dir / name))
 
 

@@ -276,7 +276,8 @@ def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
     (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
     steps = TargetSteps(before_all="", test_command="")
     _, found = understood(replace(TARGET, steps=steps), project)
-    assert (found.before_all, found.test_command, found.repair_command) == ("", "", "")
+    assert (found.before_all, found.test_command) == ("", "")
+    assert "--if-needed" in found.repair_command
 
 
 def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(project: Path) -> None:
@@ -287,11 +288,13 @@ def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(proje
     assert options(said)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
 
 
-def test_nothing_is_repaired_and_nothing_audited_unless_asked(project: Path) -> None:
+def test_nothing_is_audited_and_what_is_needed_is_grafted(project: Path) -> None:
     _, found = understood(TARGET, project)
 
-    assert found.repair_command == ""
+    assert found.repair_command == repair_command(TARGET)
     assert found.audit_command == []
+    none = replace(TARGET, steps=TargetSteps(repair="none"))
+    assert understood(none, project)[1].repair_command == ""
 
 
 # Every identifier
@@ -384,6 +387,9 @@ def test_repair() -> None:
     assert words[8:10] == ["--refused=fail", "--exclude=libfoo.so*"]
     assert words[-3:] == ["--exclude=it's.so*", "{wheel}", "{dest_dir}"]
     assert "--exclude=libtorch.so*" in words
+    words = shlex.split(repair_command(replace(TARGET, steps=TargetSteps(external=("libx.so",)))))
+    assert words[8:10] == ["--if-needed", "--refused=keep"]
+    assert {"--exclude=libx.so", "--exclude=libtorch.so*", "--exclude=libcudart.so*"} <= {*words}
     kept = TargetSteps(repair="auditwheel", repair_refused=OnRefusal.KEEP)
     assert "--refused=keep" in shlex.split(repair_command(replace(TARGET, steps=kept)))
 
@@ -778,6 +784,8 @@ def test_an_abi3_wheel_is_built_once_and_tested_on_later_pythons() -> None:
     assert found["CIBW_BUILD"].split() == identifiers
     assert "--only" not in command(whole, "out")
     assert "sed s/-linux_/-manylinux_2_17_/" in found["CIBW_REPAIR_WHEEL_COMMAND"]
+    unset = request(replace(abi3, steps=replace(TARGET.steps, repair=None)))
+    assert "--if-needed --call-it=manylinux_2_17" in options(unset)["CIBW_REPAIR_WHEEL_COMMAND"]
     alone = request(replace(whole.target, test_pythons=()))
     assert "CIBW_BUILD" not in options(alone)
     assert options(alone)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
