@@ -14,6 +14,7 @@ from orchestrator.builders.known_options import config_file
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.models.external_libraries import PRESETS, resolve
 from orchestrator.models.platforms import Libc
+from orchestrator.models.python_tag import stable_tag
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.target import BackendName, Target
 from orchestrator.wheel import elf
@@ -601,7 +602,7 @@ def _only_wheel(output: Path, target: Target) -> Outcome:
             kind=FailureKind.DUPLICATE_WHEEL,
             step="collect",
             message=f"several wheels: {names}",
-            hint=f"planned for {target.abi3}-abi3, but the project builds one for each Python"
+            hint=f"planned for {stable_tag(target.abi3)}: the project builds one for each Python"
             if target.abi3
             else "",
         )

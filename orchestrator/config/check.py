@@ -27,7 +27,7 @@ from orchestrator.config.value_hints import means_shell, value_hint
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.python_tag import ABI3, FIRST_ABI3T, PythonTag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -79,6 +79,7 @@ def check(
     pythons = facts.pythons | OLDER
     newest = max(PythonTag.parse(python).minor for python in pythons)
     abi3 = {f"{ABI3}cp3{minor}" for minor in range(_FIRST_STABLE_ABI, newest + 1)}
+    abi3 |= {f"{ABI3}cp3{minor}t" for minor in range(FIRST_ABI3T, newest + 1)}
     known = {"python": pythons | abi3, "arch": frozenset(Arch), "libc": frozenset(Libc)}
     checker = _Checker(settings, known)
     checker.check_file(besides)

@@ -16,8 +16,18 @@ _SPELLED = re.compile(r"(cpython|python|pypy|)3\.(\d+)(t?)")
 ABI3 = "abi3-"
 """What a value of the axis begins with that stands for the stable ABI: ``abi3-cp39``."""
 
-ABI3_FLOOR = r"^cp3[0-9]+$"
+ABI3_FLOOR = r"^cp3[0-9]+t?$"
 """The tags of Pythons that have the stable ABI, for schemas."""
+
+
+FIRST_ABI3T = 15
+"""Python 3.15 is the first with a stable ABI for Pythons without the GIL (PEP 803)."""
+
+
+def stable_tag(floor: str) -> str:
+    """Return the tag of a wheel for the stable ABI from a Python on: ``cp39-abi3``."""
+    tag = PythonTag.parse(floor)
+    return f"cp3{tag.minor}-{tag.abi}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -97,8 +107,18 @@ class PythonTag:
         return self.implementation == "cpython" and not self.free_threaded
 
     def serves_abi3(self, floor: str) -> bool:
-        """Whether it loads wheels for the stable ABI from a Python on: ``cp39``."""
-        return self.stable_abi and self.minor >= self.parse(floor).minor
+        """Whether it loads wheels for the stable ABI from a Python on: ``cp39``.
+
+        From ``cp315t`` on (PEP 803), these are for CPythons with and without the GIL.
+        """
+        lowest = self.parse(floor)
+        gil = self.stable_abi or (self.implementation == "cpython" and lowest.free_threaded)
+        return gil and self.minor >= max(lowest.minor, FIRST_ABI3T * lowest.free_threaded)
+
+    @property
+    def abi(self) -> str:
+        """The ABI tag of a wheel for the stable ABI from this Python on: ``abi3``, ``abi3t``."""
+        return "abi3t" if self.free_threaded else "abi3"
 
     @property
     def image_directory(self) -> str:

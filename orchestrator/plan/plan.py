@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config import condition
 from orchestrator.config.destinations import refusals
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.python_tag import PythonTag, stable_tag
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -158,7 +158,7 @@ def _check_distinct(targets: Iterable[Target]) -> None:
     seen: dict[tuple[str, ...], Target] = {}
     problems = []
     for target in targets:
-        python = f"{target.abi3}-abi3" if target.abi3 else target.python
+        python = stable_tag(target.abi3) if target.abi3 else target.python
         name = (python, target.platform, target.version, target.build_tag)
         first = seen.setdefault(name, target)
         if first is target:

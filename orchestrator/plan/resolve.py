@@ -18,7 +18,7 @@ from orchestrator.config.presets import PRESETS
 from orchestrator.config.settings import VERSION_NAMES, EnvValue, Model, baseline_of
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
-from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.python_tag import ABI3, PythonTag, stable_tag
 from orchestrator.models.target import (
     EnvVar,
     FurtherTest,
@@ -378,10 +378,10 @@ class Resolver:
         for tag, key in served:
             if not PythonTag.parse(tag).serves_abi3(floor):
                 raise ConfigError.of(
-                    f"a {floor}-abi3 wheel has nothing to do with {tag} ({cell.id})",
+                    f"a {stable_tag(floor)} wheel has nothing to do with {tag} ({cell.id})",
                     where=merged.origin(key),
-                    hint="the stable ABI is for that CPython and later ones, not for free-threaded "
-                    "ones or PyPy: exclude them here",
+                    hint="the stable ABI is for that CPython and later ones, not for PyPy, and for "
+                    "free-threaded ones only from cp315t on: exclude them here",
                 )
         return built_with, floor
 
@@ -399,12 +399,15 @@ class Resolver:
 
     def _lowest(self, values: Mapping[str, str], floor: str) -> str:
         """Return the lowest Python from ``floor`` on that the builder and torch have."""
-        return next((str(tag) for tag in self._fit(values) if tag.serves_abi3(floor)), floor)
+        lowest = PythonTag.parse(floor)
+        fit = (tag for tag in self._fit(values) if tag.free_threaded == lowest.free_threaded)
+        return next((str(tag) for tag in fit if tag.serves_abi3(floor)), floor)
 
     def _later(self, values: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the Pythons later than the one that builds."""
+        """Return the Pythons, beside the one that builds, that load the wheel."""
         first = PythonTag.parse(values["python"])
-        return tuple(str(tag) for tag in self._fit(values) if tag > first)
+        served = (tag for tag in self._fit(values) if tag.serves_abi3(str(first)))
+        return tuple(str(tag) for tag in served if tag != first)
 
     def _fit(self, values: Mapping[str, str]) -> list[PythonTag]:
         """Return the CPythons that the builder has for a platform, and torch too; lowest first."""
@@ -413,7 +416,9 @@ class Resolver:
         known = self._facts.identifiers
         built = (name for name in self._facts.pythons if f"{name}-{platform}" in known)
         fit = (PythonTag.parse(name) for name in built if torch is None or name in torch)
-        return sorted(tag for tag in fit if tag.stable_abi and self.possible.serves(tag))
+        return sorted(
+            tag for tag in fit if tag.implementation == "cpython" and self.possible.serves(tag)
+        )
 
     def _merged(self, overrides: tuple[int, ...]) -> _Merged:
         if overrides not in self._known:

@@ -20,7 +20,7 @@ from packaging.version import Version
 
 from orchestrator.models.external_libraries import PRESETS, allowed
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.python_tag import FIRST_ABI3T, PythonTag, stable_tag
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import record
 from orchestrator.wheel.abi3 import is_python_name
@@ -54,8 +54,6 @@ _PAIR_STEPS = 4
 """What comparing one tag with one module costs."""
 _PARSE_STEPS = 16
 """What parsing one requirement costs."""
-_EXPORTED = 15
-"""Python 3.15 is the first that calls ``PyModExport_*`` and loads ``.abi3t.so``."""
 _FIRST = 2
 """Python 3.2 is the first with a stable ABI."""
 _BY_TRIPLET = {each.facts.gnu: each for each in Arch}
@@ -358,7 +356,7 @@ def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
         return True
     # PEP 803: from 3.15 on, a Python with the GIL loads .abi3t.so as well, not the other way round.
     python = PythonTag.match(interpreter)
-    both = {"abi3t"} if python is None or python.minor >= _EXPORTED else set()
+    both = {"abi3t"} if python is None or python.minor >= FIRST_ABI3T else set()
     if abi in {"abi3", "abi3t"}:
         return bool(soabis & {abi, *both})
     if abi == "none":
@@ -376,7 +374,7 @@ def _importable(interpreter: str, abi: str, soabis: set[str]) -> bool:
 def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
     """Every extension module has the function that the import system calls (PEP 489, PEP 793)."""
     pythons = [PythonTag.match(tag.interpreter) for tag in subject.archive.name.tags]
-    before = any(python is None or python.minor < _EXPORTED for python in pythons)
+    before = any(python is None or python.minor < FIRST_ABI3T for python in pythons)
     for module in subject.modules:
         stem = module.name.rpartition("/")[2]
         name, inits = module.elf.name, module.elf.info.inits
@@ -483,10 +481,10 @@ def planned_name(name: WheelName, want: Expected) -> Iterator[Finding]:
         if expected != got:
             message = f"planned {expected or 'nothing'}, got {got or 'nothing'}"
             yield finding(rule, f"{name}: {message}")
-    tag = (want.abi3, "abi3")
-    if want.abi3 and tag not in {(each.interpreter, each.abi) for each in name.tags}:
+    wanted = stable_tag(want.abi3) if want.abi3 else ""
+    if wanted and wanted not in {f"{each.interpreter}-{each.abi}" for each in name.tags}:
         message = (
-            f"planned {want.abi3}-abi3, the file name says {name.python}-{name.abi}: "
+            f"planned {wanted}, the file name says {name.python}-{name.abi}: "
             "the project does not build for the stable ABI, or for another lowest Python"
         )
         yield finding("planned-python", message)

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.config.check import OLDER
 from orchestrator.errors import ConfigError
 from orchestrator.host.program_tables import builder_facts
-from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.python_tag import PythonTag, stable_tag
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,7 @@ def test_versions_and_the_stable_abi() -> None:
     assert PythonTag.parse("cp314t").soabi == "cpython-314t"
     tags = map(PythonTag.parse, ("cp38", "cp39", "cp310", "cp314t", "pp311"))
     assert [str(tag) for tag in tags if tag.serves_abi3("cp39")] == ["cp39", "cp310"]
+    tags = map(PythonTag.parse, ("cp314", "cp315", "cp314t", "cp315t", "cp316t", "pp316"))
+    assert [str(tag) for tag in tags if tag.serves_abi3("cp315t")] == ["cp315", "cp315t", "cp316t"]
+    assert not PythonTag.parse("cp314t").serves_abi3("cp314t")
+    assert (stable_tag("cp39"), stable_tag("cp315t")) == ("cp39-abi3", "cp315-abi3t")

@@ -131,6 +131,20 @@ def test_a_stable_abi_as_a_value_of_python() -> None:
     assert not any(each.endswith("t") for each in found.test_pythons)
 
 
+def test_the_stable_abi_of_free_threaded_pythons_serves_both() -> None:
+    found = only('python = ["abi3-cp315t"]\narch = ["x86_64"]')
+    assert found.id == "abi3-cp315t-manylinux_x86_64"
+    assert (found.python, found.abi3) == ("cp315t", "cp315t")
+    assert found.test_pythons[:1] == ("cp315",)
+    assert all(int(each[3:5].rstrip("t")) >= 15 for each in found.test_pythons)
+    text = 'python = ["cp314t", "cp315", "cp315t"]\narch = ["x86_64"]\n'
+    rule = '[[override]]\nwhen = { python = "cp315*" }\nbuild = { abi3 = "cp315t" }'
+    ids = [each.id for each in plan(text + rule).targets]
+    assert sorted(ids) == ["abi3-cp315t-manylinux_x86_64", "cp314t-manylinux_x86_64"]
+    with pytest.raises(ConfigError, match="unknown python 'abi3-cp314t'"):
+        plan('python = ["abi3-cp314t"]\narch = ["x86_64"]')
+
+
 def test_the_python_that_builds_may_be_named() -> None:
     text = 'python = ["abi3-cp39"]\narch = ["x86_64"]\n[build]\nabi3-python = "cp312"'
     found = only(text)

@@ -70,6 +70,24 @@ def test_what_registers_operators_of_torch_need_not_be_a_module(inspector: Inspe
         assert [each.severity for each in found] == ["warning"]
 
 
+@pytest.mark.parametrize(
+    ("abi3", "tag", "serves"),
+    [
+        ("cp315t", "cp315-abi3.abi3t", True),
+        ("cp315t", "cp315-abi3t", True),
+        ("cp315t", "cp315-abi3", False),
+        ("cp315t", "cp316-abi3.abi3t", False),
+        ("cp315", "cp315-abi3.abi3t", True),
+        ("cp315", "cp315-abi3t", False),
+    ],
+)
+def test_a_planned_stable_abi(inspector: Inspector, abi3: str, tag: str, *, serves: bool) -> None:
+    expected = replace(EXPECTED, abi3=abi3, python=abi3)
+    spec = module("PyInit__ext", "PyModExport__ext", name="_ext.abi3t.so", tag=tag)
+    found = [each for each in inspector.findings(spec, expected) if each.rule == "planned-python"]
+    assert (found == []) is serves
+
+
 # Stacks
 
 
