@@ -8,15 +8,18 @@ import gc
 import importlib
 import io
 import os
+import re
 import sys
 import traceback
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.output import printable, say
+from orchestrator.cli.help import Commands
+from orchestrator.cli.output import emit, printable, say
 from orchestrator.errors import ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ _MODULES = {"inspect": "inspect_wheels"}
 """The exceptions: no module has the name of one in the standard library."""
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(COMMANDS)
@@ -69,8 +72,27 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _print_version(context: click.Context, _parameter: click.Parameter, value: object) -> None:
+    if not value or context.resilient_parsing:
+        return
+    # What reads these files otherwise takes longer to import than the rest of this.
+    folder = Path(__file__).parents[1] / "provision"
+    named = re.findall(r"(?m)^[\w-]+", (folder / "toolchain.in").read_text("utf-8"))
+    locked = re.findall(r"(?m)^([\w-]+)==(\S+)", (folder / "toolchain.lock").read_text("utf-8"))
+    emit(f"orchestrator {__version__}\n")
+    emit("".join(f"  {name} {version}\n" for name, version in locked if name in named))
+    context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="orchestrator")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show this version, and those of the locked tools that build.",
+)
 def cli() -> None:
     """Every wheel of a Python x arch x CUDA/torch matrix, from one matrix.toml."""
 

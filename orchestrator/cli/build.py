@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import completion
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import FILE, build_options, plan_options
 from orchestrator.cli.output import MATRIX, STDOUT, WORK_DIR, print_text, stderr
 from orchestrator.cli.report import check_reports, write_reports
@@ -52,7 +54,15 @@ class RunHooks:
     conclude: Callable[[Mapping[str, Any]], object] = lambda _document: None
 
 
-@click.command("build")
+@click.command(
+    "build",
+    epilog=examples(
+        "build",
+        "build --select 'cp312-*' -j 2 --html report.html",
+        "build --backend direct --fail-fast",
+        "build --plan plan.json --job 07",
+    ),
+)
 @plan_options
 @click.option(
     "-j",
@@ -81,7 +91,7 @@ class RunHooks:
     metavar="FILE",
     help="Build one --job of a plan that `plan --save` wrote; source and matrix must be the same.",
 )
-@click.option("--job", metavar="ID", help="Job of --plan.")
+@click.option("--job", metavar="ID", shell_complete=completion.jobs, help="Job of --plan.")
 @click.option(
     "--stop-after",
     type=click.FloatRange(min=0, min_open=True),
@@ -89,7 +99,7 @@ class RunHooks:
     help="Stop unfinished targets after MINUTES, before the CI system stops the job.",
 )
 def command(
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     select: Sequence[str],
     part: str | None,
@@ -117,7 +127,7 @@ def command(
 
 
 def _select_by_plan(
-    matrix: Path, path: Path, job_id: str, *, written: Iterable[Path | None]
+    matrix: Path | None, path: Path, job_id: str, *, written: Iterable[Path | None]
 ) -> tuple[Workspace, Plan]:
     """Return the targets of one job of a plan that another machine made, if they are the same here.
 
@@ -142,7 +152,9 @@ def _select_by_plan(
     workspace = replace(workspace, beside=tuple(each.absolute() for each in beside))
     unknown = sorted({*job.targets} - {*workspace.plan.ids})
     if unknown:
-        whats = (f"{target_id} is in the plan, but not in {matrix}" for target_id in unknown)
+        whats = (
+            f"{target_id} is in the plan, but not in {workspace.named}" for target_id in unknown
+        )
         raise ConfigError(*(Problem(what=what, where=where) for what in whats))
     workspace = resolve_versions(workspace, list(map(TargetId, job.targets)), pull=True)
     plan = only(workspace.plan, (t for t in workspace.plan.everything if t.id in job.targets))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, FILE
 from orchestrator.cli.output import say
 from orchestrator.cli.report import write_reports
@@ -24,7 +25,7 @@ STEP_LIMIT = 1 << 20
 """Bytes that GitHub takes of the summary of one step."""
 
 
-@click.command("collect")
+@click.command("collect", epilog=examples("collect jobs --plan plan.json --output-dir dist"))
 @click.argument("artefacts", nargs=-1, required=True, type=DIRECTORY, metavar="ARTEFACT_DIR...")
 @click.option(
     "--plan",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import Commands, examples
 from orchestrator.cli.options import FILE, repeatable
 from orchestrator.cli.output import emit, say, write_file
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group("compat")
+@click.group("compat", cls=Commands)
 def command() -> None:
     """The torch support table: which Pythons, platforms and CUDAs torch was published for."""
 
 
-@command.command("refresh")
+@command.command("refresh", epilog=examples("compat refresh --index https://example.org/whl"))
 @repeatable("--index indexes", "URL", "Simple index (PEP 503/691) that has torch.", required=True)
 @click.option("--output", type=FILE, help="File for [compat] file.  [default: stdout]")
 def refresh(indexes: Sequence[str], output: Path | None) -> None:

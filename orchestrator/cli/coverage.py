@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import Choice, examples
 from orchestrator.cli.options import plan_options, repeatable
 from orchestrator.cli.output import print_json, say, show
 from orchestrator.config import template
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from orchestrator.cli.workspace import Workspace
 
 
-@click.command("coverage")
+@click.command(
+    "coverage",
+    epilog=examples(
+        "coverage --index https://example.org/whl",
+        "coverage --index https://example.org/whl --format markdown",
+    ),
+)
 @plan_options
 @repeatable(
     "--index indexes",
@@ -35,13 +42,13 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "markdown"]),
+    type=Choice(["table", "json", "markdown"]),
     default="table",
     show_default=True,
     help="json has a schema.",
 )
 def command(
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     select: Sequence[str],
     part: str | None,

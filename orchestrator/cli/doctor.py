@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import json_option, plan_options
 from orchestrator.cli.output import WORK_DIR, print_json, print_lines, say, stdout
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
     from orchestrator.doctor.check import Check
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@click.command("doctor")
+@click.command("doctor", epilog=examples("doctor", "doctor --fix"))
 @plan_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Targets at a time.")
 @click.option("--fix", is_flag=True, help="Fix what can be fixed safely, then check again.")
 @json_option
 def command(
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     select: Sequence[str],
     part: str | None,
@@ -44,13 +45,13 @@ def command(
 
     Exit 4 if something is missing.
     """
-    from orchestrator.cli.workspace import open_workspace, selected
+    from orchestrator.cli.workspace import open_if_exists, selected
     from orchestrator.doctor.check import CheckLevel
     from orchestrator.report.schemas import DoctorDocument
 
-    workspace = open_workspace(matrix, channel) if matrix.is_file() else None
+    workspace = open_if_exists(matrix, channel)
     plan = selected(workspace.plan, select, part) if workspace else None
-    look = partial(_look, matrix.absolute().parent, workspace, plan, jobs)
+    look = partial(_look, workspace.root if workspace else Path.cwd(), workspace, plan, jobs)
     checks = look()
     if fix and _mend(checks):
         checks = look()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import json_option, target_options
 from orchestrator.cli.output import print_json, print_lines, print_table, say, show, stdout
 from orchestrator.host.redaction import masked
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from orchestrator.run.last_result import Comparison
 
 
-@click.command("explain")
+@click.command(
+    "explain",
+    epilog=examples(
+        "explain cp312-manylinux_x86_64-cu130", "explain cp312-manylinux_x86_64-cu130 --why-rebuild"
+    ),
+)
 @target_options
 @click.option(
     "--why-rebuild", "why", is_flag=True, help="Show which inputs changed since its last result."
 )
 @json_option
-def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool) -> None:
+def command(target: str, matrix: Path | None, channel: str, *, why: bool, as_json: bool) -> None:
     """Show everything about one TARGET: environment, image, command, version, cache key.
 
     Of a cell that the matrix excludes, show which rule excludes it.
@@ -56,7 +62,7 @@ def command(target: str, matrix: Path, channel: str, *, why: bool, as_json: bool
 
         print_json(ExplainDocument(id=target, excluded=exclusion is not None, rows=rows))
     else:
-        _print_rows(rows, matrix)
+        _print_rows(rows, workspace.named)
 
 
 def explained(found: Iterable[Fact], text: str) -> tuple[Explained, ...]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import DISTRIBUTION
+from orchestrator.cli import completion
+from orchestrator.cli.help import Commands, examples
 from orchestrator.cli.options import FILE_OR_STDOUT, channel_option, matrix_option
 from orchestrator.cli.output import STDOUT, emit, say, write_file
 from orchestrator.errors import ConfigError, EnvironmentProblemError
@@ -17,12 +19,12 @@ if TYPE_CHECKING:
     from orchestrator.cli.workspace import Workspace
 
 
-@click.group("github")
+@click.group("github", cls=Commands)
 def command() -> None:
     """Write the workflow that builds a project's wheels on GitHub Actions."""
 
 
-@command.command("init")
+@command.command("init", epilog=examples("github init", "github init --publish pypi --output -"))
 @matrix_option
 @channel_option
 @click.option(
@@ -35,6 +37,7 @@ def command() -> None:
     "--publish",
     multiple=True,
     metavar="DESTINATION",
+    shell_complete=completion.places,
     help="Add a job that publishes: pypi, testpypi, github-release, s3://... or an index's upload "
     "URL; repeat for several.  [default: those of the matrix]",
 )
@@ -48,7 +51,7 @@ def command() -> None:
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     uses: str | None,
     publish: tuple[str, ...],
@@ -61,13 +64,15 @@ def init(
     For a channel of development releases, every night in place of for each tag.
     """
     from orchestrator.ci.caller import caller, check_uses, guide
+    from orchestrator.cli.find_matrix import in_repository
     from orchestrator.cli.workspace import open_workspace
 
     workspace = open_workspace(matrix, channel)  # a workflow for a wrong matrix helps nobody
-    if matrix.is_absolute() and workspace.matrix.is_relative_to(Path.cwd()):
-        matrix = workspace.matrix.relative_to(Path.cwd())
+    named = in_repository(workspace.named)
+    if named.is_absolute() and workspace.matrix.is_relative_to(Path.cwd()):
+        named = workspace.matrix.relative_to(Path.cwd())
     origin = _installed_from() if uses is None else check_uses(uses)
-    text = caller(origin, _facts(workspace, matrix.as_posix(), channel, publish))
+    text = caller(origin, _facts(workspace, named.as_posix(), channel, publish))
     if output == STDOUT:
         emit(text)
         return

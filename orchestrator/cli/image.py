@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import Choice, Commands, examples
 from orchestrator.cli.options import ARCH, FILE, repeatable
 from orchestrator.cli.output import say, show
 from orchestrator.models.platforms import Arch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.image_build import BuiltImage, ImageRecipe
 
 
-@click.group("image")
+@click.group("image", cls=Commands)
 def command() -> None:
     """Make baseline images for architectures that have no official one."""
 
@@ -39,7 +40,10 @@ def _python(tag: str) -> str:
     return tag
 
 
-@command.command("build")
+@command.command(
+    "build",
+    epilog=examples("image build trixie aarch64", "image build forky loongarch64 --engine podman"),
+)
 @click.argument("suite", type=_word)
 @click.argument("arch", type=ARCH)
 @click.option(
@@ -57,7 +61,7 @@ def _python(tag: str) -> str:
 @click.option("--mirror", metavar="URL", help="Debian mirror.  [default: that of apt here]")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "docker", "podman"]),
+    type=Choice(["auto", "docker", "podman"]),
     default="auto",
     show_default=True,
     help="Engine that loads the image.",

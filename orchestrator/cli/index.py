@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, channel_option, optional_matrix_option, repeatable
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import ConfigError
@@ -31,7 +32,14 @@ def _yank(text: str) -> tuple[str, str]:
     return name, reason
 
 
-@click.command("index")
+@click.command(
+    "index",
+    epilog=examples(
+        "index dist --output site",
+        "index dist --output s3://bucket/whl --default device=cpu",
+        "index --output site --remove cu126 --dry-run",
+    ),
+)
 @click.argument("folders", nargs=-1, metavar="DIR...", type=DIRECTORY)
 @click.option(
     "--output",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import external_option, json_option, wheels_argument
 from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import clipped
@@ -21,7 +22,13 @@ FEW = 5
 """Symbols that are named for one reason, and reasons that are named for one tag."""
 
 
-@click.command("inspect")
+@click.command(
+    "inspect",
+    epilog=examples(
+        "inspect dist/*.whl",
+        "inspect dist/*.whl --external cuda --json",
+    ),
+)
 @wheels_argument
 @external_option
 @json_option

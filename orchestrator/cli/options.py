@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.output import MATRIX, WORK_DIR
+from orchestrator.cli.completion import channels, externals, rule_levels, target_ids
+from orchestrator.cli.find_matrix import VARIABLE
+from orchestrator.cli.help import Choice
+from orchestrator.cli.output import WORK_DIR
 from orchestrator.config.verify_rules import RULES, parse_size
-from orchestrator.errors import ConfigError, OrchestratorError, closest
+from orchestrator.errors import ConfigError, closest
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, RuleLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from orchestrator.cli.workspace import Workspace
+    from collections.abc import Sequence
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FILE_OR_STDOUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
-ARCH = click.Choice([arch.value for arch in Arch])
+ARCH = Choice([arch.value for arch in Arch])
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -36,27 +37,6 @@ def _group(*options: Decorator) -> Decorator:
         return function
 
     return decorate
-
-
-def _completion(names: Callable[[Workspace], Iterable[str]]) -> Callable[..., list[str]]:
-    """Return what completes names of the matrix in the shell; a wrong matrix has none."""
-
-    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        del parameter
-        from orchestrator.cli.workspace import open_workspace
-
-        given = context.params
-        try:
-            workspace = open_workspace(given.get("matrix") or MATRIX, given.get("channel") or "")
-        except OrchestratorError:
-            return []
-        return [name for name in names(workspace) if name.startswith(incomplete)]
-
-    return complete
-
-
-_target_ids = _completion(lambda workspace: workspace.plan.ids)
-_channels = _completion(lambda workspace: sorted(workspace.settings.channel))
 
 
 def _external(names: Sequence[str]) -> tuple[str, ...]:
@@ -95,19 +75,21 @@ def repeatable(names: str, metavar: str, text: str, **more: Any) -> Decorator:
     return click.option(*names.split(), **options)
 
 
-matrix_option = click.option(
-    "--matrix", type=FILE, default=MATRIX, show_default=True, metavar="FILE", help="Matrix file."
-)
+def _matrix_option(more: str) -> Decorator:
+    default = f"${VARIABLE}, else matrix.toml here or in a directory above{more}"
+    text = f"Matrix file.  [default: {default}]"
+    return click.option("--matrix", type=FILE, envvar=VARIABLE, metavar="FILE", help=text)
 
-optional_matrix_option = click.option(
-    "--matrix", type=FILE, metavar="FILE", help="Matrix file.  [default: matrix.toml, if it exists]"
-)
+
+matrix_option = _matrix_option("")
+
+optional_matrix_option = _matrix_option(", if there is one")
 
 channel_option = click.option(
     "--channel",
     default="",
     metavar="NAME",
-    shell_complete=_channels,
+    shell_complete=channels,
     help="Channel to plan for: [channel.NAME] in the matrix.",
 )
 
@@ -117,7 +99,7 @@ select_options = _group(
         "EXPR",
         "Glob that matches target IDs, or an expression with axes such as "
         "'cuda>=13 & arch=aarch64 & !python=cp314t'.",
-        shell_complete=_target_ids,
+        shell_complete=target_ids,
     ),
     click.option("--shard", "part", metavar="I/N", help="Part I of N parts of about equal cost."),
 )
@@ -125,7 +107,7 @@ select_options = _group(
 plan_options = _group(matrix_option, channel_option, select_options)
 
 target_options = _group(
-    click.argument("target", shell_complete=_target_ids), matrix_option, channel_option
+    click.argument("target", shell_complete=target_ids), matrix_option, channel_option
 )
 
 report_options = _group(
@@ -142,7 +124,7 @@ report_options = _group(
 build_options = _group(
     click.option(
         "--backend",
-        type=click.Choice(["auto", *(backend.value for backend in BackendName)]),
+        type=Choice(["auto", *(backend.value for backend in BackendName)]),
         default="auto",
         show_default=True,
         help="auto: cibuildwheel if an engine and the image work, else direct.",
@@ -182,6 +164,7 @@ external_option = repeatable(
     "NAME",
     "Library that may stay outside the wheel: cuda, torch, rocm or a soname glob.",
     callback=lambda _context, _parameter, names: _external(names),
+    shell_complete=externals,
 )
 
 rules_option = repeatable(
@@ -189,4 +172,5 @@ rules_option = repeatable(
     "NAME=LEVEL",
     "Set the level of a `verify` rule: error, warn or off.",
     type=_rule,
+    shell_complete=rule_levels,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import Choice, examples
 from orchestrator.cli.options import FILE, plan_options, repeatable
 from orchestrator.cli.output import emit, print_text, show, stderr, stdout, write_file
 from orchestrator.errors import ConfigError
@@ -24,12 +25,20 @@ PIPELINES = ("github", "gitlab", "buildkite")
 MOST_JOBS = 256
 
 
-@click.command("plan")
+@click.command(
+    "plan",
+    epilog=examples(
+        "plan",
+        "plan --excluded",
+        "plan --select 'cuda>=13 & arch=aarch64' --format ids",
+        "plan --format github --save plan.json",
+    ),
+)
 @plan_options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "ids", "markdown", *PIPELINES]),
+    type=Choice(["table", "json", "ids", "markdown", *PIPELINES]),
     default="table",
     show_default=True,
     help="json has a schema; ids prints one ID a line; github prints a job matrix on one line; "
@@ -60,7 +69,7 @@ MOST_JOBS = 256
     type=FILE,
 )
 def command(
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     select: Sequence[str],
     part: str | None,
@@ -95,13 +104,13 @@ def command(
         jobs = plan_jobs(plan, Sizes(most=max_jobs, cost=job_cost), seconds=_seconds(results))
     document = ""
     if form == "json" or save is not None:
-        document = _document(workspace, plan, jobs, matrix=matrix)
+        document = _document(workspace, plan, jobs)
     if save is not None:
         write_file(save, document)
     if form == "json":
         emit(document)
     else:
-        text = _text(form, plan, jobs, matrix.as_posix(), excluded=excluded)
+        text = _text(form, plan, jobs, workspace.named, excluded=excluded)
         emit(f"{text}\n") if form in PIPELINES or form == "ids" else show(text)
     if form != "ids":  # an ID needs no version, so nobody was asked for one
         unknown = version_problems(workspace, plan.undetermined)
@@ -123,8 +132,9 @@ def _select(
     return select_with_versions(workspace, select, part, pull=everything)
 
 
-def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: str, *, excluded: bool) -> str:
+def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, excluded: bool) -> str:
     from orchestrator.ci import pipelines
+    from orchestrator.cli.find_matrix import in_repository
     from orchestrator.report import plans
 
     if form == "ids":
@@ -132,9 +142,9 @@ def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: str, *, excluded
     if form == "github":
         return pipelines.github(jobs)
     if form == "gitlab":
-        return pipelines.gitlab(jobs, matrix=matrix)
+        return pipelines.gitlab(jobs, matrix=in_repository(matrix).as_posix())
     if form == "buildkite":
-        return pipelines.buildkite(jobs, matrix=matrix)
+        return pipelines.buildkite(jobs, matrix=in_repository(matrix).as_posix())
     if form == "markdown":
         return plans.markdown(plan)
     width = stdout().width
@@ -154,11 +164,12 @@ def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:
     }
 
 
-def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...], *, matrix: Path) -> str:
+def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...]) -> str:
     from orchestrator.ci.annotations import target_lines
     from orchestrator.report import serialize as documents
 
     requests = workspace.requests(plan)
     lines = target_lines(plan.targets, workspace.settings, workspace.text, plan.channel)
-    document = documents.plan_document(plan, requests, jobs=jobs, matrix=str(matrix), lines=lines)
+    named = str(workspace.named)
+    document = documents.plan_document(plan, requests, jobs=jobs, matrix=named, lines=lines)
     return documents.dumps(document)

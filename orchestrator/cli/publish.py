@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import completion
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import (
     channel_option,
     external_option,
@@ -31,7 +33,14 @@ if TYPE_CHECKING:
 JOBS = 4
 
 
-@click.command("publish")
+@click.command(
+    "publish",
+    epilog=examples(
+        "publish dist --to testpypi --dry-run",
+        "publish dist --to s3://bucket/whl",
+        "publish dist --to github-release --tag v1.0",
+    ),
+)
 @click.argument(
     "paths",
     nargs=-1,
@@ -44,6 +53,7 @@ JOBS = 4
     "PLACE",
     "pypi, testpypi, the upload URL of an index, s3://bucket/prefix or github-release; by default "
     "publish.to of the matrix.",
+    shell_complete=completion.places,
 )
 @optional_matrix_option
 @channel_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.build import RunHooks, run_build
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import build_options, target_options
 from orchestrator.cli.output import say
 from orchestrator.errors import ConfigError, Problem
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
 
 
-@click.command("rebuild")
+@click.command(
+    "rebuild",
+    epilog=examples(
+        "rebuild cp312-manylinux_x86_64-cu130",
+        "rebuild cp312-manylinux_x86_64-cu130 --from results.json",
+        "rebuild cp312-manylinux_x86_64-cu130 --shell",
+    ),
+)
 @target_options
 @click.option(
     "--from",
@@ -47,7 +55,7 @@ if TYPE_CHECKING:
 @build_options
 def command(
     target: str,
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     origin: Path | None,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import FILE_OR_STDOUT, report_options
 from orchestrator.cli.output import STDOUT, emit
 from orchestrator.errors import ConfigError, EnvironmentProblemError, Problem
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 _AGAIN = "`orchestrator report` makes it from results.json at any time"
 
 
-@click.command("report")
+@click.command(
+    "report",
+    epilog=examples(
+        "report dist/results.json",
+        "report jobs/*/results.json --html report.html",
+    ),
+)
 @click.argument(
     "results",
     nargs=-1,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, wheels_argument
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import BadWheelError, ConfigError, Problem
@@ -26,7 +27,13 @@ EARLIEST = "315532800"
 """1980-01-01, the first time that a zip file can store."""
 
 
-@click.command("retag")
+@click.command(
+    "retag",
+    epilog=examples(
+        "retag dist/*.whl --platform-tag auto",
+        "retag dist/*.whl --local-version cu130",
+    ),
+)
 @wheels_argument
 @click.option(
     "--platform-tag",

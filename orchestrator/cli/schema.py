@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.help import Choice, examples
 from orchestrator.cli.output import emit
 
 MATRIX = "matrix"
 NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "coverage", "publish")
 
 
-@click.command("schema")
-@click.argument("name", type=click.Choice(NAMES), default=MATRIX, metavar="[NAME]")
+@click.command("schema", epilog=examples("schema >matrix.schema.json", "schema results"))
+@click.argument("name", type=Choice(NAMES), default=MATRIX, metavar="[NAME]")
 def command(name: str) -> None:
     """Print a JSON Schema.
 

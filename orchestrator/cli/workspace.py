@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import MATRIX, WORK_DIR, say
+from orchestrator.cli.find_matrix import find_matrix, use_matrix
+from orchestrator.cli.output import WORK_DIR, say
 from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.errors import (
     ConfigError,
@@ -32,7 +34,7 @@ from orchestrator.plan.version import VersionContext
 from orchestrator.source.locate import SourceKind, SourceLocation, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.config.settings import EngineSettings, Settings, TorchTable
@@ -55,6 +57,7 @@ class Workspace:
 
     Attributes:
         matrix: matrix.toml.
+        named: the same, as the user named it or as it was found from the working directory.
         text: what it says.
         settings: the validated file.
         facts: what the locked cibuildwheel knows.
@@ -67,6 +70,7 @@ class Workspace:
     """
 
     matrix: Path
+    named: Path
     text: str
     settings: Settings
     facts: CibuildwheelCatalog
@@ -111,29 +115,38 @@ class Workspace:
         return planned_requests(inputs, skip=self.written, environ=os.environ, say=say)
 
 
-def open_workspace(matrix: Path, channel: str = "") -> Workspace:
+def open_workspace(matrix: Path | None, channel: str = "") -> Workspace:
     """Read matrix.toml and plan it for a channel; empty for none.
+
+    Args:
+        matrix: the file; None for the nearest matrix.toml, see `find_matrix`.
+        channel: the channel of the matrix.
 
     Raises:
         ConfigError: the file is missing or wrong; the error has all problems, with their lines.
         SourceError: the source is wrong.
     """
-    hint = "run this in the directory of matrix.toml, or say --matrix FILE"
-    data = read(matrix, hint=hint)
+    named = use_matrix(matrix)
+    data = read(named, hint="run this in the directory of matrix.toml, or say --matrix FILE")
+    with errors_with_lines(named, data):
+        return plan_matrix(named, data, channel)
+
+
+@contextmanager
+def errors_with_lines(named: Path, data: bytes) -> Iterator[None]:
+    """Say in which line of the matrix file something is wrong."""
     try:
-        return plan_matrix(matrix.resolve(), data, channel)
+        yield
     except ConfigError as error:
         from orchestrator.config.lines import with_lines
 
         text = toml_text(data.decode("utf-8", "replace"))
-        raise with_lines(error, text, file=str(matrix)) from None
+        raise with_lines(error, text, file=str(named)) from None
 
 
 def open_if_exists(matrix: Path | None, channel: str) -> Workspace | None:
     """Open the matrix file; without ``--matrix`` there may be none."""
-    if matrix is None and not MATRIX.is_file():
-        return None
-    return open_workspace(matrix or MATRIX, channel)
+    return None if matrix is None and find_matrix() is None else open_workspace(matrix, channel)
 
 
 def read(path: Path, *, hint: str) -> bytes:
@@ -144,8 +157,9 @@ def read(path: Path, *, hint: str) -> bytes:
         raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
-def plan_matrix(matrix: Path, data: bytes, channel: str = "") -> Workspace:
+def plan_matrix(named: Path, data: bytes, channel: str = "") -> Workspace:
     """Plan what a matrix.toml says; raises as `open_workspace` does, without lines."""
+    matrix = named.resolve()
     facts = builder_facts()
     table = partial(_table, root=matrix.parent)
     settings = valid_settings(data, facts=facts, channel=channel, table=table)
@@ -157,6 +171,7 @@ def plan_matrix(matrix: Path, data: bytes, channel: str = "") -> Workspace:
     plan = replace(plan, notes=(*plan.notes, *notes))
     return Workspace(
         matrix=matrix,
+        named=named,
         text=toml_text(data),
         settings=settings,
         facts=facts,
