@@ -11,7 +11,6 @@ import io
 from typing import TYPE_CHECKING
 
 from orchestrator.config.verify_rules import RULES
-from orchestrator.models.external_libraries import PRESETS
 from orchestrator.models.target import RuleLevel
 
 if TYPE_CHECKING:
@@ -64,10 +63,17 @@ def _tools(context: click.Context) -> Iterable[str]:
     return TOOLS
 
 
+def _presets(context: click.Context) -> Iterable[str]:
+    del context
+    from orchestrator.models.external_libraries import PRESETS
+
+    return PRESETS
+
+
 target_ids = completion(lambda context: _workspace(context).plan.ids)
 channels = completion(lambda context: sorted(_workspace(context).settings.channel))
 jobs = completion(_jobs)
 tools = completion(_tools)
-externals = completion(lambda _context: PRESETS)
+externals = completion(_presets)
 places = completion(lambda _context: PLACES)
 rule_levels = completion(lambda _context: [f"{n}={level}" for n in RULES for level in RuleLevel])
