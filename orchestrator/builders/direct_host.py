@@ -105,11 +105,10 @@ class HostSteps(BuildSteps):
     def _base(self) -> dict[str, str]:
         scratch = self.job.scratch / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
-        limits = self.host.network.uv_here
         return {
             **self.host.build_env(self.job.scratch),
             # Those of the build are added to the variables, which replace what pip's files say.
-            **{name.replace("UV_", "PIP_", 1): value for name, value in limits},
+            **dict(self.host.network.limits),
             **self.job.parallel,
             **dict(self.job.compilers.private),
             "TMPDIR": str(scratch),

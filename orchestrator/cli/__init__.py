@@ -76,9 +76,11 @@ def _print_version(context: click.Context, _parameter: click.Parameter, value: o
     if not value or context.resilient_parsing:
         return
     # What reads these files otherwise takes longer to import than the rest of this.
+    from orchestrator.fsutil import read_file
+
     folder = Path(__file__).parents[1] / "provision"
-    named = re.findall(r"(?m)^[\w-]+", (folder / "toolchain.in").read_text("utf-8"))
-    locked = re.findall(r"(?m)^([\w-]+)==(\S+)", (folder / "toolchain.lock").read_text("utf-8"))
+    named = re.findall(r"(?m)^[\w-]+", read_file(folder / "toolchain.in").decode())
+    locked = re.findall(r"(?m)^([\w-]+)==(\S+)", read_file(folder / "toolchain.lock").decode())
     emit(f"orchestrator {__version__}\n")
     emit("".join(f"  {name} {version}\n" for name, version in locked if name in named))
     context.exit()

@@ -149,22 +149,39 @@ def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
     raise EnvironmentProblemError(*problems, transient=any(e.transient for e in errors))
 
 
+_REMOVALS = 5
+"""How often containers are looked for and removed, before what is left is left."""
+
+
 def remove_containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Remove all containers with a label; return the IDs of those removed."""
-    before = containers(engine, label, env=env)
-    if not before:
-        return ()
-    # Their shell is process 1 and ignores SIGTERM; `rm --force` alone would wait 10 s for each.
-    capture([engine, "kill", *before], env=env, timeout=60)
-    capture([engine, "rm", "--force", "--volumes", *before], env=env, timeout=120)
-    after = set(containers(engine, label, env=env))
-    return tuple(container for container in before if container not in after)
+    """Remove all containers with a label; return the IDs of those removed.
+
+    What fails is tried again: the engine may be busy or killed, refuses at first to remove a
+    container whose monitor was killed, and may just be making another one.
+    """
+    seen, left = dict[str, None](), list[str]()
+    for _ in range(_REMOVALS):
+        listed = _list(engine, label, env)
+        if not listed.ok:
+            continue
+        left = listed.stdout.split()
+        if not left:
+            break
+        seen |= dict.fromkeys(left)
+        # Their shell is process 1, ignores SIGTERM; `rm --force` alone would wait 10 s for each.
+        capture([engine, "kill", *left], env=env, timeout=60)
+        capture([engine, "rm", "--force", "--volumes", *left], env=env, timeout=120)
+    return tuple(container for container in seen if container not in left)
 
 
 def containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> list[str]:
     """Return the IDs of all containers with a label, running or not."""
+    return _list(engine, label, env).stdout.split()
+
+
+def _list(engine: EngineName, label: str, env: Mapping[str, str]) -> Captured:
     listing = [engine, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]
-    return capture(listing, env=env).stdout.split()
+    return capture(listing, env=env, timeout=60)
 
 
 def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.network import UV_AS_PIP
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.provision.host import uv_settings
 from orchestrator.provision.relocate import MOUNTED
 
 if TYPE_CHECKING:
@@ -212,5 +213,5 @@ def variables_here(network: HostNetwork, scratch: Path) -> dict[str, str]:
     """Return the variables of a uv that installs for a build on this host; see `make`."""
     public, private = network.uv_like_pip_here()
     # A cache of its own: wheels that uv builds on the way may be for the target's machine.
-    own = {"UV_CACHE_DIR": str(scratch / "uv")}
+    own = {"UV_CACHE_DIR": str(scratch / "uv"), **uv_settings(network, scratch / "uv")}
     return {**UV_AS_PIP, **dict(public), **dict(private), **own}

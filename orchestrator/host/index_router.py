@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from orchestrator.errors import OrchestratorError
 from orchestrator.host import web
 from orchestrator.host.index_config import PUBLIC_INDEX
+from orchestrator.host.network import NO_INDEX
 from orchestrator.host.simple_index import IndexFile, links_in, links_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class IndexRoutes:
         urls = [each.partition("=")[2] if _named(each) else each for each in (*more, default)]
         return cls(
             named=tuple(named),
-            others=() if env.get("UV_NO_INDEX") else tuple(urls),
+            others=tuple(url for url in urls if url != NO_INDEX),
             links=tuple(filter(None, env.get("UV_FIND_LINKS", "").split(","))),
         )
 

@@ -10,6 +10,7 @@ this is part of a build request; which index it is counts for where a result is 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -18,11 +19,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.host.index_config import (
+    LIMITS,
     PIP_OPTIONS,
-    UV_HERE,
+    is_set,
     pip_config,
     pip_rules,
     uv_config,
+    uv_file,
+    uv_variables,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ _CA_CONSUMERS = (
 )
 """OpenSSL and uv, pip, requests, curl, git, cargo, node: each one reads its own variable."""
 
+_PROXIED = ("http_proxy", "https_proxy", "all_proxy")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
 _INDEX = (
@@ -66,9 +71,16 @@ _IN_UV = {
     "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
     "PIP_DEFAULT_TIMEOUT": "UV_HTTP_TIMEOUT",
     "PIP_RETRIES": "UV_HTTP_RETRIES",
-    "PIP_NO_INDEX": "UV_NO_INDEX",
 }
 """pip's settings, and uv's for the same; both separate several values by blanks."""
+
+NO_INDEX = "file:///nonexistent/no-index"
+"""The index of a uv that has to ask none, for which it has an option and no variable."""
+
+_UV_WITHOUT_INDEX = {
+    "UV_DEFAULT_INDEX": NO_INDEX,
+    **dict.fromkeys(("UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"), ""),
+}
 
 UV_AS_PIP = {
     # pip reads neither uv's files nor [tool.uv], and takes the best version of all indexes.
@@ -134,9 +146,12 @@ class HostNetwork:
         links: (variable, where pip or uv find wheels), for containers: directories of this
             host, and addresses without credentials.
         host_only: settings for children on this host only.
-        uv_here: uv's variables for what pip's configuration files say to pip on this host only.
-        pip_files: further options of these files, which uv does not have.
-        pip_rules: the options of these files that decide which packages pip takes.
+        limits: pip's variables that name files of versions on this host.
+        uv_here: uv's variables for what pip is told on this host only.
+        uv_file: the uv.toml for what no variable tells uv; empty for none.
+        proxy: the proxy that only pip and uv on this host use; empty for none.
+        pip_files: further options of pip, which uv does not have.
+        pip_rules: the options of pip that decide which packages it takes.
     """
 
     ca_bundle: Path | None = None
@@ -144,7 +159,10 @@ class HostNetwork:
     index: _Pairs = field(default=(), repr=False)
     links: tuple[tuple[str, tuple[Path | str, ...]], ...] = ()
     host_only: _Pairs = field(default=(), repr=False)
+    limits: _Pairs = ()
     uv_here: _Pairs = ()
+    uv_file: str = ""
+    proxy: str = field(default="", repr=False)
     pip_files: tuple[str, ...] = ()
     pip_rules: _Pairs = field(default=(), repr=False)
 
@@ -155,6 +173,8 @@ class HostNetwork:
         Empty values count as unset: passed on, they would erase what a container sets itself.
         """
         given = {name: value for name, value in environ.items() if value.strip()}
+        if "PIP_TIMEOUT" in given:  # pip's other name for it
+            given.setdefault("PIP_DEFAULT_TIMEOUT", given["PIP_TIMEOUT"])
         pip, further = pip_config(given)
         candidates = [given[name] for name in CA_SETTINGS if name in given]
         wanted = {
@@ -180,7 +200,10 @@ class HostNetwork:
                 *_pick(given, _HOST_ONLY),
                 *((name, value) for name, value in wanted.items() if name not in index),
             ),
-            uv_here=tuple((UV_HERE[name], pip[name]) for name in UV_HERE if name in pip),
+            limits=tuple((LIMITS[name], pip[name]) for name in LIMITS if name in pip),
+            uv_here=tuple(uv_variables(pip).items()),
+            uv_file=uv_file(pip),
+            proxy=pip.get("proxy", ""),
             pip_files=further,
             pip_rules=pip_rules(given),
         )
@@ -233,15 +256,12 @@ class HostNetwork:
     @property
     def only_pip(self) -> tuple[str, ...]:
         """Those of them that uv does not have."""
-        return tuple(sorted(self.pip_names - {"PIP_FIND_LINKS", *_IN_UV}))
+        return tuple(sorted(self.pip_names - {"PIP_FIND_LINKS", "PIP_NO_INDEX", *_IN_UV}))
 
     @property
     def only_pip_here(self) -> tuple[str, ...]:
         """Settings of pip on this host that uv does not have."""
-        own = {name for name, _ in self.host_only if name.startswith("PIP_")}
-        # What the file says is among the rest.
-        own -= {"PIP_FIND_LINKS", "PIP_CONFIG_FILE", *_IN_UV}
-        return tuple(sorted({*self.only_pip, *own, *self.pip_files}))
+        return self.pip_files
 
     def uv_like_pip(self) -> tuple[_Pairs, _Pairs]:
         """Return plain and private variables that make uv in a container look where pip looks.
@@ -254,7 +274,10 @@ class HostNetwork:
     def uv_like_pip_here(self) -> tuple[_Pairs, _Pairs]:
         """Return the same for a program on this host."""
         links = map(str, dict(self.links).get("PIP_FIND_LINKS", ()))
-        return (*_uv_links(links), *self.uv_here), _uv_index(self.index + self.host_only)
+        proxies = (each for name in _PROXIED for each in (name, name.upper()))
+        private = dict.fromkeys(proxies, self.proxy) if self.proxy else {}
+        index = _uv_index(self.index + self.host_only)
+        return (*_uv_links(links), *self.uv_here), (*index, *private.items())
 
     def container_client_env(self) -> dict[str, str]:
         """Return what the engine's client has to have in its environment for `container_args`."""
@@ -283,7 +306,20 @@ def _uv_links(places: Iterable[str]) -> _Pairs:
 
 
 def _uv_index(settings: _Pairs) -> _Pairs:
-    return tuple((_IN_UV[name], value) for name, value in settings if name in _IN_UV)
+    if is_set(dict(settings).get("PIP_NO_INDEX", "")):
+        settings = tuple(pair for pair in settings if "INDEX" not in pair[0])
+        return (*_uv_index(settings), *_UV_WITHOUT_INDEX.items())
+    return tuple((_IN_UV[name], _uv_value(name, v)) for name, v in settings if name in _IN_UV)
+
+
+def _uv_value(name: str, value: str) -> str:
+    """Return what uv takes for a value of pip: whole seconds, and no fewer."""
+    if name != "PIP_DEFAULT_TIMEOUT":
+        return value
+    try:
+        return str(math.ceil(float(value)))
+    except (ValueError, OverflowError):
+        return value  # both say what is wrong with it
 
 
 _QUIET = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import math
 import os
 import select
 import shutil
@@ -329,16 +330,19 @@ def interactive(
         tree = ProcessTree(child.pid)
         stack.callback(tree.signal, signal.SIGKILL)
         _to_foreground(child.pid)
-        give_up: float | None = None
+        looks: int | None = None
         while not _has_ended(child.pid):
             if os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None:
                 # It touched the terminal before that was handed over, or suspended itself.
                 _to_foreground(child.pid)
-            if cancel.is_set() and give_up is None:
+            if cancel.is_set() and looks is None:
                 tree.signal(signal.SIGHUP)
-                give_up = time.monotonic() + TERMINATE_GRACE
-            if give_up is not None and time.monotonic() >= give_up:
-                break
+                # Not until a moment: on a loaded machine that may pass before it gets its turn.
+                looks = math.ceil(TERMINATE_GRACE / TICK)
+            if looks is not None:
+                looks -= 1
+                if looks < 0:
+                    break
             time.sleep(TICK)
     return child.returncode
 

@@ -230,7 +230,7 @@ class EnvironmentMaker:
             env = self.host.uv_env(downloads, self.host.build_env(scratch))
             routes = IndexRoutes.of(question.indexes, env)
             if question.indexes:
-                ours = {"UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX"}
+                ours = {"UV_INDEX_URL", "UV_EXTRA_INDEX_URL"}
                 env = {name: value for name, value in env.items() if name not in ours}
                 env |= stack.enter_context(routed(routes, self.host.network))
                 # Its addresses are new each time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,20 @@ WHEELS = "ORCHESTRATOR_TOOLCHAIN_WHEELS"
 USERS_OWN = {"NETRC": ".netrc", "CARGO_HOME": ".cargo", "RUSTUP_HOME": ".rustup"}
 """Variables that lead to files of the user's home directory."""
 
+_ASKED_BY = {"keyring-provider"}
+"""Settings of pip without which an index does not answer; others only choose between packages."""
+
 _XDG_HOMES = {"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"}
+
+
+def uv_settings(network: HostNetwork, folder: Path) -> dict[str, str]:
+    """Write what no variable tells uv to a file in a folder; return the variables that name it."""
+    if not network.uv_file:
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{hashlib.sha256(network.uv_file.encode()).hexdigest()[:16]}.toml"
+    write_whole(file, network.uv_file, durable=False)
+    return {"UV_CONFIG_FILE": str(file), "UV_NO_CONFIG": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +74,11 @@ class Host:
                 sdists for all targets.
 
         Raises:
-            EnvironmentProblemError: pip is set up in a way that uv does not know.
+            EnvironmentProblemError: pip reaches its index in a way that uv does not know.
         """
-        if self.network.only_pip_here:
-            what = f"uv does not know {', '.join(self.network.only_pip_here)}"
-            raise EnvironmentProblemError.of(what)
+        unknown = _ASKED_BY.intersection(self.network.only_pip_here)
+        if unknown:
+            raise EnvironmentProblemError.of(f"uv does not know {', '.join(sorted(unknown))}")
         public, private = self.network.uv_like_pip_here()
         own = {"UV_CACHE_DIR": str(downloads), "NO_COLOR": "1", "UV_LINK_MODE": "hardlink"}
         where = {} if self.wheels is None else {"UV_FIND_LINKS": str(self.wheels)}
@@ -73,6 +87,7 @@ class Host:
             **UV_AS_PIP,
             **dict(public),
             **dict(private),
+            **uv_settings(self.network, downloads),
             **where,
             **own,
         }

@@ -6,6 +6,7 @@ decides nothing, because the lock names every file by its hash.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ PIP_ENV = {
     # A user's pip.conf may hold options that make no sense here.
     "PIP_REQUIRE_VIRTUALENV": "0",
     "PIP_USER": "0",
+    "PIP_CONSTRAINT": os.devnull,  # an empty value would not count; the lock names every version
     "PIP_NO_COLOR": "1",
 }
 

@@ -73,6 +73,9 @@ def run_session(
             # Backends and compilers take long to import, and what the store has needs none.
             from orchestrator.run.build_missing import MissingBuilder  # noqa: PLC0415
 
+            if unknown := ", ".join(host.network.only_pip_here):
+                # The log of each target says it as well.
+                observers.say(f"pip installs what builds require: uv does not know {unknown}")
             stack.callback(_clean_up, containers, observers, places)
             results |= MissingBuilder(
                 inputs=inputs,

@@ -90,9 +90,7 @@ def test_its_metadata_is_what_people_install_by(wheel: Path) -> None:
     assert commands.count("= orchestrator.cli:main") == 2
 
 
-def test_twine_and_our_own_rules_find_nothing(
-    tools: Toolchain, wheel: Path, sdist: Path
-) -> None:
+def test_twine_and_our_own_rules_find_nothing(tools: Toolchain, wheel: Path, sdist: Path) -> None:
     ran(tools.bin / "twine", "check", "--strict", wheel, sdist, code=0)
     said = orchestrator("verify", wheel, cwd=wheel.parent, code=0)
     assert ": ok" in said.stdout

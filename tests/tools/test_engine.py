@@ -424,3 +424,29 @@ def test_remove_containers(fake: Fake, tmp_path: Path) -> None:
         "ps --all --quiet --no-trunc --filter=label=run=1",
     ]
     assert remove_containers(PODMAN, "run=1", env=env) == ()
+
+
+def test_what_cannot_be_listed_or_removed_at_first_is_removed_all_the_same(fake: Fake) -> None:
+    """Somebody kills `podman ps` and `podman rm`, and a container appears meanwhile."""
+    script = """
+    first() { [ -e "$1" ] && return 1; : >"$1"; }
+    case $1 in
+    ps)
+        ! first listed || kill -9 $$
+        [ -e removed ] || echo aaa
+        [ -e removed ] && ! [ -e both ] && echo late
+        true;;
+    rm)
+        ! first tried || exit 125
+        [ -e removed ] && : >both
+        : >removed;;
+    esac
+    """
+    env = fake("podman", script)
+
+    assert remove_containers(PODMAN, "run=1", env=env) == ("aaa", "late")
+
+
+def test_what_cannot_be_removed_at_all_is_no_endless_task(fake: Fake) -> None:
+    assert remove_containers(PODMAN, "run=1", env=fake("podman", "echo aaa")) == ()
+    assert remove_containers(PODMAN, "run=1", env=fake("podman", "exit 1")) == ()

@@ -407,7 +407,8 @@ def test_a_cancelled_run_ends_the_program_that_has_the_terminal(tmp_path: Path) 
     )
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        ["setsid", "--ctty", sys.executable, "-c", script],
+        # What started the tests may ignore hangups, as nohup does, and programs inherit that.
+        ["env", "--default-signal=HUP", "setsid", "--ctty", sys.executable, "-c", script],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.index_router import IndexRoutes, original
+from orchestrator.host.network import NO_INDEX
 
 NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_*", "https://corp"))
 
@@ -19,7 +20,7 @@ NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_
             ("https://b", "https://c?x=y", PUBLIC_INDEX),
         ),
         ({"UV_EXTRA_INDEX_URL": "file:///srv"}, ("file:///srv", PUBLIC_INDEX)),
-        ({"UV_NO_INDEX": "1", "UV_INDEX": "https://b"}, ()),
+        ({"UV_DEFAULT_INDEX": NO_INDEX, "UV_INDEX": ""}, ()),
     ],
 )
 def test_the_other_indexes_are_those_of_the_host(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import configparser
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from orchestrator.host import index_config, network
 from orchestrator.host.network import CONTAINER_CA, HostNetwork, base_env
+from orchestrator.provision.host import uv_settings
 
 INDEX = "https://user:hunter2@index.corp/simple"
 
@@ -189,7 +192,6 @@ def test_uv_can_be_told_to_look_where_pip_looks(tmp_path: Path, home: dict[str, 
     assert dict(private) == {
         "UV_DEFAULT_INDEX": INDEX,
         "UV_INDEX": "https://one.corp/simple https://two.corp/simple",
-        "UV_NO_INDEX": "0",
     }
     assert found.only_pip == ()
     assert HostNetwork.detect(home | {"PIP_PROXY": "http://p"}).only_pip == ("PIP_PROXY",)
@@ -220,9 +222,9 @@ def test_pip_configuration_counts_less_than_variables(tmp_path: Path, home: dict
 
 
 def test_what_only_pip_reads_of_its_files_is_known(home: dict[str, str]) -> None:
-    text = "[global]\ntimeout = 9\ncert = /ca.pem\n[install]\nno_binary = x\nconstraint =\n"
+    text = "[global]\ntimeout = 9\ncert = /ca.pem\n[install]\nprefer_binary = 1\nconstraint =\n"
     configure(home, "pip/pip.conf", f"{text}[search]\nindex = y\n")
-    assert HostNetwork.detect(home).only_pip_here == ("no-binary",)
+    assert HostNetwork.detect(home).only_pip_here == ("prefer-binary",)
     assert HostNetwork.detect(home | {"PIP_CONFIG_FILE": "/dev/null"}).only_pip_here == ()
 
 
@@ -260,5 +262,166 @@ def test_constraints_of_a_pip_file_are_told_to_uv_on_this_host(
     }
     assert found.only_pip_here == ()
     assert "UV_CONSTRAINT" not in dict(found.uv_like_pip()[0])
-    config.write_text("[global]\nconstraint = /etc/a.txt\npre = true\n")
-    assert HostNetwork.detect(home).only_pip_here == ("pre",)
+    config.write_text("[global]\nconstraint = /etc/a.txt\nno-deps = true\n")
+    assert HostNetwork.detect(home).only_pip_here == ("no-deps",)
+
+
+# Each option of pip: what uv on this host is told, and what keeps pip there
+
+NOWHERE = dict.fromkeys(("UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"), "")
+PROXIED = dict.fromkeys(
+    (*("http_proxy", "https_proxy", "all_proxy"), *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")),
+    "http://me:s3cret@proxy.corp:3128",
+)
+TRANSLATED: dict[str, tuple[str, dict[str, str]]] = {
+    "index-url": (INDEX, {"UV_DEFAULT_INDEX": INDEX}),
+    "extra-index-url": ("https://a https://b", {"UV_INDEX": "https://a https://b"}),
+    "no-index": ("true", {"UV_DEFAULT_INDEX": network.NO_INDEX, **NOWHERE}),
+    "find-links": ("https://wheels.corp/", {"UV_FIND_LINKS": "https://wheels.corp/"}),
+    "trusted-host": ("index.corp:8080", {"UV_INSECURE_HOST": "index.corp:8080"}),
+    "timeout": ("2.5", {"UV_HTTP_TIMEOUT": "3"}),
+    "default-timeout": ("60", {"UV_HTTP_TIMEOUT": "60"}),
+    "retries": ("4", {"UV_HTTP_RETRIES": "4"}),
+    "proxy": ("http://me:s3cret@proxy.corp:3128", PROXIED),
+    "client-cert": ("/etc/me.pem", {"SSL_CLIENT_CERT": "/etc/me.pem"}),
+    "keyring-provider": ("subprocess", {"UV_KEYRING_PROVIDER": "subprocess"}),
+    "constraint": ("/a.txt /b.txt", {"UV_CONSTRAINT": "/a.txt /b.txt"}),
+    "build-constraint": ("/b.txt", {"UV_BUILD_CONSTRAINT": "/b.txt"}),
+    "pre": ("yes", {"UV_PRERELEASE": "allow"}),
+    "require-hashes": ("1", {"UV_REQUIRE_HASHES": "1"}),
+    "uploaded-prior-to": ("P7D", {"UV_EXCLUDE_NEWER": "P7D"}),
+}
+WITHOUT_EFFECT = {
+    "pre": "false",
+    "require-hashes": "no",
+    "no-index": "0",
+    "prefer-binary": "off",
+    "keyring-provider": "auto",
+    "upgrade": "true",
+    "use-feature": "truststore",
+    "progress-bar": "off",
+    "resume-retries": "3",
+    "no-binary": ":none:",
+    "user": "0",
+}
+ONLY_PIP = {
+    "prefer-binary": "true",
+    "keyring-provider": "import",
+    "no-deps": "1",
+    "user": "true",
+    "target": "/srv/x",
+    "ignore-requires-python": "1",
+    "use-deprecated": "legacy-resolver",
+}
+
+
+def told_to_uv(environ: dict[str, str]) -> dict[str, str]:
+    plain, private = HostNetwork.detect(environ).uv_like_pip_here()
+    return {**dict(plain), **dict(private)}
+
+
+@pytest.mark.parametrize("section", ["global", "install"])
+@pytest.mark.parametrize("option", TRANSLATED)
+def test_uv_on_this_host_is_told_what_pip_reads(
+    home: dict[str, str], option: str, section: str
+) -> None:
+    value, expected = TRANSLATED[option]
+    configure(home, "pip/pip.conf", f"[{section}]\n{option.replace('-', '_')} = {value}\n")
+
+    assert told_to_uv(home) == expected
+    assert HostNetwork.detect(home).only_pip_here == ()
+
+
+@pytest.mark.parametrize("option", TRANSLATED)
+def test_pip_s_variables_say_it_too_and_win(home: dict[str, str], option: str) -> None:
+    value, expected = TRANSLATED[option]
+    configure(home, "pip/pip.conf", f"[global]\n{option} = 7\n[install]\n{option} = 8\n")
+    variable = {f"PIP_{option.upper().replace('-', '_')}": value}
+
+    assert told_to_uv(home | variable) == expected
+
+
+def test_what_is_secret_of_it_is_private_and_shown_by_nobody(home: dict[str, str]) -> None:
+    configure(home, "pip/pip.conf", f"[global]\nproxy = {PROXIED['http_proxy']}\n")
+    found = HostNetwork.detect(home)
+
+    assert "s3cret" not in repr(found)
+    assert "s3cret" not in repr(found.uv_like_pip_here()[0])
+
+
+@pytest.mark.parametrize("option", WITHOUT_EFFECT)
+def test_what_changes_nothing_is_told_to_nobody(home: dict[str, str], option: str) -> None:
+    configure(home, "pip/pip.conf", f"[global]\n{option} = {WITHOUT_EFFECT[option]}\n")
+    found = HostNetwork.detect(home)
+
+    assert told_to_uv(home) == {}
+    assert (found.only_pip_here, found.uv_file) == ((), "")
+
+
+@pytest.mark.parametrize("option", ONLY_PIP)
+def test_what_uv_does_not_have_keeps_pip(home: dict[str, str], option: str) -> None:
+    configure(home, "pip/pip.conf", f"[install]\n{option} = {ONLY_PIP[option]}\n")
+
+    assert HostNetwork.detect(home).only_pip_here == (option,)
+
+
+@pytest.mark.parametrize("section", ["wheel", "download", "freeze"])
+def test_what_other_commands_of_pip_are_told_keeps_nobody(
+    home: dict[str, str], section: str
+) -> None:
+    configure(home, "pip/pip.conf", f"[{section}]\nprefer-binary = 1\nconstraint = /x\n")
+
+    assert told_to_uv(home) == {}
+    assert HostNetwork.detect(home).only_pip_here == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings"),
+    [
+        ("only-binary = :all:", {"no-build": True, "pip": {"only-binary": [":all:"]}}),
+        (
+            "no-binary = numpy, torch",
+            {
+                "no-binary-package": ["numpy", "torch"],
+                "pip": {"no-binary": ["numpy", "torch"]},
+            },
+        ),
+        ("no-binary = a,:none:,b", {"no-binary-package": ["b"], "pip": {"no-binary": ["b"]}}),
+        (
+            "no-binary = a\nonly-binary = :all:",
+            {
+                "no-binary-package": ["a"],
+                "no-build": True,
+                "pip": {"no-binary": ["a"], "only-binary": [":all:"]},
+            },
+        ),
+    ],
+)
+def test_what_no_variable_tells_uv_stands_in_a_file(
+    home: dict[str, str], tmp_path: Path, lines: str, settings: dict[str, object]
+) -> None:
+    configure(home, "pip/pip.conf", f"[global]\n{lines}\n")
+    found = HostNetwork.detect(home)
+    assert tomllib.loads(found.uv_file) == settings
+    assert found.only_pip_here == ()
+
+    variables = uv_settings(found, tmp_path / "new")
+    assert Path(variables["UV_CONFIG_FILE"]).read_text() == found.uv_file
+    assert variables["UV_NO_CONFIG"] == "0", "which would keep uv from reading it"
+
+
+def test_pip_on_this_host_reads_what_its_variables_say(home: dict[str, str]) -> None:
+    """Builds see none of this process's variables, but a file of pip."""
+    text = "[global]\nconstraint = /a\ntimeout = 5\n[install]\nconstraint = /b\nno_binary = x\n"
+    configure(home, "pip/pip.conf", text)
+    environ = home | {"PIP_CONSTRAINT": "/own", "PIP_PRE": "1", "PIP_USER": "1"}
+    parser = configparser.RawConfigParser()
+
+    parser.read_string(index_config.merged_pip_config(environ))
+
+    assert {name: dict(parser[name]) for name in parser.sections()} == {
+        "global": {"timeout": "5", "constraint": "/own", "pre": "1"},
+        "install": {"no_binary": "x"},
+    }
+    assert dict(HostNetwork.detect(environ).limits) == {"PIP_CONSTRAINT": "/own"}
+    assert dict(HostNetwork.detect(environ).pip_rules)["global.constraint"] == "/own"
