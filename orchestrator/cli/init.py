@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.help import examples
 from orchestrator.cli.options import FILE
 from orchestrator.cli.output import MATRIX, say, show, write_file
 from orchestrator.errors import ConfigError, NothingSelectedError, OrchestratorError
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from orchestrator.source.locate import SourceLocation
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog=examples("init", "init --from-cibuildwheel", "init demo==1.0 --output demo.toml"),
+)
 @click.argument("source", default=".")
 @click.option(
     "--from-cibuildwheel",
