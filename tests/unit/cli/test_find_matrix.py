@@ -49,7 +49,7 @@ def test_its_paths_start_where_it_is(cli: Cli, below: Path) -> None:
 def test_the_nearest_one_counts(cli: Cli, below: Path) -> None:
     (below / "matrix.toml").write_text("[")
 
-    check_refused(cli("plan"), ExitCode.CONFIG, "error: matrix.toml: not valid TOML")
+    check_refused(cli("plan"), ExitCode.CONFIG, "error: matrix.toml:1:2: not valid TOML")
 
 
 @pytest.mark.parametrize("root", [".git", ".hg"])
@@ -148,7 +148,7 @@ def test_commands_that_need_none_take_one_above(
     cli: Cli, below: Path, arguments: tuple[str, ...]
 ) -> None:
     (cli.root / "matrix.toml").write_text("[")
-    check_refused(cli(*arguments), ExitCode.CONFIG, "../../matrix.toml: not valid TOML")
+    check_refused(cli(*arguments), ExitCode.CONFIG, "../../matrix.toml:1:2: not valid TOML")
     check_refused(cli(*arguments, "--matrix=gone.toml"), ExitCode.CONFIG, "gone.toml: No such file")
 
 

@@ -105,7 +105,6 @@ def test_help_shows_them_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
         ("build --backend driect", "mean 'direct'?"),
         ("coverage --index x --format markdwon", "mean 'markdown'?"),
         ("schema reslts", "mean 'results'?"),
-        ("github init --publish pypii", "mean 'pypi'?"),
         ("toolchain path auditweel", "mean 'auditwheel'?"),
         ("toolchain download d --arch arch64", "mean 'aarch64'?"),
         ("image build trixie arch64", "mean 'aarch64'?"),
