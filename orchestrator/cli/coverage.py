@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.help import Choice, examples
+from orchestrator.cli.help import OneOf, examples
 from orchestrator.cli.options import plan_options, repeatable
 from orchestrator.cli.output import print_json, say, show
 from orchestrator.config import template
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=Choice(["table", "json", "markdown"]),
+    type=OneOf(["table", "json", "markdown"]),
     default="table",
     show_default=True,
     help="json has a schema.",

@@ -9,7 +9,7 @@ import click
 from orchestrator.errors import closest
 
 
-class Choice(click.Choice[str]):
+class OneOf(click.Choice[str]):
     """A choice that says which one was meant."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:

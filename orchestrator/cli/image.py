@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.help import Choice, Commands, examples
+from orchestrator.cli.help import Commands, OneOf, examples
 from orchestrator.cli.options import ARCH, FILE, repeatable
 from orchestrator.cli.output import say, show
 from orchestrator.models.platforms import Arch
@@ -61,7 +61,7 @@ def _python(tag: str) -> str:
 @click.option("--mirror", metavar="URL", help="Debian mirror.  [default: that of apt here]")
 @click.option(
     "--engine",
-    type=Choice(["auto", "docker", "podman"]),
+    type=OneOf(["auto", "docker", "podman"]),
     default="auto",
     show_default=True,
     help="Engine that loads the image.",

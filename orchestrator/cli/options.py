@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.completion import channels, externals, rule_levels, target_ids
 from orchestrator.cli.find_matrix import VARIABLE
-from orchestrator.cli.help import Choice
+from orchestrator.cli.help import OneOf
 from orchestrator.cli.output import WORK_DIR
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.errors import ConfigError, closest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 FILE_OR_STDOUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
-ARCH = Choice([arch.value for arch in Arch])
+ARCH = OneOf([arch.value for arch in Arch])
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -124,7 +124,7 @@ report_options = _group(
 build_options = _group(
     click.option(
         "--backend",
-        type=Choice(["auto", *(backend.value for backend in BackendName)]),
+        type=OneOf(["auto", *(backend.value for backend in BackendName)]),
         default="auto",
         show_default=True,
         help="auto: cibuildwheel if an engine and the image work, else direct.",

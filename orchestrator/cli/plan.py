@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.help import Choice, examples
+from orchestrator.cli.help import OneOf, examples
 from orchestrator.cli.options import FILE, plan_options, repeatable
 from orchestrator.cli.output import emit, print_text, show, stderr, stdout, write_file
 from orchestrator.errors import ConfigError
@@ -38,7 +38,7 @@ MOST_JOBS = 256
 @click.option(
     "--format",
     "form",
-    type=Choice(["table", "json", "ids", "markdown", *PIPELINES]),
+    type=OneOf(["table", "json", "ids", "markdown", *PIPELINES]),
     default="table",
     show_default=True,
     help="json has a schema; ids prints one ID a line; github prints a job matrix on one line; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.help import Choice, examples
+from orchestrator.cli.help import OneOf, examples
 from orchestrator.cli.output import emit
 
 MATRIX = "matrix"
@@ -12,7 +12,7 @@ NAMES = (MATRIX, "plan", "inspect", "verify", "results", "doctor", "explain", "c
 
 
 @click.command("schema", epilog=examples("schema >matrix.schema.json", "schema results"))
-@click.argument("name", type=Choice(NAMES), default=MATRIX, metavar="[NAME]")
+@click.argument("name", type=OneOf(NAMES), default=MATRIX, metavar="[NAME]")
 def command(name: str) -> None:
     """Print a JSON Schema.
 
