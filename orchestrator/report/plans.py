@@ -197,19 +197,29 @@ def _summary(plan: Plan, width: int | None) -> Iterator[str]:
 
 def excluded(plan: Plan, width: int | None = None) -> str:
     """Return the exclusions by rule, with the values of the excluded cells."""
+    lines = [f"{len(plan.exclusions)} cells excluded"]
+    for (rule, reason), found in exclusion_groups(plan).items():
+        lines += _wrapped(f"{rule}: {len(found)} cells: {reason}", width, "  ")
+        for axis, values in axis_values(found).items():
+            lines += _wrapped(f"    {axis:<12} {_few(values)}", width, " " * 17)
+    return _lines(lines)
+
+
+def exclusion_groups(plan: Plan) -> dict[tuple[str, str], list[Exclusion]]:
+    """Return the exclusions by rule and reason."""
     groups: dict[tuple[str, str], list[Exclusion]] = {}
     for each in plan.exclusions:
         groups.setdefault((each.rule, each.reason), []).append(each)
-    lines = [f"{len(plan.exclusions)} cells excluded"]
-    for (rule, reason), found in groups.items():
-        lines += _wrapped(f"{rule}: {len(found)} cells: {reason}", width, "  ")
-        values: dict[str, dict[str, None]] = {}
-        for each in found:
-            for axis, value in each.cell:
-                values.setdefault(axis, {})[value] = None
-        for axis, own in values.items():
-            lines += _wrapped(f"    {axis:<12} {_few(tuple(own))}", width, " " * 17)
-    return _lines(lines)
+    return groups
+
+
+def axis_values(exclusions: Iterable[Exclusion]) -> dict[str, tuple[str, ...]]:
+    """Return the values that excluded cells have on each axis."""
+    values: dict[str, dict[str, None]] = {}
+    for each in exclusions:
+        for axis, value in each.cell:
+            values.setdefault(axis, {})[value] = None
+    return {axis: tuple(own) for axis, own in values.items()}
 
 
 def _few(values: Sequence[str]) -> str:
