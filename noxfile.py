@@ -71,9 +71,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site, in site/; a link that leads nowhere is an error."""
+    """The documentation site with its playground, in site/; a broken link is an error."""
     session.install(*_group("docs"))
     session.run("zensical", "build", "--clean", "--strict")
+    session.run("python", "tools/playground.py", "site/playground")
 
 
 @nox.session

@@ -41,7 +41,12 @@ HERE = Arch.X86_64
 
 FACTS = builder_facts()
 
-KEPT_IN_FILES = frozenset({VersionSourceKind.FILE, VersionSourceKind.SCM})
+KEPT_ELSEWHERE = frozenset(
+    {
+        *(VersionSourceKind.FILE, VersionSourceKind.ATTR),
+        *(VersionSourceKind.BACKEND, VersionSourceKind.SCM),
+    }
+)
 """Sources that are supposed to say the project's version, unless the page says something else."""
 
 NOT_HERE = frozenset({"source", "env SOURCE_DATE_EPOCH", "toolchain", "key"})
@@ -57,6 +62,7 @@ class Question:
         channel: the channel to plan for, empty for none.
         name: the project's name.
         version: its version, empty if it is dynamic.
+        pythons: its ``requires-python``.
         answers: source of a version -> what it says.
     """
 
@@ -64,6 +70,7 @@ class Question:
     channel: str = ""
     name: str = ""
     version: str = ""
+    pythons: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -106,7 +113,7 @@ def _settings(question: Question, answer: dict[str, Any]) -> Settings:
 
 def _has_version(text: str) -> bool:
     source = parse(text)
-    return source.kind in KEPT_IN_FILES and not source.keys
+    return source.kind in KEPT_ELSEWHERE and not source.keys
 
 
 def _table(settings: Settings) -> TorchTable | None:
@@ -143,7 +150,9 @@ def _outside(settings: Settings, question: Question) -> VersionContext:
     declared = outside_sources(settings, question.channel)
     asked = (VersionQuestion(source=each) for each in declared if not parse(each).kind.in_container)
     answers = _answers(asked, question.answers)
-    return VersionContext(project=name, version=version, answers=answers)
+    return VersionContext(
+        project=name, version=version, requires_python=question.pythons, answers=answers
+    )
 
 
 def _answers(

@@ -87,7 +87,11 @@ $("stop").onclick = () => {
 
 function question() {
   const fields = { text: text.value, channel: $("channel").value };
-  return { ...fields, name: $("name").value, version: $("version").value, answers: answers() };
+  return { ...fields, ...values("name", "version", "pythons"), answers: answers() };
+}
+
+function values(...ids) {
+  return Object.fromEntries(ids.map((id) => [id, $(id).value]));
 }
 
 /** What the reader says that the version's sources say. */
@@ -163,10 +167,10 @@ function showChoices({ channels, sources }) {
     return;
   }
   if (!sources.length && wrong.size) return; // the text may be broken only for a moment
-  const values = answers();
+  const said = answers();
   $("sources").replaceChildren(
     ...sources.flatMap(([source, supposed], index) => {
-      const input = make("input", { id: `source-${index}`, value: values[source] ?? "" });
+      const input = make("input", { id: `source-${index}`, value: said[source] ?? "" });
       Object.assign(input, { placeholder: supposed || "says nothing", autocomplete: "off", spellcheck: false });
       input.dataset.source = source;
       return [make("label", { htmlFor: input.id, textContent: source }), input];
@@ -329,6 +333,7 @@ function start(fields) {
   text.scrollTop = 0;
   $("name").value = fields.name ?? "demo";
   $("version").value = fields.version ?? "1.0.0";
+  $("pythons").value = fields.pythons ?? "";
   $("channel").replaceChildren(make("option", { value: fields.channel ?? "", textContent: fields.channel ?? "" }));
   linked = fields.answers ?? {};
   $("sources").replaceChildren();
@@ -375,7 +380,7 @@ async function unpacked(link) {
   const found = JSON.parse(await new Blob(parts).text());
   const is = (value) => value === undefined || typeof value === "string";
   const answers = Object.entries(found.answers ?? {}).filter(([, value]) => is(value));
-  if (typeof found.text !== "string" || ![found.name, found.version, found.channel].every(is)) throw new Error("no matrix");
+  if (typeof found.text !== "string" || ![found.name, found.version, found.pythons, found.channel].every(is)) throw new Error("no matrix");
   return { ...found, answers: Object.fromEntries(answers) };
 }
 

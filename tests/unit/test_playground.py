@@ -177,6 +177,14 @@ def test_channels_are_offered_and_one_that_is_gone_is_none() -> None:
     assert "dev3" not in planned(text, channel="weekly")["table"]
 
 
+def test_a_project_does_not_support_all_pythons() -> None:
+    text = MATRIX.replace('"cp312"', '"cp312", "cp313"')
+    answer = planned(text, pythons=">=3.13")
+
+    assert [each["reason"] for each in answer["excluded"]] == ["the project requires Python >=3.13"]
+    assert planned(text, pythons=">=3.")["excluded"] == []  # it is still being written
+
+
 def test_a_table_in_a_file_is_not_read() -> None:
     text = MATRIX + 'torch = ["2.8.0"]\n[compat]\nfile = "ours.toml"\nallow = ["cuda 13.0"]\n'
     answer = planned(text)

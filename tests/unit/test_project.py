@@ -56,6 +56,18 @@ def test_the_types_are_checked_against_the_toolchain_s_versions() -> None:
     assert bench["auditwheel"] == types["auditwheel"]
 
 
+def test_the_playground_has_what_planning_needs_by_hash() -> None:
+    text = (REPOSITORY / "tools/playground/requirements.txt").read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(" --hash=sha256:" in line for line in lines)
+    pinned = by_name([line.partition(" ")[0] for line in lines])
+
+    for name in ("packaging", "pydantic"):
+        (pin,) = pinned[name].specifier
+        declared = by_name(PYPROJECT["project"]["dependencies"])[name].specifier
+        assert declared.contains(pin.version)
+
+
 def test_every_file_of_the_toolchain_is_named_by_its_hash() -> None:
     text = (REPOSITORY / "orchestrator" / "provision" / "toolchain.lock").read_text("utf-8")
     entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]
