@@ -49,7 +49,7 @@ KEPT_ELSEWHERE = frozenset(
 )
 """Sources that are supposed to say the project's version, unless the page says something else."""
 
-NOT_HERE = frozenset({"source", "env SOURCE_DATE_EPOCH", "toolchain", "key"})
+NOT_HERE = frozenset({"source", "  digest", "env SOURCE_DATE_EPOCH", "toolchain", "key"})
 """Rows of `explain` about the source and the machine, which a browser does not have."""
 
 
