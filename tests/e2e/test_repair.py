@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import IMAGES, Said, log_of, orchestrator, podman, results
-from tests.factories import write_project
+from tests.factories import edit, write_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
@@ -22,13 +22,20 @@ build = { repair-refused = "keep" }
 
 
 def build(
-    folder: Path, *kinds: str, backend: str = "cibuildwheel", code: int = 0, **fields: str
+    folder: Path,
+    *kinds: str,
+    backend: str = "cibuildwheel",
+    code: int = 0,
+    asked: bool = True,
+    **fields: str,
 ) -> dict[str, Any]:
     """Build; return kind -> result. `fields` are others of the matrix than those of bookworm."""
     fields = {"python": "cp311", "suite": "bookworm", "arch": "x86_64", **fields}
     quoted = ", ".join(f'"{kind}"' for kind in kinds)
     more = KEPT if "kept" in kinds else ""
     write_project(folder, "greeter", more, kinds=quoted, **fields)
+    if not asked:
+        edit(folder / "matrix.toml", '[build]\nrepair = "auditwheel"\n', "")
     orchestrator("build", "--backend", backend, cwd=folder, code=code)
     found = results(folder / "dist")
     return {name.rpartition("-")[2]: result for name, result in found.items()}
@@ -97,6 +104,20 @@ def test_a_refusal_fails_or_keeps_a_wheel_that_promises_nothing(
     ]
     log = log_of(tmp_path, "cp311-manylinux_x86_64-kept")
     assert "orchestrator: repair: auditwheel refused, the wheel stays as it was built: " in log
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_what_no_policy_promises_is_grafted_unasked(
+    engine: str, tmp_path: Path, backend: str
+) -> None:
+    found = build(tmp_path, "packaged", "refused", backend=backend, asked=False, code=5)
+
+    libraries, _ = grafted(tmp_path, found["packaged"]["wheel"]["filename"])
+    assert libraries == {"libgomp"}
+    failure = found["refused"]["failure"]
+    assert failure["message"].startswith("external-library: ")
+    log = log_of(tmp_path, "cp311-manylinux_x86_64-refused")
+    assert "auditwheel refused, the wheel stays as it was built: " in log
 
 
 def test_an_image_without_a_python_for_the_locked_auditwheel_uses_its_own(
