@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.builders.build_requirements import BuildRequirements
+from orchestrator.builders.clues import Clues
 from orchestrator.builders.environment_check import describe, hear_environment, unwanted_nvcc
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
@@ -61,6 +62,7 @@ class StepTimer:
         tail: the last lines that the programs of the current step printed.
         environment: what is in the environment of the build; None before it was asked.
         differs: how that is not what the cell asks for.
+        clues: what the current step printed that says why it fails.
     """
 
     def __init__(self, steps: TargetSteps) -> None:
@@ -72,6 +74,7 @@ class StepTimer:
         self.environment: BuildEnvironment | None = None
         self.differs: Failure | None = None
         self.tail: deque[str] = deque(maxlen=_TAIL)
+        self.clues = Clues()
 
     @property
     def last_line(self) -> str:
@@ -82,6 +85,7 @@ class StepTimer:
         """Begin a step, which ends the one before."""
         self._steps.append((step, time.monotonic()))
         self.tail.clear()
+        self.clues = Clues()
 
     def spend(self, cpu_seconds: float | None) -> None:
         """Add the CPU time of a program; None if it is unknown."""
@@ -172,6 +176,7 @@ class BuildContext:
 
         def hear(line: str) -> None:
             self.timer.tail.append(line)
+            self.timer.clues.hear(line)
             if said := hear_environment(line, self.request.target, self.requirements.locked):
                 self.timer.environment, self.timer.differs = said
                 self.log(f"compiling with {describe(said[0])}")

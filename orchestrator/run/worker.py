@@ -19,6 +19,7 @@ from orchestrator.builders.build_requirements import (
     BuildRequirements,
     without_requirements,
 )
+from orchestrator.builders.clues import with_clue
 from orchestrator.builders.environment_check import unwanted_nvcc
 from orchestrator.builders.library import collect
 from orchestrator.containers.access import NO_ACCESS
@@ -200,6 +201,8 @@ class Worker:
         made = assignment.backend.build(job)
         made = requirements.check_unchanged() or made
         if isinstance(made, Failure):
+            contained = assignment.container is not None
+            made = with_clue(made, job, in_container=contained)
             note = unwanted_nvcc(target, timer.environment)
             return replace(made, hint=note) if note and made.kind is FailureKind.BUILD else made
         if target.library is not None:
