@@ -197,6 +197,8 @@ def run_build(
     check_reports(reports)
     console = stderr()
     stop_as_ctrl_c_does()
+    own = (path.absolute() for path in reports.values() if path is not None and path != STDOUT)
+    workspace = replace(workspace, beside=(*workspace.beside, *own))
     output = (output_dir or workspace.root / "dist").absolute()
     options = Options(
         jobs=jobs,

@@ -163,7 +163,8 @@ def plan_matrix(named: Path, data: bytes, channel: str = "") -> Workspace:
     facts = builder_facts()
     table = partial(_table, root=matrix.parent)
     settings = valid_settings(data, facts=facts, channel=channel, table=table)
-    origin = locate(settings.project.source, base=matrix.parent)
+    project = settings.project
+    origin = locate(project.source, base=matrix.parent, exclude=project.exclude)
     torch = table(settings)
     outside = _outside(settings, channel, origin)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=torch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ OLDER = frozenset({"cp38", "cp313t"})
 _BUILT_IN = frozenset({"python", "libc", "arch"})
 _EXAMPLE = {"python": 'python = ["cp312"]', "arch": 'arch = ["x86_64"]'}
 _PLATFORMS = frozenset(f"{libc}_{arch}" for libc in Libc for arch in Arch)
+_NEEDED = ("pyproject.toml", "setup.py", "setup.cfg")
 _REPAIRS = ("none", "auditwheel")
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?")
@@ -109,6 +111,8 @@ class _Checker:
         for name in ("python", "arch"):
             if name not in names:
                 self.report("is missing", f"axes.{name}", f"for instance {_EXAMPLE[name]}")
+        for index, pattern in enumerate(settings.project.exclude):
+            self.check_excluded(pattern, f"project.exclude[{index}]")
         self.check_axes(settings, names, "")
         self.check_matrix(settings, names, "")
         for index, include in enumerate(settings.include):
@@ -281,6 +285,12 @@ class _Checker:
                 if arch not in known:
                     where = f"compat.releases[{index}].{place}"
                     self.report(f"unknown arch {arch!r}", where, closest(arch, known))
+
+    def check_excluded(self, pattern: str, where: str) -> None:
+        self.check_inside(pattern, where)
+        if taken := [name for name in _NEEDED if fnmatchcase(name, pattern)]:
+            hint = "a build needs it: name other files, such as README.md or docs"
+            self.report(f"excludes {taken[0]}", where, hint)
 
     def check_inside(self, path: str, where: str) -> None:
         if not path or path.startswith("/") or ".." in path.split("/"):

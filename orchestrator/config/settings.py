@@ -167,6 +167,8 @@ class Project(Model):
 
     source: str = "."
     """A directory (relative to matrix.toml), an sdist file, or a pinned requirement."""
+    exclude: Strings = ()
+    """Globs over paths of a source directory: files and directories that no build gets."""
 
 
 Match = Annotated[

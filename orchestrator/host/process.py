@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import termios
@@ -58,6 +59,16 @@ TIMED_OUT = 124
 def on_path(names: Iterable[str], path: str) -> frozenset[str]:
     """Return which of some programs a search path has."""
     return frozenset(name for name in names if shutil.which(name, path=path))
+
+
+def output_files() -> tuple[Path, ...]:
+    """Return the files that this process's standard output and error go to, such as a log."""
+    found: dict[Path, None] = {}
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.fstat(stream).st_mode):
+                found[Path(f"/proc/self/fd/{stream}").readlink()] = None
+    return tuple(found)
 
 
 LineCallback = Callable[[str], object]

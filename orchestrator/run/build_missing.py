@@ -132,7 +132,7 @@ class MissingBuilder:
         """Stage the source once, and build everything from it."""
         self.observers.say("staging the source")
         source = self.cache.identity.source
-        staged = self.source.stage(self.cache.places.run / "source", source)
+        staged = self.source.stage(self.cache.places.run / "source", self.cache.identity)
         factory = BackendFactory(
             inputs=self.inputs,
             tools=self.tools,

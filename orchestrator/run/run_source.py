@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
+from orchestrator.host.process import output_files
 from orchestrator.run.inputs import caches
 from orchestrator.source.fingerprint import identify
-from orchestrator.source.stage import fetch_sdist, stage
+from orchestrator.source.stage import fetch_sdist, stage, tree_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.models.target import Source
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.run.inputs import Inputs
     from orchestrator.run.reproduce import RebuildRequest
     from orchestrator.source.fingerprint import SourceFingerprint
-    from orchestrator.source.stage import StagedSource
+    from orchestrator.source.stage import SourceFile, StagedSource
+
+FEW = 3
+"""Files that an error names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,8 @@ class RunSource:
     def _skip(self) -> tuple[Path, ...]:
         """What may lie inside the source without being a part of it."""
         inputs = self.inputs
-        return (*self.written, inputs.matrix, *inputs.beside, *caches(self.environ))
+        own = (inputs.matrix, *inputs.beside, *caches(self.environ), *output_files())
+        return (*self.written, *own)
 
     def _fetch(self, requirement: str) -> Path:
         return fetch_sdist(requirement, host=self.host())
@@ -60,17 +66,26 @@ class RunSource:
         )
         return replace(fingerprint, source=self._demand(fingerprint.source))
 
-    def stage(self, dest: Path, source: Source) -> StagedSource:
+    def stage(self, dest: Path, identity: SourceFingerprint) -> StagedSource:
         """Copy the source.
 
         Raises:
             SourceError: it is not what `identify` found any more, as all keys have it.
         """
         staged = stage(self.inputs.origin, dest=dest, fetch=self._fetch, skip=self._skip)
-        if self._demand(staged.source) != source:
-            raise SourceError.of(
-                "the source changed while this run began",
-                where="project.source",
-                hint="run the same command again; what is finished is kept",
-            )
+        if self._demand(staged.source) != identity.source:
+            raise _changed(identity, tree_files(staged.root))
         return staged
+
+
+def _changed(identity: SourceFingerprint, files: Iterable[SourceFile]) -> SourceError:
+    """Return the error that names the files which are not what they were."""
+    names = sorted({file.path for file in {*identity.files} ^ {*files}})
+    first, more = ", ".join(names[:FEW]), len(names) - FEW
+    others = f" and {more} more" if more > 0 else ""
+    return SourceError.of(
+        f"the source changed while this run began: {first or 'its last commit'}{others}",
+        where="project.source",
+        hint="run the same command again; what is finished is kept. Files that something else "
+        f"writes are no part of it with project.exclude = {json.dumps(names[:1] or ['build.log'])}",
+    )

@@ -92,6 +92,7 @@ def identify(
     ours = tuple(path.resolve() for path in skip)
     root = origin.path or fetch(origin.text)
     decides = [_program(), str(root), origin.kind.value, *sorted(map(str, ours))]
+    decides += [f"without {glob}" for glob in origin.exclude]
     decides += [f"{name}={value}" for name, value in sorted(git.environment().items())]
     file = cache_dir / "sources" / f"{_digest(decides)}.json"
     earlier = _Snapshot.read(file)
@@ -190,7 +191,7 @@ def _of_directory(
     # Before anything is read: a file that changes meanwhile must not look unchanged later.
     watched = {str(path): sign(path) for path in _deciding(root, skip, environ)}
     seen = {folder: _names(folder, skip) for folder in _folders(root, skip)}
-    staged = sorted(members(root, skip), key=lambda member: member.name)
+    staged = sorted(members(root, skip, origin.exclude), key=lambda member: member.name)
     listed = {root / parent for member in staged for parent in member.name.parents}
     listed |= {member.path.parent for member in staged}
     seen |= {folder: _names(folder, skip) for folder in listed - seen.keys() if folder.is_dir()}
@@ -201,7 +202,9 @@ def _of_directory(
         same = earlier is not None and str(member.path) in earlier.watched
         same = same and earlier is not None and earlier.trusts(str(member.path))
         files.append(before if before is not None and same else source_file(member))
-    epoch = git_epoch(root) or newest(member.path for member in staged if not member.is_link)
+    epoch = git_epoch(root, origin.exclude) or newest(
+        member.path for member in staged if not member.is_link
+    )
     source = as_value(origin, root, files_digest(files), epoch)
     folders = {str(folder): names for folder, names in seen.items()}
     identity = SourceFingerprint(source=source, files=tuple(files))

@@ -39,6 +39,7 @@ class SourceLocation:
         name: PEP 503 name; empty if only a build can tell.
         version: static version; None if it is dynamic.
         declared: what it says about itself; nothing for a requirement.
+        exclude: globs over paths of a directory, of what is no part of it.
     """
 
     kind: SourceKind
@@ -47,17 +48,20 @@ class SourceLocation:
     name: str
     version: str | None
     declared: Declared = field(default_factory=Declared)
+    exclude: tuple[str, ...] = ()
 
 
-def locate(text: str, *, base: Path) -> SourceLocation:
+def locate(text: str, *, base: Path, exclude: tuple[str, ...] = ()) -> SourceLocation:
     """Find the source that ``project.source`` names; nothing is fetched or built.
 
     Args:
         text: a directory, an sdist, or a pinned requirement.
         base: the directory of matrix.toml.
+        exclude: globs over paths of a directory.
 
     Raises:
-        SourceError: it is none of these, or has no build backend.
+        SourceError: it is none of these, or has no build backend, or is no directory and something
+            of it is excluded.
     """
     path = base / os.path.expanduser(text)  # noqa: PTH111 - Path's raises for an unknown user
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long
@@ -69,7 +73,10 @@ def locate(text: str, *, base: Path) -> SourceLocation:
             name=identity.name,
             version=identity.version,
             declared=identity.declared,
+            exclude=exclude,
         )
+    if exclude:
+        _refuse("only a directory can be built without some of its files", where="project.exclude")
     if text.endswith((".tar.gz", ".zip")):
         return _locate_sdist(text, path)
     return _locate_requirement(text)

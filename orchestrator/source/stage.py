@@ -8,6 +8,7 @@ import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ from orchestrator.source.own_options import own_options
 from orchestrator.source.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orchestrator.provision.host import Host
 
@@ -124,8 +125,8 @@ def stage(
     """
     epoch = None
     if origin.kind is SourceKind.DIRECTORY and origin.path is not None:
-        _copy(members(origin.path, skip), dest)
-        epoch = git_epoch(origin.path)
+        _copy(members(origin.path, skip, origin.exclude), dest)
+        epoch = git_epoch(origin.path, origin.exclude)
     else:
         unpack(origin.path or fetch(origin.text), dest)
     epoch = epoch or newest(_walk(dest))
@@ -148,7 +149,9 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
     )
 
 
-def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
+def members(
+    root: Path, skip: Iterable[Path] = (), exclude: Sequence[str] = ()
+) -> Iterator[StagedFile]:
     """Find the files of a directory that belong to the source; links stay links.
 
     Git knows best which files those are; without git, junk is left out.
@@ -156,6 +159,7 @@ def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
     Args:
         root: the directory, resolved.
         skip: as for `stage`.
+        exclude: globs over paths, of files and directories that are no part of it either.
 
     Raises:
         SourceError: a link leads out of the directory, or there is something else than files.
@@ -167,6 +171,8 @@ def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
     for name in _unlisted_files(root) if listed is None else listed:
         path = root / name
         if not ours.isdisjoint((path, *path.parents)) or not is_real(name.parent):
+            continue
+        if exclude and _is_excluded(name, exclude):
             continue
         try:
             mode = path.lstat().st_mode
@@ -183,6 +189,12 @@ def members(root: Path, skip: Iterable[Path] = ()) -> Iterator[StagedFile]:
                 hint="remove it",
             )
         yield StagedFile(root=root, name=name, is_link=stat.S_ISLNK(mode))
+
+
+def _is_excluded(name: Path, exclude: Sequence[str]) -> bool:
+    """Whether a glob means a path, or a directory around it; as git reads a plain pathspec."""
+    paths = [each.as_posix() for each in (name, *name.parents)]
+    return any(fnmatchcase(path, glob.rstrip("/")) for path in paths for glob in exclude)
 
 
 def _is_real_folder(root: Path, name: Path) -> bool:
@@ -305,12 +317,16 @@ def _git_files(root: Path) -> list[Path] | None:
     return files or None
 
 
-def git_epoch(root: Path) -> int | None:
-    """Return the time of the last commit that touches a directory; None if git knows none."""
+def git_epoch(root: Path, exclude: Sequence[str] = ()) -> int | None:
+    """Return the time of the last commit that touches a directory; None if git knows none.
+
+    A commit that touches nothing but what is excluded does not count.
+    """
     repository = git.find(root)
     if repository is None:
         return None
-    said = repository.ask(root, "rev-list", "--max-count=1", "--timestamp", "HEAD", "--", ".")
+    paths = (".", *(f":(exclude){glob}" for glob in exclude))
+    said = repository.ask(root, "rev-list", "--max-count=1", "--timestamp", "HEAD", "--", *paths)
     seconds = said.stdout.partition(" ")[0]
     return int(seconds) if said.ok and seconds.isdigit() else None
 

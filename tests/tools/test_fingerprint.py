@@ -29,6 +29,7 @@ class Tree:
         (self.root / "run.sh").chmod(0o755)
         (self.root / "link.c").symlink_to("src/a.c")
         self.staged = 0
+        self.exclude: tuple[str, ...] = ()
 
     def commit(self) -> None:
         git(self.root, "init", "-q")
@@ -37,7 +38,7 @@ class Tree:
 
     def identify(self) -> SourceFingerprint:
         return identify(
-            locate("source", base=self.root.parent),
+            locate("source", base=self.root.parent, exclude=self.exclude),
             fetch=lambda _: pytest.fail("nothing to fetch"),
             skip=(self.root / "dist",),
             cache_dir=self.cache,
@@ -48,7 +49,7 @@ class Tree:
         """Copy the tree as a build does, and say what the copy is."""
         self.staged += 1
         staged = stage(
-            locate("source", base=self.root.parent),
+            locate("source", base=self.root.parent, exclude=self.exclude),
             dest=self.root.parent / f"staged{self.staged}",
             fetch=lambda _: pytest.fail("nothing to fetch"),
             skip=(self.root / "dist",),
@@ -257,3 +258,24 @@ def test_a_git_file_may_say_anything(tree: Tree) -> None:
     for text in ("gitdir: a\0b", "gitdir: " + "../" * 5000, "x" * 100_000, ""):
         (tree.root / ".git").write_text(text)
         assert tree.identify().files
+
+
+@pytest.mark.parametrize("in_git", [False, True])
+def test_what_is_excluded_changes_nothing(tree: Tree, *, in_git: bool) -> None:
+    write_files(tree.root, {"README.md": "1", "docs/deep/x.md": "1", ".github/w.yml": "1"})
+    if in_git:
+        tree.commit()
+    tree.exclude = ("*.md", ".github/")
+    first = tree.identify()
+
+    assert {each.path for each in first.files} == {*tree.files, "link.c"}
+    assert tree.stage().source == first.source
+
+    write_files(tree.root, {"README.md": "2", "docs/new.md": "", ".github/w.yml": "2"})
+    if in_git:
+        git(tree.root, "add", "-A")
+        git(tree.root, "commit", "-qm", "second", GIT_COMMITTER_DATE="2100-01-01T00:00:00")
+
+    assert tree.identify().source == first.source == tree.stage().source
+    tree.exclude = ()
+    assert tree.identify().source != first.source

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host import process, process_tree
 from orchestrator.host.process import MAX_LINE, Cancel, Tail, capture, run
-from tests.conftest import is_alive, ran
+from tests.conftest import REPOSITORY, is_alive, ran
 from tests.factories import program
 
 ENV = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
@@ -426,3 +426,18 @@ def test_programs_cannot_print_the_credentials_they_were_given(tmp_path: Path) -
     _, lines = heard(argv, tmp_path, env)
     assert len(lines) == 2
     assert "hunter2" not in "".join(lines) + capture(argv, env=env).stderr
+
+
+def test_the_files_that_output_goes_to_are_known(tmp_path: Path) -> None:
+    text = "from orchestrator.host.process import output_files; print(*output_files())"
+    (tmp_path / "ask.py").write_text(text)
+    command = f'exec "$1" {tmp_path}/ask.py'
+
+    def said(redirection: str) -> str:
+        argv = ["sh", "-c", f"{command} {redirection}", "sh", sys.executable]
+        return capture(argv, env={"PYTHONPATH": str(REPOSITORY), "PATH": "/bin"}).stdout
+
+    assert said("2>/dev/null | cat") == "\n"
+    assert said(f"2>{tmp_path}/error.log | cat") == f"{tmp_path}/error.log\n"
+    said(f">{tmp_path}/both.log 2>&1")
+    assert (tmp_path / "both.log").read_text() == f"{tmp_path}/both.log\n"
