@@ -30,7 +30,9 @@ _LACKS = {
         r"|unable to find (?:dynamic system )?library '?(?:-l)?(\w[\w.+-]*)"
         r"|\blib([\w.+-]+)\.so[\w.]*: cannot open shared object file"
     ),
-    "program": re.compile(r"\b([\w.]+[-_]config)(?: \w+)?:? (?:command )?not found"),
+    "program": re.compile(
+        r"\b([\w.]+[-_]config)(?: \w+)?:? (?:command )?not found|not find ([\w.]+[-_]config)\b"
+    ),
     "package": re.compile(
         r"""Dependency "([\w.+-]+)" not found|No package '([\w.+-]+)' found"""
         r"""|Package '?([\w.+-]+)'?(?:, required by '[^']*',)? (?:was )?not found in"""
@@ -72,12 +74,12 @@ class Clues:
     def lacks(self) -> tuple[str, str] | None:
         """Kind and name of what was missing; what compilers say counts before what they are told.
 
-        A package that nobody knows may be one that the project can do without.
+        What is known counts first: a missing package may leave out the directories of all headers.
+        One that nobody knows may be one that the project can do without.
         """
-        for kind, name in sorted(self.found.items(), key=lambda pair: list(_LACKS).index(pair[0])):
-            if kind != "package" or any(each.has(kind, name) for each in system_packages()):
-                return kind, name
-        return None
+        found = [(kind, self.found[kind]) for kind in _LACKS if kind in self.found]
+        known = (pair for pair in found if any(each.has(*pair) for each in system_packages()))
+        return next(known, next((pair for pair in found if pair[0] != "package"), None))
 
     def hear(self, line: str) -> None:
         """Take a line."""
@@ -124,8 +126,19 @@ def _no_test_files(name: str) -> str:
     )
 
 
+_REQUIRED = {
+    **dict.fromkeys(("numpy", "pybind11", "nanobind", "torch"), ""),
+    **dict.fromkeys(("ATen", "c10"), "torch"),
+}
+_REQUIRED |= {name: project or name for name, project in _REQUIRED.items()}
+"""Directory of headers -> the distribution of the package index that has it."""
+
+
 def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str:
     found = next((each for each in system_packages() if each.has(kind, name)), None)
+    if required := next((each for each in _REQUIRED if name.startswith(f"{each}/")), ""):
+        project = _REQUIRED[required]
+        return f'the header {name} is missing, which {project} has: build.requires = ["{project}"]'
     if found is None:
         if kind == "header":
             return (

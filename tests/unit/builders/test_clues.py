@@ -56,6 +56,9 @@ def hint(
             "error: libhdf5.so: cannot open shared object file: No such file or directory",
             "libhdf5-dev",
         ),
+        ("Could not find geos-config executable. Either append the path to", "libgeos-dev"),
+        ("x.cpp:1: fatal error: pybind11/pybind11.h: No such file", 'requires = ["pybind11"]'),
+        ("x.cpp:1: fatal error: ATen/ATen.h: No such file", 'requires = ["torch"]'),
         # clang, linkers
         ("./x.c:1:10: fatal error: 'openssl/ssl.h' file not found", "libssl-dev"),
         ("/usr/bin/ld: cannot find -lxml2: No such file or directory", "libxml2-dev"),
@@ -102,6 +105,14 @@ def test_a_compiler_counts_before_a_package_that_was_looked_for() -> None:
         clues.hear(line)
 
     assert clues.lacks == ("header", "geos_c.h")
+
+
+def test_a_known_package_counts_before_headers_that_are_missing_for_its_sake(
+    tmp_path: Path,
+) -> None:
+    lines = ("Could not find geos-config executable.", "fatal error: numpy/x.h: No such file")
+
+    assert "libgeos-dev" in hint(tmp_path, *lines)
 
 
 @pytest.mark.parametrize(
