@@ -16,7 +16,8 @@ from orchestrator.models.platforms import Libc
 from orchestrator.models.result import FailureKind
 
 if TYPE_CHECKING:
-    from orchestrator.builders.base import BuildContext
+    from pathlib import Path
+
     from orchestrator.models.result import Failure
     from orchestrator.models.target import Target
 
@@ -106,11 +107,12 @@ def _lacking(text: str) -> tuple[str, str] | None:
     return None
 
 
-def with_clue(failure: Failure, job: BuildContext, *, in_container: bool) -> Failure:
-    """Return a failure with the hint that fits what the build printed."""
-    clues, target = job.timer.clues, job.request.target
+def with_clue(
+    failure: Failure, clues: Clues, target: Target, *, source: Path, in_container: bool
+) -> Failure:
+    """Return a failure with the hint that fits what the build of a source printed."""
     if failure.kind is FailureKind.TEST and clues.no_file:
-        name = clues.no_file.removeprefix(f"{job.source}/").removeprefix(f"{PROJECT}/")
+        name = clues.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
         return replace(failure, hint=_no_test_files(name))
     compiles = failure.kind in {FailureKind.BUILD, FailureKind.SETUP}
     if compiles and clues.lacks is not None:

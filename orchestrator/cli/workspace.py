@@ -26,9 +26,10 @@ from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
 from orchestrator.plan.matrix import needs_torch_table, outside_sources, valid_settings
+from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.plan.own_table import own_table_notes
 from orchestrator.plan.plan import find_exclusion, make_plan
-from orchestrator.plan.selection import select, select_exclusions, shard, with_needs
+from orchestrator.plan.selection import means_any, select, select_exclusions, shard, with_needs
 from orchestrator.plan.torch_table import load_table
 from orchestrator.plan.version import VersionContext
 from orchestrator.source.locate import SourceKind, SourceLocation, locate
@@ -338,13 +339,20 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
     Raises:
         NothingSelectedError: none is left.
     """
+    elsewhere = tuple(each for each in plan.elsewhere if means_any(expressions, each))
+    if elsewhere and (not plan.ids or not any(means_any(expressions, e) for e in plan.everything)):
+        raise NothingSelectedError.of(
+            f"nothing here builds what is selected: {in_words(elsewhere)}",
+            where="--select" if expressions else "axes",
+            hint="wheels are built for Linux; for others, a plan only counts them",
+        )
     if not plan.ids:
         raise NothingSelectedError.of("every cell of the matrix is excluded", where="exclude")
     chosen = select(plan.everything, expressions)
     if part is not None:
         chosen = shard(chosen, part)
     exclusions = select_exclusions(plan.exclusions, expressions)
-    return replace(only(plan, chosen), exclusions=exclusions)
+    return replace(only(plan, chosen), exclusions=exclusions, elsewhere=elsewhere)
 
 
 def only(plan: Plan, chosen: Iterable[Target | UnresolvedVersion]) -> Plan:
@@ -353,6 +361,7 @@ def only(plan: Plan, chosen: Iterable[Target | UnresolvedVersion]) -> Plan:
     return replace(
         plan,
         exclusions=(),
+        elsewhere=(),
         targets=tuple(each for each in chosen if isinstance(each, Target)),
         undetermined=tuple(each for each in chosen if isinstance(each, UnresolvedVersion)),
     )
@@ -398,6 +407,10 @@ def find_target(workspace: Workspace, target_id: str, *, pull: bool) -> tuple[Wo
         if isinstance(target, UnresolvedVersion):
             require_versions(workspace, [target])
         return workspace, only(plan, with_needs([target.id], plan.targets))
+    away = next((e for e in plan.elsewhere if target_id in {e.id, *e.aliases}), None)
+    if away is not None:
+        what = f"{target_id!r} is for {other_system(away)}, which nothing here builds for"
+        raise ConfigError.of(what, hint="wheels are built for Linux; a plan only counts others")
     exclusion = find_excluded(workspace, target_id)
     if exclusion is not None:
         raise ConfigError.of(

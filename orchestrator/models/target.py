@@ -506,6 +506,7 @@ class Plan:
         undetermined: cells that become targets once somebody has been asked for their version.
         channel: the channel it was made for, empty for none.
         notes: what its targets lack and the matrix may not mean, a sentence each.
+        elsewhere: targets for other systems than Linux; nothing here builds them.
     """
 
     targets: tuple[Target, ...]
@@ -513,6 +514,7 @@ class Plan:
     undetermined: tuple[UnresolvedVersion, ...] = ()
     channel: str = ""
     notes: tuple[str, ...] = ()
+    elsewhere: tuple[Target | UnresolvedVersion, ...] = ()
 
     @property
     def everything(self) -> tuple[Target | UnresolvedVersion, ...]:

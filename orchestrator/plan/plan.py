@@ -29,6 +29,7 @@ from orchestrator.plan.build_environment import index_notes
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
+from orchestrator.plan.other_systems import split, system_of
 from orchestrator.plan.renames import rename_problems
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
@@ -85,7 +86,10 @@ def make_plan(
     resolved = [libraries.feed(resolver.target(cell), cell) for cell in cells]
     libraries.check()
     every = _collapse([each for each in resolved if isinstance(each, Target)], expansion.name)
-    undetermined = [each for each in resolved if isinstance(each, UnresolvedVersion)]
+    _check_ids((*libraries.targets, *every))
+    built, elsewhere = split((*libraries.targets, *every))
+    libraries.targets, every = _apart(built)
+    undetermined, unknown = split(each for each in resolved if isinstance(each, UnresolvedVersion))
     targets, more = _divide(every, resolver.unanswered)
     undetermined += more
     _check_distinct(targets)
@@ -100,13 +104,13 @@ def make_plan(
         )
     )
     check_destinations(targets)
-    _check_ids((*libraries.targets, *every))
     return Plan(
         targets=(*libraries.targets, *targets),
         exclusions=(*expansion.exclusions, *impossible, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
         notes=(*resolver.notes, *index_notes(every)),
+        elsewhere=(*elsewhere, *unknown),
     )
 
 
@@ -130,6 +134,13 @@ def _torch_support(
     if table is None or not settings.compat.torch or "torch" not in axes:
         return None
     return TorchSupport(table, settings.compat)
+
+
+def _apart(targets: Iterable[Target]) -> tuple[list[Target], tuple[Target, ...]]:
+    """Return the libraries and the wheels among some targets."""
+    every = tuple(targets)
+    wheels = tuple(each for each in every if each.library is None)
+    return [each for each in every if each.library is not None], wheels
 
 
 def _divide(
@@ -463,6 +474,7 @@ def _identity(target: Target) -> Any:
         _without_timeouts(target.steps),
         _what_compiles(target.compiling),
         target.needs,
+        system_of(target),
         # What tells released variants apart has been dropped: they are not the same for that.
         target.variant if target.release else (),
     )

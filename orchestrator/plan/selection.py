@@ -58,6 +58,12 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
     return with_needs(chosen, targets)
 
 
+def means_any(expressions: Sequence[str], target: Target | UnresolvedVersion) -> bool:
+    """Whether one of the expressions means a target; no expression at all means each."""
+    nodes = (condition.parse(each, where="--select") for each in expressions)
+    return not expressions or any(_means(node, target) for node in nodes)
+
+
 def _meant(nodes: Iterable[condition.Node], targets: Sequence[T]) -> str:
     """Say which value was meant, where a comparison holds for none that its axis has."""
     for test in (atom for node in nodes for atom in condition.atoms(node)):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.host.redaction import masked
 from orchestrator.models.platforms import Arch, Libc
+from orchestrator.models.target import Target
+from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.report.text import (
     aligned,
     environment_rows,
@@ -19,7 +21,7 @@ from orchestrator.report.text import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.target import Exclusion, Plan, Target
+    from orchestrator.models.target import Exclusion, Plan
 
 LISTED = 2000
 """Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB."""
@@ -39,7 +41,7 @@ def table(plan: Plan, width: int | None = None) -> str:
     rows = _table(plan.targets)
     more = len(rows[0]) - len(_HEADER)
     unknown = [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
-    rows += [(*row, *[""] * more) for row in unknown]
+    rows += [(*row, *[""] * more) for row in (*unknown, *_elsewhere(plan))]
     lines = list(aligned(rows))
     if width is not None and max(map(len, lines)) > width:
         lines = list(_grouped(rows, width))
@@ -69,6 +71,15 @@ def _wrapped(line: str, width: int | None, rest: str) -> list[str]:
 
     indent = line[: len(line) - len(line.lstrip())]
     return list(wrapped(line, width, first=indent, rest=rest))
+
+
+def _elsewhere(plan: Plan) -> list[tuple[str, ...]]:
+    """Return the rows of targets that nothing here builds."""
+    versions = {each.id: each.version for each in plan.elsewhere if isinstance(each, Target)}
+    return [
+        (each.id, versions.get(each.id) or "-", f"not built here: {other_system(each)}", "")
+        for each in plan.elsewhere
+    ]
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -179,6 +190,7 @@ def summary(plan: Plan) -> Iterator[str]:
     parts = [f"{len(wheels)} targets"]
     parts += [f"for {cells} cells"] if cells != len(wheels) else []
     parts += [f"{libraries} libraries"] if libraries else []
+    parts += [f"not built here: {in_words(plan.elsewhere)}"] if plan.elsewhere else []
     parts += [f"{len(plan.exclusions)} cells excluded"]
     parts += [f"channel {plan.channel}"] if plan.channel else []
     yield ", ".join(parts)

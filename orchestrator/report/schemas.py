@@ -99,6 +99,19 @@ class UndeterminedTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ElsewhereTarget:
+    """A target for another system than Linux, which nothing here builds.
+
+    Attributes:
+        id: the target's ID.
+        system: the system, in words: ``Windows``.
+    """
+
+    id: TargetId
+    system: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInputs:
     """What all targets of a plan were made from.
 
@@ -131,6 +144,7 @@ class PlanDocument(Document):
         excluded: cells that are not built, and why.
         jobs: the targets as jobs of a CI system.
         inputs: what its targets were made from; None for a plan without targets.
+        elsewhere: targets for other systems.
     """
 
     channel: str
@@ -140,6 +154,7 @@ class PlanDocument(Document):
     excluded: tuple[Exclusion, ...]
     jobs: tuple[Job, ...] = ()
     inputs: PlanInputs | None = None
+    elsewhere: tuple[ElsewhereTarget, ...] = ()
 
 
 # inspect --json, verify --json

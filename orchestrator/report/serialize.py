@@ -14,6 +14,7 @@ from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.result import Status
 from orchestrator.models.secret_names import is_secret
 from orchestrator.models.wheel import Severity
+from orchestrator.plan.other_systems import other_system
 from orchestrator.plan.plan import on_host
 from orchestrator.report import schemas
 from orchestrator.report.logs import log_end
@@ -94,6 +95,10 @@ def plan_document(
             excluded=plan.exclusions,
             jobs=tuple(jobs),
             inputs=plan_inputs(requests[0]) if requests else None,
+            elsewhere=tuple(
+                schemas.ElsewhereTarget(id=each.id, system=other_system(each))
+                for each in plan.elsewhere
+            ),
         )
     )
 

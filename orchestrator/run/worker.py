@@ -202,7 +202,7 @@ class Worker:
         made = requirements.check_unchanged() or made
         if isinstance(made, Failure):
             contained = assignment.container is not None
-            made = with_clue(made, job, in_container=contained)
+            made = with_clue(made, timer.clues, target, source=job.source, in_container=contained)
             note = unwanted_nvcc(target, timer.environment)
             return replace(made, hint=note) if note and made.kind is FailureKind.BUILD else made
         if target.library is not None:

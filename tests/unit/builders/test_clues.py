@@ -11,7 +11,6 @@ from orchestrator.builders.clues import Clues, with_clue
 from orchestrator.builders.system_packages import system_packages
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import Failure, FailureKind
-from tests import factories
 from tests.factories import TARGET
 
 FAILED = Failure(kind=FailureKind.BUILD, step="build", message="no", hint="the log")
@@ -26,10 +25,10 @@ def hint(
 ) -> str:
     """Return the hint of a failure after some lines."""
     target = replace(TARGET, libc=libc)
-    job = factories.build_context(tmp_path, request=factories.request(target))
+    clues = Clues()
     for line in lines:
-        job.timer.clues.hear(line.replace("SOURCE", str(job.source)))
-    return with_clue(failure, job, in_container=inside).hint
+        clues.hear(line.replace("SOURCE", str(tmp_path)))
+    return with_clue(failure, clues, target, source=tmp_path, in_container=inside).hint
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,13 @@ def pairs(cell: tuple[tuple[str, str], ...], *less: str) -> Cell:
     return frozenset(pair for pair in cell if pair[0] not in {"libc", *less})
 
 
+def everywhere(planned: Plan) -> list[Target]:
+    """Return the targets for all systems."""
+    return [each for each in (*planned.targets, *planned.elsewhere) if isinstance(each, Target)]
+
+
 def wheels(planned: Plan) -> list[Target]:
-    return [target for target in planned.targets if target.library is None]
+    return [target for target in everywhere(planned) if target.library is None]
 
 
 def built(planned: Plan) -> frozenset[Cell]:
@@ -105,7 +110,7 @@ def test_bitsandbytes_libraries_feed_their_wheels() -> None:
     assert found == bitsandbytes.expected()
     library = {
         target.id: pairs(target.covers[0]) | {("backend", target.library.name)}
-        for target in planned.targets
+        for target in everywhere(planned)
         if target.library is not None
     }
     assert frozenset(library.values()) == bitsandbytes.libraries()
