@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.cli.workspace import Workspace
-    from orchestrator.models.target import Job, Plan, TargetId
+    from orchestrator.models.target import CibuildwheelCatalog, Job, Plan, TargetId
 
 PIPELINES = ("github", "gitlab", "buildkite")
 """Forms that describe jobs: every target must be in one."""
@@ -110,7 +110,8 @@ def command(
     if form == "json":
         emit(document)
     else:
-        text = _text(form, plan, jobs, workspace.named, excluded=excluded)
+        facts = workspace.facts
+        text = _text(form, plan, jobs, workspace.named, facts, excluded=excluded)
         emit(f"{text}\n") if form in PIPELINES or form == "ids" else show(text)
     if form != "ids":  # an ID needs no version, so nobody was asked for one
         unknown = version_problems(workspace, plan.undetermined)
@@ -132,7 +133,15 @@ def _select(
     return select_with_versions(workspace, select, part, pull=everything)
 
 
-def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, excluded: bool) -> str:
+def _text(
+    form: str,
+    plan: Plan,
+    jobs: tuple[Job, ...],
+    matrix: Path,
+    facts: CibuildwheelCatalog,
+    *,
+    excluded: bool,
+) -> str:
     from orchestrator.ci import pipelines
     from orchestrator.cli.find_matrix import in_repository
     from orchestrator.report import plans
@@ -148,7 +157,7 @@ def _text(form: str, plan: Plan, jobs: tuple[Job, ...], matrix: Path, *, exclude
     if form == "markdown":
         return plans.markdown(plan)
     width = stdout().width
-    return plans.excluded(plan, width) if excluded else plans.table(plan, width)
+    return plans.excluded(plan, width) if excluded else plans.table(plan, width, facts)
 
 
 def _seconds(results: Sequence[Path]) -> dict[TargetId, float]:

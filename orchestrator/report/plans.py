@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.host.redaction import masked
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.target import Target
+from orchestrator.models.target import BackendName, Target
 from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.report.text import (
     aligned,
@@ -21,7 +21,7 @@ from orchestrator.report.text import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from orchestrator.models.target import Exclusion, Plan
+    from orchestrator.models.target import CibuildwheelCatalog, Exclusion, Plan
 
 LISTED = 2000
 """Targets that Markdown lists: a job summary of GitHub Actions holds 1 MiB."""
@@ -33,12 +33,13 @@ FEW = 12
 """Values of an axis that are listed for excluded cells."""
 
 
-def table(plan: Plan, width: int | None = None) -> str:
+def table(plan: Plan, width: int | None = None, facts: CibuildwheelCatalog | None = None) -> str:
     """Return the plan as text: targets, coverage, and what is excluded by which rule.
 
     Targets whose rows are wider than `width` stand in groups of one image, runner and environment.
+    With what cibuildwheel knows, a column says which targets it does not build.
     """
-    rows = _table(plan.targets)
+    rows = _table(plan.targets, facts)
     more = len(rows[0]) - len(_HEADER)
     unknown = [(e.id, "not known yet", e.questions[0].image, "") for e in plan.undetermined]
     rows += [(*row, *[""] * more) for row in (*unknown, *_elsewhere(plan))]
@@ -95,10 +96,13 @@ def _row(target: Target) -> tuple[str, ...]:
     return target.id, target.version or "-", target.image, runner
 
 
-def _table(targets: Sequence[Target]) -> list[tuple[str, ...]]:
+def _table(
+    targets: Sequence[Target], facts: CibuildwheelCatalog | None = None
+) -> list[tuple[str, ...]]:
     """Return the rows of targets below a header, with columns for what any of them sets."""
     rows = [_HEADER, *map(_row, targets)]
     for name, values in (
+        ("backend", [_backend(each, facts) for each in targets]),
         ("environment", [_environment(each) for each in targets]),
         ("publish to", [", ".join(each.publish) for each in targets]),
     ):
@@ -107,6 +111,13 @@ def _table(targets: Sequence[Target]) -> list[tuple[str, ...]]:
             column = [name, *(value or rest for value in values)]
             rows = [(*row, value) for row, value in zip(rows, column, strict=True)]
     return rows
+
+
+def _backend(target: Target, facts: CibuildwheelCatalog | None) -> str:
+    """Return what builds a target, if it is not cibuildwheel as usual."""
+    if facts is None or target.library is not None:
+        return ""
+    return "" if target.build_identifier in facts.identifiers else BackendName.DIRECT
 
 
 def _environment(target: Target) -> str:

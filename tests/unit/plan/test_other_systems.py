@@ -11,7 +11,7 @@ from orchestrator.models.target import Plan
 from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.report import plans
 from orchestrator.report.serialize import plan_document
-from tests.factories import plan_of
+from tests.factories import FACTS, plan_of
 
 MATRIX = """
 project.source = "x==1"
@@ -72,3 +72,15 @@ def test_a_selection_keeps_those_that_it_means() -> None:
     assert in_words(chosen.elsewhere) == "1 for Windows, 1 for macOS"
     with pytest.raises(NothingSelectedError, match="4 for Windows"):
         selected(plan("windows", "win32", more='env.A = "{os}"'), [])
+
+
+def test_a_column_says_what_cibuildwheel_does_not_build() -> None:
+    planned = plan_of(
+        'project.source = "x==1"\naxes.python = ["cp38", "cp312"]\naxes.arch = ["x86_64"]',
+        version="1",
+    )
+
+    assert "backend" not in plans.table(planned)
+    header, first, second = plans.table(planned, facts=FACTS).splitlines()[:3]
+    assert header.split()[-1] == "backend"
+    assert (first.split()[-1], second.split()[-1]) == ("direct", "ubuntu-24.04")
