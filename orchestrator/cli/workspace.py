@@ -25,6 +25,7 @@ from orchestrator.fsutil import read_file
 from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
+from orchestrator.plan.impossible import RULES
 from orchestrator.plan.matrix import needs_torch_table, outside_sources, valid_settings
 from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.plan.own_table import own_table_notes
@@ -429,8 +430,15 @@ def find_excluded(workspace: Workspace, target_id: str) -> Exclusion | None:
     """Return why the cell that would have this ID is not built; None if there is no such cell."""
     if any(target_id in {each.id, *each.aliases} for each in workspace.plan.everything):
         return None
-    settings, channel = workspace.settings, workspace.plan.channel
-    return find_exclusion(settings, target_id, channel=channel, table=workspace.table)
+    plan = workspace.plan
+    impossible = (each for each in plan.exclusions if each.rule in RULES)
+    return find_exclusion(
+        workspace.settings,
+        target_id,
+        channel=plan.channel,
+        table=workspace.table,
+        impossible=impossible,
+    )
 
 
 def stop_as_ctrl_c_does() -> None:

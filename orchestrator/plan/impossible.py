@@ -24,6 +24,8 @@ SUPPORTED = "requires-python"
 EXISTING = "cibuildwheel"
 """The rule of cells whose Python was never made for their platform."""
 
+RULES = frozenset({SUPPORTED, EXISTING})
+
 _LATEST = 99
 """The patch release with which cibuildwheel asks `requires-python`."""
 

@@ -115,12 +115,20 @@ def make_plan(
 
 
 def find_exclusion(
-    settings: Settings, target_id: str, *, channel: str = "", table: TorchTable | None = None
+    settings: Settings,
+    target_id: str,
+    *,
+    channel: str = "",
+    table: TorchTable | None = None,
+    impossible: Iterable[Exclusion] = (),
 ) -> Exclusion | None:
-    """Return why the cell that would have this ID is not built; None if there is no such cell."""
+    """Return why the cell that would have this ID is not built; None if there is no such cell.
+
+    `impossible` are cells that no rule of the matrix excludes.
+    """
     grid = channel_matrix(settings, channel).grid
     expansion = expand(grid, table=_torch_support(settings, grid, table))
-    for exclusion in expansion.exclusions:
+    for exclusion in (*expansion.exclusions, *impossible):
         with suppress(ConfigError):  # its label may need what this cell does not have
             if expansion.name(exclusion.cell) == target_id:
                 return exclusion

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.config.load import load
 from orchestrator.models.target import Plan
 from orchestrator.plan.impossible import EXISTING, SUPPORTED
-from orchestrator.plan.plan import make_plan
+from orchestrator.plan.plan import find_exclusion, make_plan
 from orchestrator.plan.version import VersionContext
 from tests.factories import FACTS
 
@@ -66,6 +66,18 @@ def test_a_python_that_nobody_made_for_a_platform() -> None:
 )
 def test_an_image_of_ones_own_may_have_it(more: str, kept: int) -> None:
     assert len(planned(["pp311"], more).targets) == kept
+
+
+def test_such_a_cell_is_found_by_its_id() -> None:
+    settings = load(
+        b'project.source = "x==1"\naxes.python = ["cp312", "pp311"]\naxes.arch = ["ppc64le"]',
+        facts=FACTS,
+    )
+    plan = make_plan(settings, facts=FACTS, outside=VersionContext(version="1"))
+    wanted = "pp311-manylinux_ppc64le"
+
+    assert find_exclusion(settings, wanted) is None
+    assert find_exclusion(settings, wanted, impossible=plan.exclusions) == plan.exclusions[0]
 
 
 def test_an_older_python_is_built_on_the_host() -> None:
