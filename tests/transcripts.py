@@ -30,7 +30,7 @@ FENCE = re.compile(
     r'^```(?P<kind>[\w-]+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$'
 )
 ENGINES = ("docker", "podman")
-HOME = "/home/me"
+HOME = "/demo"
 """What pages call the directory in which they are run."""
 README = REPOSITORY / "README.md"
 CLONE = ("matrix.toml", "examples")

@@ -36,7 +36,8 @@ def test_what_one_machine_did_not_finish_is_built_by_its_next_run(tmp_path: Path
 
     stopped = two.build("--select", B, "--stop-after=0.1", code=1, env=actions)
 
-    assert f"{B}: not finished before --stop-after; run it again" in stopped.stderr
+    assert f"1 target not finished: stopped before the job's limit\n  {B}\n" in stopped.stderr
+    assert "hint: run it again" in stopped.stderr
     found = results(two.root / "dist")[B]
     assert (found["status"], found["failure"]["kind"]) == ("cancelled", "out-of-time")
     collect = ("collect", one.root, two.root, "--plan=plan.json")

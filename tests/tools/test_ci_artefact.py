@@ -171,7 +171,7 @@ def test_github_init_writes_a_caller_and_overwrites_nothing_unasked(cli: Cli, sa
     again = cli("github", "init", "--uses", uses, "--publish", "pypi")
 
     assert (made.code, made.stdout) == (0, "")
-    assert len(text.splitlines()) == 13
+    assert len(text.splitlines()) == 14
     assert f"uses: owner/orchestrator/.github/workflows/build-wheels.yml@{'a' * 40}" in text
     assert again.code == 2
     assert "it already exists\n  hint: --force overwrites it" in again.stderr
@@ -181,7 +181,7 @@ def test_github_init_writes_a_caller_and_overwrites_nothing_unasked(cli: Cli, sa
         path.read_text()
         == cli(*("github", "init", "--uses", uses, "--publish", "pypi", "--output", "-")).stdout
     )
-    assert "orchestrator publish dist --to pypi\n" in path.read_text()
+    assert '--to "$TO"\n        env:\n          TO: "pypi"\n' in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
     assert said.err == ""
     assert list(document) == [
         *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
+        "elsewhere",
     ]
     assert document["schema"] == 1
     assert document["matrix"] == "matrix.toml"
