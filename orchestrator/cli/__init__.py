@@ -21,6 +21,7 @@ from orchestrator import __version__
 from orchestrator.cli.help import Commands
 from orchestrator.cli.output import emit, printable, say
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.host.inherited import make_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,4 +174,5 @@ def main() -> None:
     """Entry point of the console script."""
     # Planning makes many values and no cycles: looking for them would take a tenth of the time.
     gc.set_threshold(GARBAGE)
+    make_plain()
     sys.exit(run())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +22,7 @@ from orchestrator.errors import (
     closest,
 )
 from orchestrator.fsutil import read_file
+from orchestrator.host.inherited import is_ignored
 from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
@@ -334,6 +335,10 @@ def require_versions(workspace: Workspace, undetermined: Iterable[UnresolvedVers
         raise EnvironmentProblemError(*problems)
 
 
+_RULES = 3
+"""Rules that are named where they exclude everything: those with the most cells."""
+
+
 def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) -> Plan:
     """Keep the targets that ``--select`` and ``--shard`` mean, and what they need.
 
@@ -348,7 +353,12 @@ def selected(plan: Plan, expressions: Sequence[str], part: str | None = None) ->
             hint="wheels are built for Linux; for others, a plan only counts them",
         )
     if not plan.ids:
-        raise NothingSelectedError.of("every cell of the matrix is excluded", where="exclude")
+        rules = Counter(f"{each.rule}: {each.reason}" for each in plan.exclusions)
+        raise NothingSelectedError.of(
+            "every cell of the matrix is excluded",
+            where="exclude",
+            hint="; ".join(rule for rule, _ in rules.most_common(_RULES)),
+        )
     chosen = select(plan.everything, expressions)
     if part is not None:
         chosen = shard(chosen, part)
@@ -444,5 +454,5 @@ def find_excluded(workspace: Workspace, target_id: str) -> Exclusion | None:
 def stop_as_ctrl_c_does() -> None:
     """Stop on SIGTERM, by which CI systems stop a job, and SIGHUP, when the terminal closes."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+        if not is_ignored(number):  # nohup
             signal.signal(number, signal.default_int_handler)

@@ -202,7 +202,7 @@ def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     assert "orchestrator doctor" in foreign_result["failure"]["hint"]
 
     said = build(tiny, *ONE, "--allow-unavailable")
-    assert f"{TAG}-manylinux_{foreign}-a: " in said, "it is named all the same"
+    assert f"{TAG}-manylinux_{foreign}-a" in said, "it is named all the same"
     build(tiny, "--select", f"*_{foreign}-a", "--allow-unavailable", code=4)  # nothing was built
 
 

@@ -351,7 +351,9 @@ def test_a_plan_without_an_engine_says_what_only_an_image_knows(contained: Cli) 
     assert "not known yet" in table.out
     assert "2 targets, 0 cells excluded" in table.out
     assert table.err.count("no version yet: ") == 2
-    assert "'cuda' is known only in image registry/a:1 (container-env:CUDA_VERSION)" in " ".join(table.err.split())
+    assert "'cuda' is known only in image registry/a:1 (container-env:CUDA_VERSION)" in " ".join(
+        table.err.split()
+    )
     assert "podman is not installed" in table.err
     assert "env:NAME" in table.err
 

@@ -285,6 +285,7 @@ def test_everything_excluded(cli: Cli) -> None:
 
     said = cli("plan", "--format=ids")
     check_refused(said, ExitCode.NOTHING_SELECTED, "every cell of the matrix is excluded")
+    assert "hint: exclude[0]: " in said.err
 
 
 @pytest.mark.parametrize("command", ["explain", "rebuild"])
