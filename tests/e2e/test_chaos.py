@@ -96,8 +96,8 @@ class Place:
 
     @property
     def said(self) -> str:
-        """What the last run said."""
-        return (self.root / "said").read_text()
+        """What the last run said, each sentence on one line."""
+        return re.sub(r"\n +", " ", (self.root / "said").read_text())
 
     @property
     def counts(self) -> Counter[str]:
@@ -118,7 +118,7 @@ class Place:
 
     def finished(self, number: int) -> set[str]:
         """The variants that the last run finished: it said so, or the wheel is there."""
-        said = re.findall(r"(?m)^\S+-([abc]): \[\d+/\d+\] ok ", self.said)
+        said = re.findall(r"(?m)^\[\d+/\d+\] ok .*-([abc])$", self.said)
         return {*said, *self.wheels(number)}
 
     def processes(self) -> dict[int, str]:
@@ -353,8 +353,8 @@ def small_disk(folder: Path, image: Path, size: int) -> Iterator[Callable[[int |
         yield leave
 
 
-def until_it_says(place: Place, run: subprocess.Popen[str], text: str) -> None:
-    while text not in place.said:
+def until_it_builds(place: Place, run: subprocess.Popen[str], variant: str) -> None:
+    while not [*(place.root / ".orchestrator/logs").glob(f"*-{variant}.log")]:
         assert run.poll() is None, place.said
         time.sleep(0.02)
 
@@ -363,7 +363,7 @@ def until_it_says(place: Place, run: subprocess.Popen[str], text: str) -> None:
 def test_the_disk_of_the_work_directory_gets_full(place: Place, room: int) -> None:
     with small_disk(place.root / ".orchestrator", place.root / "image", 320) as leave:
         run = place.start()
-        until_it_says(place, run, "-a: started")
+        until_it_builds(place, run, "a")
         leave(room)
         assert run.wait(PATIENCE) in {1, 4}, place.said
         assert "No space left on device" in place.said
@@ -377,7 +377,7 @@ def test_the_disk_of_the_work_directory_gets_full(place: Place, room: int) -> No
 def test_the_disk_of_the_wheels_gets_full_and_nothing_is_built_again(place: Place) -> None:
     with small_disk(place.dist, place.root / "image", 32) as leave:
         run = place.start()
-        until_it_says(place, run, "-a: started")
+        until_it_builds(place, run, "a")
         leave(24)  # for one wheel, but not for three
         assert run.wait(PATIENCE) in {1, 4}, place.said
         assert "No space left on device" in place.said
