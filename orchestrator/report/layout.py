@@ -51,14 +51,15 @@ _JOINTS = "/,=;"
 
 def _folded(word: str, width: int, first: str, rest: str) -> Iterator[str]:
     prefix = first
-    while cell_len(prefix + word) > width:
+    while word and cell_len(prefix + word) > width:
         room = max(width - cell_len(prefix), 1)
-        head = chop_cells(word, room)[0]
+        head = (chop_cells(word, room) or [word])[0] or word[0]  # [] for words without a width
         joint = max(map(head.rfind, _JOINTS)) + 1
         head = head[:joint] if joint > room // 3 else head
         yield head
         prefix, word = rest, word[len(head) :]
-    yield word
+    if word:
+        yield word
 
 
 COLUMN = 30

@@ -151,7 +151,7 @@ def log_end(result: BuildResult, *, width: int, grouped: bool, named: bool = Fal
 
 def _folded(line: str, width: int) -> list[str]:
     """Return a line of a log in as many as it needs, without its middle if these are many."""
-    indent = line[: len(line) - len(line.lstrip())]
+    indent = line[: len(line) - len(line.lstrip())][: width // 2]
     if cell_len(line) + 4 <= width:
         return [f"  | {line}"]
     parts = list(wrapped(line, width, first=f"  | {indent}", rest=f"  | {indent}"))

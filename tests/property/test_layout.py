@@ -42,3 +42,12 @@ def test_no_table_is_wider(
     assert all(cell_len(line) <= width for lines in found for line in lines)
     for row, lines in zip(rows, found, strict=True):
         assert sorted("".join(lines).replace(" ", "")) == sorted("".join(row).replace(" ", ""))
+
+
+@examples(200)
+@given(text=st.text(), width=st.integers(1, 90), blanks=st.integers(0, 200))
+def test_a_beginning_that_is_wider_than_the_line_loses_nothing(
+    text: str, width: int, blanks: int
+) -> None:
+    lines = list(wrapped(text, width, first=" " * blanks))
+    assert "".join("".join(lines).split()) == "".join(text.split())

@@ -22,6 +22,7 @@ from orchestrator.report.progress import (
     Progress,
     RunningTarget,
     RunView,
+    _folded,
     drawing,
     log_end,
 )
@@ -344,3 +345,9 @@ def test_no_colour_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch) -> No
         live.ended(result(A, Status.FAILED))
 
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", "\n".join(said(live)))
+
+
+def test_a_line_of_a_log_that_begins_far_to_the_right_is_shown() -> None:
+    lines = _folded(f"{' ' * 200}^^^^ {'x' * 300}", 80)
+    assert "^^^^" in lines[0]
+    assert max(map(len, lines)) <= 80
