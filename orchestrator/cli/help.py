@@ -1,4 +1,4 @@
-"""What helps somebody who types: examples in --help, and what was meant by a wrong word."""
+"""Help on the command line: examples in --help, and what a mistyped word was meant to be."""
 
 from __future__ import annotations
 

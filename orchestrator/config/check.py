@@ -92,6 +92,14 @@ def check(
     yield from checker.problems
 
 
+def _missing_hint(name: str, axes: Collection[str]) -> str:
+    import difflib  # noqa: PLC0415 - as in `closest`
+
+    meant = difflib.get_close_matches(name, axes, n=1)
+    other = f"; or is axes.{meant[0]} meant to be it?" if meant else ""
+    return f"for instance {_EXAMPLE[name]}{other}"
+
+
 @dataclass(slots=True)
 class _Checker:
     """Collects problems; ``known`` has the values of the built-in axes."""
@@ -110,7 +118,7 @@ class _Checker:
         names = _names(settings) | besides
         for name in ("python", "arch"):
             if name not in names:
-                self.report("is missing", f"axes.{name}", f"for instance {_EXAMPLE[name]}")
+                self.report("is missing", f"axes.{name}", _missing_hint(name, settings.axes))
         for index, pattern in enumerate(settings.project.exclude):
             self.check_excluded(pattern, f"project.exclude[{index}]")
         self.check_axes(settings, names, "")

@@ -175,6 +175,12 @@ def test_python_and_arch_must_be_there() -> None:
     assert found[0].hint == 'for instance python = ["cp312"]'
 
 
+def test_an_axis_whose_name_is_mistyped_is_named() -> None:
+    found = problems("", axes='[axes]\npyton = ["cp312"]\narch = ["x86_64"]\n')
+    assert found[0].where == "axes.python"
+    assert found[0].hint.endswith("; or is axes.pyton meant to be it?")
+
+
 @pytest.mark.parametrize(
     ("data", "where"),
     [
