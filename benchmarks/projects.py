@@ -31,12 +31,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from orchestrator.host import web
 from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.simple_index import IndexFile, listing
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.provision import toolchain
 from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.source.stage import FETCH_SCRIPT
@@ -197,16 +196,20 @@ def _failed(project: Project, target: str, message: str, *, seconds: float = 0.0
 def _upstream(name: str, wheel: str) -> IndexFile | None:
     """Return upstream's wheel of the same version, Python, C library and architecture."""
     files = listing(PUBLIC_INDEX, name, HostNetwork.detect(os.environ)) or ()
-    _, version, _, tags = parse_wheel_filename(wheel)
-    ours = {(each.interpreter, each.abi) for each in tags}
+    own = WheelName.parse(wheel)
+    ours = {(each.interpreter, each.abi) for each in own.tags}
     for file in files:
-        try:
-            _, theirs, _, platforms = parse_wheel_filename(file.name)
-        except InvalidWheelFilename:
+        theirs = WheelName.match(file.name)
+        if theirs is None:
             continue
         machine = os.uname().machine
-        same = {(each.interpreter, each.abi) for each in platforms} & ours
-        if theirs == version and same and "manylinux" in file.name and machine in file.name:
+        same = {(each.interpreter, each.abi) for each in theirs.tags} & ours
+        if (
+            theirs.version == own.version
+            and same
+            and "manylinux" in file.name
+            and machine in file.name
+        ):
             return file
     return None
 

@@ -27,8 +27,8 @@ from orchestrator.models.target import (
     TargetId,
     TargetSteps,
 )
-from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import WheelReport
+from orchestrator.models.wheel_name import WheelFilename
 from orchestrator.plan.plan import make_plan, make_request
 from orchestrator.plan.version import VersionContext
 from orchestrator.provision.host import Host

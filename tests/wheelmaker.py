@@ -237,6 +237,7 @@ class WheelSpec:
     python: str = "cp312"
     abi: str = "cp312"
     platform: str = "manylinux_2_17_x86_64"
+    label: str = ""
     purelib: str = "false"
     members: dict[str, bytes] = field(default_factory=dict)
     extra_info: dict[str, bytes] = field(default_factory=lambda: {"licenses/LICENSE": b"free"})
@@ -244,7 +245,7 @@ class WheelSpec:
     @property
     def filename(self) -> str:
         parts = (self.name, self.version, self.build, self.python, self.abi, self.platform)
-        return "-".join(part for part in parts if part) + ".whl"
+        return "-".join(part for part in (*parts, self.label) if part) + ".whl"
 
     @property
     def dist_info(self) -> str:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
@@ -27,6 +27,7 @@ from orchestrator.fsutil import resolve_beneath
 from orchestrator.host.json_file import load_json
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
+from orchestrator.models.wheel_name import WheelName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,7 +205,8 @@ class BuildSteps(ABC):
         self.empty(output)
         self._run_frontend(output, options, env)
         wheel = self._only_wheel(output)
-        if wheel.endswith("-none-any.whl"):
+        name = WheelName.match(PurePosixPath(wheel).name)
+        if name is not None and (name.abi, name.platform) == ("none", "any"):
             message = "the build made a pure Python wheel (none-any)"
             raise self.failed(FailureKind.PURE_WHEEL, message, HINTS[FailureKind.PURE_WHEEL])
         if options["repair"]:
@@ -221,7 +223,8 @@ class BuildSteps(ABC):
         if options["test"] and options["tested"]:
             # `verify` reports a wheel that was planned for the stable ABI and is not for it. The
             # later Pythons could not even install it.
-            stable = wheel.split("-")[-2].startswith("abi3")
+            name = WheelName.match(PurePosixPath(wheel).name)
+            stable = name is not None and name.abi.startswith("abi3")
             for python in (self.target.python, *(self.target.test_pythons if stable else ())):
                 self._test(wheel, options, python)
 

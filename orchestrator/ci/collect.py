@@ -15,11 +15,11 @@ from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_beneath, file_sha256, remove_partial, replacing
 from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
 from orchestrator.run.finish import expected
-from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.verify import check_contents, check_name
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.ci.artefacts import Artefact, Candidate
-    from orchestrator.models.untrusted import WheelFilename
+    from orchestrator.models.wheel_name import WheelFilename
     from orchestrator.report.schemas import PlanDocument, PlannedTarget
 
 _Name = tuple[object, ...]
@@ -319,7 +319,7 @@ def _last(candidates: Sequence[Candidate]) -> Candidate:
 def _same_name(filename: WheelFilename) -> _Name:
     """Return a key that is equal for names that installers, or file systems, take for one."""
     name = WheelName.parse(filename)
-    return (name.name, name.version, name.build.casefold(), name.tags)
+    return (name.name, name.version, name.build.casefold(), name.tags, name.label)
 
 
 def _failed(failure: Failure) -> _Raw:

@@ -58,6 +58,7 @@ RULES: Mapping[str, RuleLevel] = {
     "planned-name": RuleLevel.ERROR,
     "planned-version": RuleLevel.ERROR,
     "planned-build-tag": RuleLevel.ERROR,
+    "planned-label": RuleLevel.ERROR,
     "planned-python": RuleLevel.ERROR,
     "planned-platform": RuleLevel.ERROR,
     "planned-requires": RuleLevel.ERROR,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.discover.cells import Release, ReleasedWheel
-from orchestrator.errors import BadWheelError
-from orchestrator.wheel.archive import WheelName
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def last_release(names: Iterable[str], *, index: str) -> Release:
         names: the names of the files that the index has of the project; none that is yanked.
         index: its address, for comments.
     """
-    wheels = [*_parsed(names)]
+    wheels = [*filter(None, map(WheelName.match, names))]
     finished = [each for each in wheels if not each.version.is_prerelease] or wheels
     newest = max((each.version for each in finished), default=None)
     own = [each for each in finished if each.version == newest]
@@ -28,22 +27,9 @@ def last_release(names: Iterable[str], *, index: str) -> Release:
         version="" if newest is None else str(newest),
         wheels=tuple(dict.fromkeys(tag for each in own for tag in _released(each))),
         pure=any("any" in each.platform.split(".") for each in own),
-        files=tuple(sorted(_filename(each) for each in own)),
+        files=tuple(sorted(map(str, own))),
         index=index,
     )
-
-
-def _parsed(names: Iterable[str]) -> Iterator[WheelName]:
-    for name in names:
-        try:
-            yield WheelName.parse(name)
-        except BadWheelError:  # an sdist, or something unknown
-            continue
-
-
-def _filename(name: WheelName) -> str:
-    parts = (name.distribution, name.version_text, name.build, name.python, name.abi, name.platform)
-    return f"{'-'.join(filter(None, parts))}.whl"
 
 
 def _released(name: WheelName) -> Iterator[ReleasedWheel]:

@@ -29,21 +29,17 @@ LONGEST_PATH: Final = 1024
 LONGEST_VERSION: Final = 200
 """Characters of a version, which is a part of a file's name."""
 
-_WHEEL = re.compile(
-    r"[\w.]+-(?P<version>[A-Za-z0-9_.!+]+)(?:-[0-9][A-Za-z0-9_.+]*)?(?:-[A-Za-z0-9_.]+){3}\.whl"
-)
-"""None of its characters separates directories, or is a control character."""
-
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class _Text(str):
+class CheckedText(str):
     """A text that was checked when it was made."""
 
     __slots__ = ()
     _LONGEST: ClassVar[int]
 
     def __new__(cls, text: str) -> Self:
+        """Check a text; raises ValueError."""
         if flaw := cls._flaw(text):
             short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
             raise ValueError(f"{short!r} {flaw}")
@@ -71,24 +67,7 @@ class _Text(str):
 _SHOWN = 100
 
 
-class WheelFilename(_Text):
-    """The bare name of a wheel file (PEP 427) with a valid version, at most `LONGEST_NAME` bytes.
-
-    It leads to no other directory.
-    """
-
-    __slots__ = ()
-    _LONGEST = LONGEST_NAME
-
-    @classmethod
-    def _flaw(cls, text: str) -> str:
-        match = _WHEEL.fullmatch(text)
-        if match is None or not _is_version(match["version"]):
-            return "is not the name of a wheel file (PEP 427)"
-        return _too_long(text, LONGEST_NAME)
-
-
-class RelativePath(_Text):
+class RelativePath(CheckedText):
     """The path of something below a directory, with ``/``: ``include/kernel.h``.
 
     It is not empty, not absolute, has no drive, no backslash, no control character, and no part
@@ -106,7 +85,7 @@ class RelativePath(_Text):
             return "is not a path below a directory"
         if not text.isprintable() or "\\" in text:
             return "has a character that no path may have"
-        flaws = (_too_long(text, LONGEST_PATH), *(_too_long(part, LONGEST_NAME) for part in parts))
+        flaws = (too_long(text, LONGEST_PATH), *(too_long(part, LONGEST_NAME) for part in parts))
         return next(filter(None, flaws), "")
 
 
@@ -170,7 +149,8 @@ def _is_version(text: str) -> bool:
     return text.isascii() and text == text.strip()
 
 
-def _too_long(text: str, most: int) -> str:
+def too_long(text: str, most: int) -> str:
+    """Return why a text is no UTF-8 of so many bytes; empty if it is."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from orchestrator.models.json_form import LIST_TABLE
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import Digest
-from orchestrator.models.untrusted import Size, VersionText, WheelFilename
+from orchestrator.models.untrusted import Size, VersionText
+from orchestrator.models.wheel_name import WheelFilename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

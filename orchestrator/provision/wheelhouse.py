@@ -15,12 +15,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
 from packaging.utils import canonicalize_name
 
-from orchestrator.errors import BadWheelError, EnvironmentProblemError
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import file_sha256
 from orchestrator.host.process import capture
 from orchestrator.models.platforms import LEGACY_MANYLINUX
 from orchestrator.models.python_tag import PythonTag
-from orchestrator.wheel.archive import WheelName, open_wheel
+from orchestrator.models.wheel_name import WheelName
+from orchestrator.wheel.archive import open_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -223,9 +224,8 @@ def intact(folder: Path, lock: Sequence[LockEntry]) -> dict[Path, WheelName]:
     pins = {each.name: each for each in lock}
     found = {}
     for path in sorted(folder.glob("*.whl")):
-        try:
-            name = WheelName.parse(path.name)
-        except BadWheelError:
+        name = WheelName.match(path.name)
+        if name is None or name.label:  # pip cannot install a variant
             continue
         pin = pins.get(name.name)
         if pin is None or not pin.requirement.specifier.contains(name.version, prereleases=True):

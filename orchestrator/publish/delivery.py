@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.errors import ConfigError
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.models.wheel import finding_lines
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish import preflight
 from orchestrator.publish.attested import attestations, check_attestation
 from orchestrator.publish.buckets import BucketDestination
@@ -19,7 +20,6 @@ from orchestrator.publish.preflight import CandidateWheel
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.report.text import one_line
-from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.index_rules import index_refusals
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def target_of(path: Path, targets: Sequence[Target], project: str) -> Target | N
     for target in targets:
         if target.id in ids:
             return target
-    name = _name(path)
+    name = WheelName.match(path.name)
     return None if name is None else next(iter(matching(name, targets, project)), None)
 
 
@@ -117,7 +117,7 @@ def verify(
     wrong += [why for each in beside if (why := check_attestation(each, sha256))]
     return CandidateWheel(
         path=path,
-        name=_name(path),
+        name=WheelName.match(path.name),  # where it is None, `verify` says why
         sha256=sha256,
         size=path.stat().st_size,
         wrong=tuple(wrong),
@@ -126,13 +126,6 @@ def verify(
         target_id=target.id if target else "",
         to=to,
     )
-
-
-def _name(path: Path) -> WheelName | None:
-    try:
-        return WheelName.parse(path.name)
-    except BadWheelError:  # `verify` says what is wrong with it
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

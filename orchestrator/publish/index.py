@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from orchestrator.models.wheel_name import WheelName
     from orchestrator.publish.index_site import SiteChange, SubIndex
     from orchestrator.publish.storage import Storage
     from orchestrator.publish.variants import VariantRules
     from orchestrator.report.schemas import Result
-    from orchestrator.wheel.archive import WheelName
 
 STATE = "site.json"
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from orchestrator.errors import BadWheelError
 from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.plan.cover import expression
 from orchestrator.report.plans import coverage
 from orchestrator.report.schemas import CoverageDocument, HeldTarget, LackingTarget
 from orchestrator.report.text import aligned, code, markdown_table, one_line
-from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
 
@@ -41,6 +40,7 @@ def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[
 def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target) -> bool:
     return (
         name.version == Version(target.version)
+        and not name.label
         and (not target.build_tag or name.build == target.build_tag)
         and any(
             tag is not None and tag.arch == target.arch and tag.libc in {None, target.libc}
@@ -101,10 +101,7 @@ def _sort(
     files_of: defaultdict[str, set[str]] = defaultdict(set)
     beyond, yanked, others = set(), set(), 0
     for filename, is_yanked in sorted(set(files)):
-        try:
-            name = WheelName.parse(filename)
-        except BadWheelError:  # an sdist, or something unknown
-            name = None
+        name = WheelName.match(filename)
         if name is None or Version(name.version.public) not in public:
             others += 1
             continue

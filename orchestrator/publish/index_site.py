@@ -25,7 +25,8 @@ from orchestrator.errors import (
     closest,
 )
 from orchestrator.models.json_form import Length
-from orchestrator.models.untrusted import RelativePath, Size, VersionText, WheelFilename
+from orchestrator.models.untrusted import RelativePath, Size, VersionText
+from orchestrator.models.wheel_name import WheelFilename
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

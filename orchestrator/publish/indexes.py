@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from packaging.utils import parse_sdist_filename
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.host import process, simple_index, web
 from orchestrator.host.redaction import masked, redactor
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish import trusted
 from orchestrator.publish.preflight import DestinationFiles
 from orchestrator.publish.upload import UploadError
@@ -111,9 +112,9 @@ def closed_releases(
 
 
 def _version_of(filename: str) -> Version | None:
+    if wheel := WheelName.match(filename):
+        return wheel.version
     try:
-        if filename.endswith(".whl"):
-            return parse_wheel_filename(filename)[1]
         return parse_sdist_filename(filename)[1]
     except ValueError:
         return None

@@ -14,8 +14,8 @@ from packaging.version import Version
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.python_tag import ABI3, PythonTag
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish.index_site import default_variant, meant, natural, page_path
-from orchestrator.wheel.archive import WheelName
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ def _offers(site: Site) -> list[dict[str, Any]]:
     newest: dict[tuple[str, ...], tuple[tuple[bool, Version], dict[str, Any]]] = {}
     values = {variant.path: dict(variant.values) for variant in site.variants}
     for file in site.files:
-        if file.yanked is not None:
+        # A variant is chosen by an installer that knows variants, and by no other.
+        if file.yanked is not None or WheelName.parse(file.filename).label:
             continue
         version = Version(file.version)
         rank = (not version.is_prerelease, version)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from orchestrator.models.target import Digest
-    from orchestrator.wheel.archive import WheelName
+    from orchestrator.models.wheel_name import WheelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

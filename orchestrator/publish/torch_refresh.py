@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from orchestrator.config.settings import TorchRelease, TorchTable
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.plan.torch_table import normal
 
 if TYPE_CHECKING:
@@ -84,17 +84,14 @@ def _nearest_abi(series: str, known: Mapping[str, TorchRelease]) -> str | dict[s
 def _read(names: Iterable[str]) -> dict[str, _Series]:
     found: dict[str, _Series] = {}
     for name in names:
-        try:
-            project, version, _, tags = parse_wheel_filename(name)
-        except InvalidWheelFilename:
-            continue  # an sdist, or not ours
-        if project != "torch" or version.is_prerelease:
+        wheel = WheelName.match(name)
+        if wheel is None or wheel.name != "torch" or wheel.version.is_prerelease:
             continue
-        for tag in tags:
+        for tag in wheel.tags:
             linux = _LINUX.fullmatch(tag.platform)
             if linux and PythonTag.match(tag.abi):
-                of = found.setdefault(normal(version.public), _Series())
-                _note(of, tag.abi, linux[1], version.local or "")
+                of = found.setdefault(normal(wheel.version.public), _Series())
+                _note(of, tag.abi, linux[1], wheel.version.local or "")
     return found
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import Settings
     from orchestrator.models.target import Cell, Plan
+    from orchestrator.models.wheel_name import WheelName
     from orchestrator.publish.index_site import File, Site
     from orchestrator.report.schemas import Result
-    from orchestrator.wheel.archive import WheelName
 
 AXIS = "variant"
 """The only axis of wheels whose axes are unknown: its value is the path of their sub-index."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.plan.expected_environment import compiles_cuda
 from orchestrator.wheel import Expected
 
@@ -47,7 +48,7 @@ def demands_on(final: Path, target: Target) -> VerifyPolicy:
         # What another compiler linked is held to more than what the image's own would have.
         demands = replace(demands, levels=(("page-alignment", RuleLevel.ERROR), *demands.levels))
     kept = target.steps.repair_refused is OnRefusal.KEEP
-    if kept and final.stem.rpartition("-")[2] == plain_platform_tag(target):
+    if kept and WheelName.parse(final.name).platform == plain_platform_tag(target):
         # First, so that what the matrix says of the rule wins.
         levels = (("external-library", RuleLevel.WARN), *demands.levels)
         return replace(demands, levels=levels)

@@ -5,7 +5,8 @@ The names below are also for other programs; ``docs/reference/library.md`` docum
 
 from __future__ import annotations
 
-from orchestrator.wheel.archive import WheelArchive, WheelName, open_wheel
+from orchestrator.models.wheel_name import WheelName
+from orchestrator.wheel.archive import WheelArchive, open_wheel
 from orchestrator.wheel.checked_wheel import Expected
 from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare
 from orchestrator.wheel.policy import Policies

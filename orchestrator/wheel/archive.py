@@ -14,17 +14,15 @@ import stat
 import struct
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.parser import HeaderParser
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from packaging.utils import NormalizedName, parse_wheel_filename
-
 from orchestrator.errors import BadWheelError, clipped
 from orchestrator.fsutil import copy_range, open_regular
 from orchestrator.models.target import Digest
-from orchestrator.models.untrusted import LONGEST_NAME, WheelFilename
+from orchestrator.models.untrusted import LONGEST_NAME
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel.budget import Budget
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from packaging.tags import Tag
-    from packaging.version import Version
 
 CHUNK = 1 << 20
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -83,67 +79,6 @@ _ZIP_ERRORS = (
     *(zipfile.BadZipFile, struct.error, EOFError, IndexError),
     *(OSError, OverflowError, RuntimeError, ValueError),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WheelName:
-    """A wheel's file name (PEP 427), as written and normalised.
-
-    Attributes:
-        distribution: name as written.
-        version_text: version as written.
-        build: build tag as written, or empty.
-        python: python tags as written (``py2.py3``).
-        abi: ABI tags as written.
-        platform: platform tags as written.
-        name: the name, PEP 503 normalised.
-        version: the version.
-        tags: the expanded tags.
-    """
-
-    distribution: str
-    version_text: str
-    build: str
-    python: str
-    abi: str
-    platform: str
-    name: NormalizedName
-    version: Version
-    tags: frozenset[Tag]
-
-    @classmethod
-    def parse(cls, filename: str) -> WheelName:
-        """Parse a file name.
-
-        Raises:
-            BadWheelError: it does not follow PEP 427.
-        """
-        try:
-            name, version, _, tags = parse_wheel_filename(WheelFilename(filename))
-        except ValueError as error:
-            raise BadWheelError.of(str(error), where=clipped(filename)) from error
-        parts = filename.removesuffix(".whl").split("-")
-        return cls(
-            distribution=parts[0],
-            version_text=parts[1],
-            build="-".join(parts[2:-3]),
-            python=parts[-3],
-            abi=parts[-2],
-            platform=parts[-1],
-            name=name,
-            version=version,
-            tags=tags,
-        )
-
-    @property
-    def platforms(self) -> tuple[str, ...]:
-        """The platform tags, sorted."""
-        return tuple(sorted({tag.platform for tag in self.tags}))
-
-    def __str__(self) -> str:
-        parts = [self.distribution, self.version_text, self.build]
-        parts += [self.python, self.abi, self.platform]
-        return "-".join(part for part in parts if part) + ".whl"
 
 
 class Blocks:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.models.wheel_name import WheelName
+    from orchestrator.wheel.archive import WheelArchive
 
 METADATA_VERSIONS = frozenset({"1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5"})
 SUMMARY, LABEL, LONGEST_ADDRESS = 512, 32, 254
@@ -61,6 +62,8 @@ def normalised_name(name: WheelName) -> str:
 def _names(archive: WheelArchive) -> Iterator[str]:
     """warehouse/forklift/legacy.py: the project's name, and where WHEEL and METADATA are."""
     name = archive.name
+    if name.label:
+        yield f"a variant ({name.label}), and it takes none: the format is a draft (PEP 825)"
     if (wanted := normalised_name(name)) != name.distribution:
         yield f"the file name begins with {name.distribution}, not {wanted}: {NORMALISE}"
     if (wanted := f"{name.distribution}-{name.version_text}.dist-info") != archive.dist_info:

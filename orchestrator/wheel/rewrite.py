@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel import elf, record, sbom
-from orchestrator.wheel.archive import WheelName, open_wheel
+from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.requires import pinned
 from orchestrator.wheel.zipcopy import CopyEdits, write_copy
 

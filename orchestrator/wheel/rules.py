@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
-    from orchestrator.wheel.archive import WheelName
+    from orchestrator.models.wheel_name import WheelName
     from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
     from orchestrator.wheel.scan import ElfMember
     from orchestrator.wheel.tags import ExtensionModule, Observation
@@ -476,6 +476,7 @@ def planned_name(name: WheelName, want: Expected) -> Iterator[Finding]:
         # The spelling counts: a plan may say 1.0+nv26.04, whose normal form is 1.0+nv26.4.
         ("planned-version", want.version, name.version_text),
         ("planned-build-tag", want.build_tag, name.build),
+        ("planned-label", "", name.label),
     )
     for rule, expected, got in pairs:
         if expected != got:

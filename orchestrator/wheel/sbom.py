@@ -21,7 +21,8 @@ from orchestrator.errors import BadWheelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.models.wheel_name import WheelName
+    from orchestrator.wheel.archive import WheelArchive
 
 OURS = "orchestrator.cdx.json"
 """The file name for `grafted`."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Libc
-from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
+from orchestrator.models.wheel_name import WheelFilename
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf_requirements import ElfRequirements, promises
 from orchestrator.wheel.policy import PlatformTag
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import Digest
     from orchestrator.models.wheel import Reason, TagStep
-    from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.models.wheel_name import WheelName
+    from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.elf_requirements import UnreachableLibrary
     from orchestrator.wheel.policy import Policies, Policy

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.wheel import WheelReport
-    from orchestrator.wheel.archive import WheelArchive, WheelName
+    from orchestrator.models.wheel_name import WheelName
+    from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.checked_wheel import Expected
     from orchestrator.wheel.policy import Policies
 

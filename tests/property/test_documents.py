@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.models.reading import adapter
 from orchestrator.models.target import BackendName, Digest, TargetId
-from orchestrator.models.untrusted import FileMode, RelativePath, WheelFilename
+from orchestrator.models.untrusted import FileMode, RelativePath
+from orchestrator.models.wheel_name import WheelFilename
 from orchestrator.report import schemas
 from orchestrator.report.results import read_each
 from orchestrator.run.cache_diff import changes, check_document, read_files

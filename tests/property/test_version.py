@@ -12,8 +12,8 @@ from packaging.version import Version
 from orchestrator.config.settings import VersionParts, axis_value_ok
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.plan.version import ComposedVersion, VersionContext, compose, merge
-from orchestrator.wheel.archive import WheelName
 
 NUMBERS = st.integers(0, 20_300_000).map(str)
 OPTIONAL = st.none() | NUMBERS

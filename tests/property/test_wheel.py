@@ -19,6 +19,7 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import VerifyPolicy
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel import (
     WheelArchive,
     budget,
@@ -30,7 +31,7 @@ from orchestrator.wheel import (
     retag,
     verify,
 )
-from orchestrator.wheel.archive import WheelName, _flaw_of_name
+from orchestrator.wheel.archive import _flaw_of_name
 from orchestrator.wheel.inflate import DEFLATED, STORED, fastest
 from tests.auditor import audited, load_policies
 from tests.conftest import examples

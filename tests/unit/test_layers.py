@@ -605,6 +605,16 @@ READERS = {
 """Modules that read a whole file, or parse JSON or TOML, without `fsutil` and `models.reading`."""
 
 
+def test_names_of_wheels_are_parsed_at_one_place() -> None:
+    users = [
+        name
+        for name, module in MODULES.items()
+        if "parse_wheel_filename" in ast.unparse(module.tree)
+    ]
+
+    assert users == ["models.wheel_name"]
+
+
 def test_what_others_may_have_written_is_read_at_one_place() -> None:
     parsers = {"json.loads", "json.load", "tomllib.loads", "tomllib.load"}
     found = {

@@ -326,6 +326,7 @@ def test_a_wheel_of_a_target_that_failed_is_none(jobs: Path, status: str) -> Non
         ({"version": "1.0+b"}, "planned-version: "),
         ({"version": "2.0+a"}, "planned-version: "),
         ({"build": "7"}, "planned-build-tag: "),
+        ({"label": "cu13"}, "planned-label: "),
         ({"python": "cp311", "abi": "cp311"}, "planned-python: "),
         ({"platform": "manylinux_2_28_aarch64"}, "planned-platform: "),
         ({"platform": "musllinux_1_2_x86_64"}, "planned-platform: "),

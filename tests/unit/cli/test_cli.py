@@ -23,8 +23,8 @@ from orchestrator.doctor.check import Check, CheckLevel
 from orchestrator.errors import EnvironmentProblemError, ExitCode, OrchestratorError, Problem
 from orchestrator.models.result import BuildResult, CompileReport, Failure, FailureKind, Status
 from orchestrator.models.target import BackendName, Digest, EmulationMode, TargetId
-from orchestrator.models.untrusted import WheelFilename
 from orchestrator.models.wheel import WheelReport
+from orchestrator.models.wheel_name import WheelFilename
 from orchestrator.report import results as results_file
 from orchestrator.report import serialize as documents
 from orchestrator.report import summary

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.models.reading import LONGEST_TEXT, parse
 from orchestrator.models.target import Digest
-from orchestrator.models.untrusted import (
-    BuildTag,
-    FileMode,
-    RelativePath,
-    Size,
-    VersionText,
-    WheelFilename,
-)
+from orchestrator.models.untrusted import BuildTag, FileMode, RelativePath, Size, VersionText
+from orchestrator.models.wheel_name import WheelFilename
 
 GOOD = "demo-1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import pickle
 import re
@@ -14,13 +15,13 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.provision import relock, toolchain, toolchain_env, wheelhouse
 from orchestrator.provision.cache_dir import TOOLCHAIN, unused
 from orchestrator.provision.failures import machine_error, step_error
 from orchestrator.provision.toolchain import existing, lock_digest, lock_text, sync
 from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import Platform
-from orchestrator.wheel.archive import WheelName
 
 HERE = Path(toolchain.__file__).parent
 
@@ -175,6 +176,15 @@ def test_what_is_there_is_not_lacking() -> None:
     assert lacking("a-1-cp313-cp313-manylinux_2_17_aarch64.whl") == ["a", "b.c"]
     assert lacking("a-1-cp312-cp312-manylinux_2_17_x86_64.whl") == ["a", "b.c"]
     assert lacking("a-1-cp312-cp312-manylinux_2_34_aarch64.whl") == ["a", "b.c"], "too new a glibc"
+
+
+def test_a_variant_in_the_folder_is_none_of_the_lock(tmp_path: Path) -> None:
+    data = b"a wheel"
+    for name in ("a-1-py3-none-any.whl", "a-1-py3-none-any-v3.whl", "a-1.tar.gz"):
+        (tmp_path / name).write_bytes(data)
+    lock = wheelhouse.parse(f"a==1 --hash=sha256:{hashlib.sha256(data).hexdigest()}\n")
+
+    assert [path.name for path in wheelhouse.intact(tmp_path, lock)] == ["a-1-py3-none-any.whl"]
 
 
 def test_a_damaged_lock_is_said_to_be_one() -> None:

@@ -529,3 +529,16 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     assert capsys.readouterr().out == said.out
     assert index("more", "--yank", "*cu128*", "--remove", "cu126", "--dry-run") == ExitCode.OK
     assert "0 added, 0 dropped, 2 files\n0 pages would be written" in capsys.readouterr().err
+
+
+def test_variants_are_listed_and_offered_to_nobody_who_picks() -> None:
+    pure: dict[str, Any] = {"python": "py3", "abi": "none", "platform": "any"}
+    files = [wheel("dist", "2.0", label=label, **pure).name for label in ("cu130", "null")]
+    files.append(wheel("dist", "1.0", **pure).name)
+    assert index("dist") == ExitCode.OK
+    assert sorted(names("demo")) == sorted(files)
+    assert_sound()
+    assert "demo-2.0-py3-none-any-cu130.whl" in Path("site/demo/index.html").read_text()
+    page = Path("site/index.html").read_text()
+    assert '"version": "1.0"' in page
+    assert '"version": "2.0"' not in page

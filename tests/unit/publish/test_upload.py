@@ -20,6 +20,7 @@ from orchestrator.host.process import Cancel
 from orchestrator.host.web import HttpRequest, ask
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish import upload
 from orchestrator.publish.attested import attestations, check_attestation
 from orchestrator.publish.indexes import (
@@ -37,7 +38,6 @@ from orchestrator.publish.preflight import (
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.trusted import audience_of
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
-from orchestrator.wheel.archive import WheelName
 
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
 

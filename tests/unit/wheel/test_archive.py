@@ -8,8 +8,8 @@ import pytest
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel import open_wheel
-from orchestrator.wheel.archive import WheelName
 from tests.wheelmaker import WheelSpec, write_zip
 
 

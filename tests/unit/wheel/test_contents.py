@@ -45,7 +45,7 @@ def emitted() -> set[str]:
 
 def test_every_rule_that_is_emitted_has_a_name_that_can_be_turned() -> None:
     # `planned` names its rules in a table.
-    by_table = {"planned-name", "planned-version", "planned-build-tag"}
+    by_table = {"planned-name", "planned-version", "planned-build-tag", "planned-label"}
 
     assert emitted() | by_table == set(RULES)
 

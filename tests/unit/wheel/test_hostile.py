@@ -468,7 +468,7 @@ def test_numbers_of_more_digits_than_python_reads_are_no_versions(tmp_path: Path
     retag(path, dest_dir=tmp_path / "new", pins=["x==1"])
     with pytest.raises(BadWheelError, match="at most 255 are allowed"):
         retag(path, dest_dir=tmp_path / "new", build_tag=digits)
-    with pytest.raises(BadWheelError, match="not the name of a wheel file"):
+    with pytest.raises(BadWheelError, match="at most 255 are allowed"):
         retag(path, dest_dir=tmp_path / "new", version=f"1.0+{digits}")
 
 

@@ -38,6 +38,11 @@ def test_a_plain_wheel_is_taken(tmp_path: Path) -> None:
     assert index_refusals(pure().write(tmp_path)) == ()
 
 
+def test_a_variant_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (why,) = index_refusals(pure(label="cu13").write(tmp_path))
+    assert why == "a variant (cu13), and it takes none: the format is a draft (PEP 825)"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -70,6 +70,15 @@ def test_platform_tags(spec: WheelSpec, tmp_path: Path, inspector: Inspector) ->
     assert inspector.findings(out) == ()
 
 
+def test_a_variant_keeps_its_label(spec: WheelSpec, inspector: Inspector) -> None:
+    spec.label = "cu13"
+    out = inspector.retag(
+        inspector.path(spec), ".", platform_tags=["linux_x86_64"], version="1.0+x", build_tag="2"
+    )
+    assert out.name == "demo-1.0+x-2-cp312-cp312-linux_x86_64-cu13.whl"
+    assert inspector.findings(out) == ()
+
+
 def test_build_tag(spec: WheelSpec, inspector: Inspector) -> None:
     path = inspector.path(spec)
     first = inspector.retag(path, ".", build_tag="7_a")

@@ -11,8 +11,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel import open_wheel, retag, sbom
-from orchestrator.wheel.archive import WheelName
 from tests.wheelmaker import ElfSpec, WheelSpec, make_bill, make_elf
 
 

@@ -176,6 +176,11 @@ def test_another_wheel_was_planned(
     assert set(inspector.rules(spec, expected=replace(EXPECTED, **change))) == {rule}
 
 
+def test_a_variant_was_not_planned(spec: WheelSpec, inspector: Inspector) -> None:
+    spec.label = "cu13"
+    assert inspector.rules(spec, expected=EXPECTED) == ["planned-label"]
+
+
 @pytest.mark.parametrize(
     ("python", "abi", "planned", "fine"),
     [
