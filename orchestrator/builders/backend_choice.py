@@ -15,8 +15,7 @@ from orchestrator.models.target import BackendName, CompilerKind, EmulationMode,
 from orchestrator.plan.compilers import without_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.builders.cuda_choice import CudaChooser, CudaToolkit
     from orchestrator.containers.container import ContainerFactory
@@ -56,8 +55,6 @@ class Choice:
         native: native compilers for that container; None without.
         compiled: how it is compiled for a foreign architecture; None for this machine's own.
         trouble: what keeps the target from its image and may pass soon; empty for nothing.
-        installs: returns the variables of the uv that installs what a build on this host requires,
-            given its private directory; None where pip does.
         test_pythons: the Pythons, beside the one that builds, that can test an abi3 wheel here.
         cuda: its CUDA toolkit; None if it has no CUDA, or brings its own.
     """
@@ -76,7 +73,6 @@ class Choice:
     native: NativeCompilers | None = None
     compiled: CompileReport | None = None
     trouble: str = ""
-    installs: Callable[[Path], Mapping[str, str]] | None = None
     test_pythons: tuple[str, ...] = ()
     cuda: CudaToolkit | None = None
 

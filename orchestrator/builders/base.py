@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.builders.build_requirements import BuildRequirements
 from orchestrator.builders.clues import Clues
-from orchestrator.builders.environment_check import describe, hear_environment, unwanted_nvcc
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.host.process import Cancel, Finished
-    from orchestrator.models.result import BuildEnvironment
 
 Outcome = Path | Failure
 """The wheel that a backend made, or why there is none."""
@@ -49,20 +46,12 @@ class StoppedBuild:
     place: str
 
 
-_TAIL = 60
-"""Number of a step's last lines that are kept, to tell why it failed."""
-
-
 class StepTimer:
     """Measure the steps of a target, and enforce their limits.
 
     Attributes:
         began: when the target began, by `time.monotonic`.
         cpu_seconds: CPU time of the programs so far; None if it is unknown.
-        tail: the last lines that the programs of the current step printed.
-        environment: what is in the environment of the build; None before it was asked.
-        differs: how that is not what the cell asks for.
-        clues: what the current step printed that says why it fails.
     """
 
     def __init__(self, steps: TargetSteps) -> None:
@@ -71,21 +60,10 @@ class StepTimer:
         self.began = time.monotonic()
         self._steps: list[tuple[str, float]] = []
         self.cpu_seconds: float | None = None
-        self.environment: BuildEnvironment | None = None
-        self.differs: Failure | None = None
-        self.tail: deque[str] = deque(maxlen=_TAIL)
-        self.clues = Clues()
-
-    @property
-    def last_line(self) -> str:
-        """The last of these lines; empty without any."""
-        return self.tail[-1] if self.tail else ""
 
     def enter(self, step: str) -> None:
         """Begin a step, which ends the one before."""
         self._steps.append((step, time.monotonic()))
-        self.tail.clear()
-        self.clues = Clues()
 
     def spend(self, cpu_seconds: float | None) -> None:
         """Add the CPU time of a program; None if it is unknown."""
@@ -137,6 +115,7 @@ class BuildContext:
         compilers: how the build reaches the compiler cache and native compilers.
         requirements: what the environment that compiles gets.
         timer: knows the limits of the target and its steps.
+        clues: hears what the build's programs print.
         parallel: variables with the number of programs that the build may run at once. They are not
             part of the request: they change how long it takes, not the wheel. Variables of the
             matrix and of the project override them.
@@ -152,6 +131,7 @@ class BuildContext:
     compilers: Access = NO_ACCESS
     requirements: BuildRequirements = field(default_factory=BuildRequirements)
     timer: StepTimer = field(default_factory=lambda: StepTimer(TargetSteps()))
+    clues: Clues = field(default_factory=Clues)
     parallel: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[StoppedBuild], object] | None = None
 
@@ -160,7 +140,6 @@ class BuildContext:
         argv: Sequence[str],
         *,
         env: Mapping[str, str],
-        on_line: Callable[[str], object] = lambda _line: None,
         cwd: Path | None = None,
         is_client: bool = False,
     ) -> Finished:
@@ -169,27 +148,15 @@ class BuildContext:
         Args:
             argv: program and arguments.
             env: the whole environment.
-            on_line: gets every line, as the log does.
             cwd: working directory; None for the source.
             is_client: whether it only waits for a container, whose CPU time it does not have.
         """
-
-        def hear(line: str) -> None:
-            self.timer.tail.append(line)
-            self.timer.clues.hear(line)
-            if said := hear_environment(line, self.request.target, self.requirements.locked):
-                self.timer.environment, self.timer.differs = said
-                self.log(f"compiling with {describe(said[0])}")
-                if note := unwanted_nvcc(self.request.target, said[0]):
-                    self.log(note)
-            on_line(line)
-
         end = process.run(
             argv,
             env=env,
             cwd=cwd or self.source,
             log=self.log,
-            on_line=hear,
+            on_line=self.clues.hear,
             until=self.timer.deadline,
             cancel=self.cancel,
             umask=PLAIN_UMASK,
@@ -213,7 +180,7 @@ class BuildContext:
             )
         if end.returncode == 0:
             return None
-        return self.timer.differs or machine_trouble(end.returncode, self.timer.tail, step=step)
+        return self.clues.differs or machine_trouble(end.returncode, self.clues.tail, step=step)
 
 
 class Backend(Protocol):

@@ -7,23 +7,23 @@ mounted into containers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.config.requirements import requirement_fault
 from orchestrator.containers.access import Access
+from orchestrator.cross.native_uv import variables_here
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, SourceError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import EnvironmentSpec
 from orchestrator.plan.expected_environment import questions
 from orchestrator.provision.environments import EnvironmentQuestion
 from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.models.target import Target
     from orchestrator.provision.environments import EnvironmentMaker, PreparedEnvironment
@@ -61,59 +61,28 @@ class BuildRequirements:
     """What the environment that compiles gets.
 
     Attributes:
-        spec: what the matrix says.
-        checked: whether axes of the cell say what must be in the environment.
-        build: the environment that has it; None if the build's steps install it.
-        tests: for the test and each of the further tests those with what it requires, one for each
-            Python it runs with.
+        frontend: what the frontend script is told of it.
+        shared: the prepared environments of the build.
+        test_sites: for the test and each of the further tests the directories of environments with
+            what it requires, one for each Python it runs with.
+        locked: what `PreparedEnvironment.locked` says of the environment that compiles.
+        uv: variables of the uv that installs on this host what is not prepared; None where pip
+            does, and in a container.
     """
 
-    spec: EnvironmentSpec = field(default_factory=EnvironmentSpec)
-    checked: bool = False
-    build: SharedEnvironment | None = None
-    tests: tuple[tuple[SharedEnvironment, ...], ...] = ()
-
-    @property
-    def is_managed(self) -> bool:
-        """Whether pip and uv, too, build in an environment that our frontend script has made."""
-        spec = self.spec
-        named = spec.requires or spec.constraints or spec.indexes
-        return bool(named or self.checked or not spec.isolation)
-
-    @property
-    def shared(self) -> tuple[SharedEnvironment, ...]:
-        """All environments that the build has."""
-        return (*((self.build,) if self.build else ()), *chain.from_iterable(self.tests))
-
-    @property
-    def test_sites(self) -> list[list[str]]:
-        """For the test and each of the further tests where they are, one for each Python."""
-        return [[each.place for each in some] for some in self.tests]
+    frontend: Mapping[str, object] = field(default_factory=dict)
+    shared: tuple[SharedEnvironment, ...] = ()
+    test_sites: tuple[tuple[str, ...], ...] = ()
+    locked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    uv: Mapping[str, str] | None = None
 
     @property
     def access(self) -> Access:
-        """How a container reaches them."""
+        """How a container reaches the prepared environments."""
         mounted = (each for each in self.shared if each.is_mounted)
         return Access(
             mounts=tuple((each.prepared.site, Path(each.place), False) for each in mounted)
         )
-
-    @property
-    def locked(self) -> dict[str, tuple[str, str]]:
-        """What `PreparedEnvironment.locked` says of the environment that compiles."""
-        return self.build.prepared.locked if self.build else {}
-
-    def for_frontend(self) -> dict[str, object]:
-        """Return what the frontend script is told of it."""
-        return {
-            "requires": self.spec.requires,
-            "constraints": self.spec.constraints,
-            "isolated": self.spec.isolation,
-            "managed": self.is_managed,
-            "prepared": self.build.place if self.build else "",
-            "has": self.build.requires if self.build else (),
-            "indexes": [name for name, _ in self.spec.indexes],
-        }
 
     def check_unchanged(self) -> Failure | None:
         """Return a failure if the build wrote into what others share, and remove that."""
@@ -141,6 +110,7 @@ class RequirementsOpener:
         glibc: the version of the glibc in the container; empty for another libc.
         in_container: whether it is built in one.
         pip_because: why uv does not know where pip finds packages; empty if it does.
+        by_uv: whether uv installs on this host what is not prepared, in place of pip.
     """
 
     maker: EnvironmentMaker
@@ -149,46 +119,79 @@ class RequirementsOpener:
     glibc: str = ""
     in_container: bool = False
     pip_because: str = ""
+    by_uv: bool = False
 
-    def open(self, source: Path, log: Callable[[str], object]) -> BuildRequirements:
+    def open(self, source: Path, scratch: Path, log: Callable[[str], object]) -> BuildRequirements:
         """Return what the build gets; what can be prepared is prepared.
 
         Args:
             source: the source of the target.
+            scratch: the private directory of its build.
             log: told what is prepared, or why nothing is.
 
         Raises:
             EnvironmentProblemError: the requirements cannot be had.
         """
         spec = self.target.steps.environment
-        # Every cell asks for its Python.
-        plain = BuildRequirements(spec=spec, checked=len(questions(self.target)) > 1)
-        if self.in_container and not plain.is_managed:
-            return plain
+        if self.in_container and not self._is_managed:
+            return self._describe(scratch)
         if because := self.pip_because or self._why_not_uv():
             if spec.indexes:
                 what = f"[indexes] need uv: {because}"
                 raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
             log(f"pip installs what the build requires: {because}")
-            return plain
+            return self._describe(scratch)
         requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
         python, numbers = self.target.python, count()
-        build = tests = None
+        build = None
         if requires:
             build = self._share(python, requires, MOUNTED, log, spec.constraints)
-        if plain.is_managed:
-            pythons = (python, *self.target.test_pythons)
-            tests = tuple(
-                tuple(
-                    self._share(each, required, f"{MOUNTED}-of-test-{next(numbers)}", log)
-                    for each in pythons
-                )
-                for required in self._required_by_tests()
+        pythons = (python, *self.target.test_pythons)
+        tests = tuple(
+            tuple(
+                self._share(each, required, f"{MOUNTED}-of-test-{next(numbers)}", log)
+                for each in pythons
             )
-        return replace(plain, build=build, tests=tests or ())
+            for required in self._required_by_tests()
+        )
+        return self._describe(scratch, build, tests)
+
+    @property
+    def _is_managed(self) -> bool:
+        """Whether pip and uv, too, build in an environment that our frontend script has made."""
+        spec = self.target.steps.environment
+        named = spec.requires or spec.constraints or spec.indexes or not spec.isolation
+        # Every cell asks for its Python.
+        return bool(named) or len(questions(self.target)) > 1
+
+    def _describe(
+        self,
+        scratch: Path,
+        build: SharedEnvironment | None = None,
+        tests: tuple[tuple[SharedEnvironment, ...], ...] = (),
+    ) -> BuildRequirements:
+        """Return what the build gets, given the prepared environments."""
+        spec = self.target.steps.environment
+        return BuildRequirements(
+            frontend={
+                "requires": spec.requires,
+                "constraints": spec.constraints,
+                "isolated": spec.isolation,
+                "managed": self._is_managed,
+                "prepared": build.place if build else "",
+                "has": build.requires if build else (),
+                "indexes": [name for name, _ in spec.indexes],
+            },
+            shared=(*((build,) if build else ()), *chain.from_iterable(tests)),
+            test_sites=tuple(tuple(each.place for each in some) for some in tests),
+            locked=build.prepared.locked if build else {},
+            uv=variables_here(self.maker.host.network, scratch) if self.by_uv else None,
+        )
 
     def _required_by_tests(self) -> tuple[tuple[str, ...], ...]:
         """Return what the tests require, if they run on this Python and platform; else nothing."""
+        if not self._is_managed:
+            return ()
         steps = self.target.steps
         every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
         may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE

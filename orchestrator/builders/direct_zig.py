@@ -158,6 +158,7 @@ class _ZigSteps(HostSteps):
             cuda=dict(job.compilers.env).get("CUDA_HOME", ""),
         )
         self._heard: list[tuple[LogReason, Mapping[str, str]]] = []
+        job.clues.listeners.append(self.hear)
 
     def open_place(self) -> Place:
         self.make_drivers()
@@ -192,6 +193,7 @@ class _ZigSteps(HostSteps):
     """The known reasons why builds like this one fail."""
 
     def hear(self, line: str) -> None:
+        """Take a line that a command prints."""
         for reason in self.reasons:
             if match := reason.pattern.search(line):
                 self._heard.append((reason, match.groupdict()))
@@ -271,7 +273,7 @@ class _CrossSteps(_ZigSteps):
         except StepFailed as ended:
             if ended.failure.kind is not FailureKind.SETUP:
                 raise
-            said = f"no Python settings for {self.target.arch}: {self.job.timer.last_line}"
+            said = f"no Python settings for {self.target.arch}: {self.job.clues.last_line}"
             raise StepFailed(replace(ended.failure, message=said, hint=_TRANSLATED)) from None
         self._facts = load_json(dict[str, str], self._cross.python / "facts.json")
         self.job.log(

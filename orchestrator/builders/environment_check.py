@@ -29,7 +29,7 @@ from orchestrator.plan.expected_environment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.models.target import Target
 
@@ -54,12 +54,16 @@ def environment_question(target: Target) -> str:
 
 
 def hear_environment(
-    line: str, target: Target, locked: Mapping[str, tuple[str, str]]
+    line: str,
+    *,
+    target: Target,
+    locked: Mapping[str, tuple[str, str]],
+    log: Callable[[str], object],
 ) -> tuple[BuildEnvironment, Failure | None] | None:
     """Return what a line of a build says about its environment, and how that is wrong.
 
     `locked` has the version and the index that a package was resolved to, by its normalised name.
-    None comes of a line that is no answer of the script.
+    None comes of a line that is no answer of the script. `log` takes what the target's log says.
     """
     if not line.startswith(ANSWER):
         return None
@@ -75,6 +79,9 @@ def hear_environment(
         wrong = [_explain(each, environment, indexes, locked) for each in said["wrong"]]
     except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not of our script: the project's programs print there too
+    log(f"compiling with {_describe(environment)}")
+    if note := unwanted_nvcc(target, environment):
+        log(note)
     if not wrong:
         return environment, None
     failure = Failure(
@@ -100,7 +107,7 @@ def unwanted_nvcc(target: Target, environment: BuildEnvironment | None) -> str:
     )
 
 
-def describe(environment: BuildEnvironment) -> str:
+def _describe(environment: BuildEnvironment) -> str:
     """Return the versions that matter most, in one line for the log."""
     parts = [f"Python {environment.python}"]
     if torch := environment.torch:

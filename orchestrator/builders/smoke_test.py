@@ -60,7 +60,7 @@ class SmokeTested:
             return wheel
         # A signal, as shells and engines report it.
         code = end.returncode if end.returncode > 0 else 128 - end.returncode
-        said = job.timer.last_line
+        said = job.clues.last_line
         return job.trouble(end, step=_STEP) or Failure(
             kind=FailureKind.TEST,
             step=_STEP,

@@ -7,6 +7,8 @@ The options come from cibuildwheel's own parser (`scripts/cibw_options.py`), so 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders import cibuildwheel
+from orchestrator.builders.base import StoppedBuild
 from orchestrator.builders.cibuildwheel import (
     HINTS,
     RUN_PIP,
@@ -23,7 +26,7 @@ from orchestrator.builders.cibuildwheel import (
     setup_hint,
 )
 from orchestrator.builders.known_options import config_file
-from orchestrator.fsutil import resolve_beneath
+from orchestrator.fsutil import copy_any, make_empty, resolve_beneath
 from orchestrator.host.json_file import load_json
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
@@ -32,7 +35,7 @@ from orchestrator.models.wheel_name import WheelName
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestrator.builders.base import BuildContext, Outcome, StoppedBuild
+    from orchestrator.builders.base import BuildContext, Outcome
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
 
@@ -41,6 +44,9 @@ LIMITING = (
     *("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"),
 )
 """Variables with files that limit what pip and uv install, there and to build an sdist."""
+
+_PLAIN_SHELL = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
+"""Options that keep a shell from reading files that would change the environment of a build."""
 
 OPTIONS_SCRIPT = Path(__file__).parent / "scripts" / "cibw_options.py"
 
@@ -84,7 +90,6 @@ class Place:
         libraries: directories that this script needs on its path.
         pip: the directory that has the package pip, for the frontend alone.
         uv: its uv.
-        installs: variables of the uv that installs what the build requires; None where pip does.
         repair_with: the command that starts the repair script there.
         evaluate: words that run a command there when they come before it; none on this host.
     """
@@ -101,7 +106,6 @@ class Place:
     libraries: tuple[str, ...] = ()
     pip: str
     uv: str
-    installs: Mapping[str, str] | None = None
     repair_with: str
     evaluate: tuple[str, ...] = ()
 
@@ -112,7 +116,7 @@ class Place:
 
 
 class BuildSteps(ABC):
-    """Take one target through the steps; a subclass for each kind of place says how they run there.
+    """Take one target through the steps, on this host where a subclass does not say otherwise.
 
     Args:
         host: this machine.
@@ -151,32 +155,40 @@ class BuildSteps(ABC):
         """Prepare the place where the steps run."""
 
     @abstractmethod
-    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
-        """Return the arguments, environment and directory that run a command from this host."""
-
-    @abstractmethod
     def make_tester(self, python: str) -> str:
         """Make a clean environment of a Python; return its directory of programs."""
 
-    @abstractmethod
+    def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
+        """Return the arguments, environment and directory that run a command from this host."""
+        return command.argv, command.env, Path(command.cwd)
+
     def stop(self, failure: Failure, last: Command) -> StoppedBuild:
         """Return how to open a shell where a failed command ran."""
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        return StoppedBuild(
+            failure=failure,
+            argv=[shell, *_PLAIN_SHELL.get(Path(shell).name, ())],
+            env=last.env,
+            cwd=Path(last.cwd),
+            again=shlex.join(last.argv),
+            place=f"this host; the source is in {self.job.source}",
+        )
 
-    @abstractmethod
     def empty(self, folder: str) -> None:
         """Make a directory, or empty it."""
+        make_empty(Path(folder))
 
-    @abstractmethod
     def names(self, folder: str) -> Sequence[str]:
         """Return the sorted names in a directory."""
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
 
-    @abstractmethod
     def give(self, source: Path, destination: str) -> None:
         """Copy a file or directory of this host there."""
+        copy_any(source, Path(destination))
 
-    @abstractmethod
     def fetch(self, path: str) -> Path:
         """Return a file of the place as a file of this host."""
+        return Path(path)
 
     def adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
         """Add what only this place needs to the environment of the build."""
@@ -194,7 +206,7 @@ class BuildSteps(ABC):
                 HINTS[FailureKind.NO_IDENTIFIER],
             )
         place = self.place
-        env, spec = self.adapt(options["env"]), self.job.requirements.spec
+        env, spec = self.adapt(options["env"]), self.target.steps.environment
         if spec.constraints or not spec.isolation:
             # before-build gets what the matrix requires of its environment, and its constraints.
             self._run_frontend("", options, env, "setup")
@@ -260,7 +272,7 @@ class BuildSteps(ABC):
                 Failure(
                     kind=FailureKind.CONFIGURATION,
                     step="setup",
-                    message=self.job.timer.last_line or "cibuildwheel refused its options",
+                    message=self.job.clues.last_line or "cibuildwheel refused its options",
                     hint="correct matrix.toml or the project's [tool.cibuildwheel]",
                 )
             )
@@ -268,7 +280,7 @@ class BuildSteps(ABC):
 
     def _limited(self, env: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment of before-build: what it installs keeps to the constraints."""
-        if not self.job.requirements.spec.constraints:
+        if not self.target.steps.environment.constraints:
             return env
         file = f"{self.place.scratch}/limits.txt"
         own = {name: " ".join(filter(None, (file, env.get(name)))) for name in LIMITING}
@@ -305,7 +317,8 @@ class BuildSteps(ABC):
         place = self.place
         if options["frontend"] in {"build[uv]", "uv"} or "--installer=uv" in options["flags"]:
             return {"uv": place.uv}
-        return {} if place.installs is None else {"uv": place.uv, "variables": place.installs}
+        variables = self.job.requirements.uv
+        return {} if variables is None else {"uv": place.uv, "variables": variables}
 
     def for_hooks(self) -> dict[str, object]:
         """Return what the frontend script is told about the hook that builds."""
@@ -385,14 +398,11 @@ class BuildSteps(ABC):
         if code == 0:
             return
         kind, message = _KINDS[self.step]
-        verdict = repair_verdict(self.job.timer.tail) if self.step == "repair" else ""
+        verdict = repair_verdict(self.job.clues.tail) if self.step == "repair" else ""
         setup = "see the log's last lines" if kind is FailureKind.SETUP else ""
-        setup = setup_hint(self.job.timer.tail, self.step, setup)
+        setup = setup_hint(self.job.clues.tail, self.step, setup)
         message = verdict or f"{message} ({Path(argv[0]).name} exit {code})"
         raise self.failed(kind, message, setup or HINTS.get(kind, ""))
-
-    def hear(self, line: str) -> None:  # noqa: B027 - most steps need no line
-        """Take a line that a command prints."""
 
     def _attempt(
         self, shown: Sequence[str], argv: Sequence[str], env: Mapping[str, str], cwd: Path
@@ -401,7 +411,7 @@ class BuildSteps(ABC):
         self.job.log(f"+ {' '.join(shown)}")
         # Everything else runs on this host.
         client = argv != shown
-        end = self.job.run(argv, env=env, cwd=cwd, on_line=self.hear, is_client=client)
+        end = self.job.run(argv, env=env, cwd=cwd, is_client=client)
         if trouble := self.job.trouble(end, step=self.step):
             raise StepFailed(trouble)
         return end.returncode

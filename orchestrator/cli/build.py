@@ -190,16 +190,15 @@ def run_build(
     **reports: Path | None,
 ) -> int:
     """Build a plan, show how it goes and how it ended, and return the exit code."""
-    from orchestrator.cli.workspace import stop_as_ctrl_c_does
+    from orchestrator.host.inherited import stop_as_ctrl_c_does
     from orchestrator.report.results import earlier_seconds
     from orchestrator.run.inputs import Options
 
-    check_reports(reports)
-    console = stderr()
     stop_as_ctrl_c_does()
     own = (path.absolute() for path in reports.values() if path is not None and path != STDOUT)
     workspace = replace(workspace, beside=(*workspace.beside, *own))
     output = (output_dir or workspace.root / "dist").absolute()
+    check_reports(reports)
     options = Options(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
@@ -213,6 +212,7 @@ def run_build(
         again=hooks.again,
         deadline=deadline,
     )
+    console = stderr()
     _preflight(console, options)
     return _run(workspace, plan, options, reports, console, quiet=quiet, hooks=hooks)
 

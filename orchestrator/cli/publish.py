@@ -99,7 +99,8 @@ def command(
 ) -> int:
     """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
     from orchestrator.cli.verify import checking_tools
-    from orchestrator.cli.workspace import open_host, stop_as_ctrl_c_does
+    from orchestrator.cli.workspace import open_host
+    from orchestrator.host.inherited import stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
     from orchestrator.publish.delivery import Delivery, open_destinations, verify
     from orchestrator.publish.preflight import GrantedLimits

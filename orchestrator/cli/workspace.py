@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,6 @@ from orchestrator.errors import (
     closest,
 )
 from orchestrator.fsutil import read_file
-from orchestrator.host.inherited import is_ignored
 from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.models.reading import toml_text
 from orchestrator.models.target import Plan, Target, UnresolvedVersion
@@ -449,10 +447,3 @@ def find_excluded(workspace: Workspace, target_id: str) -> Exclusion | None:
         table=workspace.table,
         impossible=impossible,
     )
-
-
-def stop_as_ctrl_c_does() -> None:
-    """Stop on SIGTERM, by which CI systems stop a job, and SIGHUP, when the terminal closes."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if not is_ignored(number):  # nohup
-            signal.signal(number, signal.default_int_handler)

@@ -36,6 +36,13 @@ def make_plain() -> None:
     _limit_files()
 
 
+def stop_as_ctrl_c_does() -> None:
+    """Stop on SIGTERM, by which CI systems stop a job, and SIGHUP, when the terminal closes."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if not is_ignored(number):  # nohup
+            signal.signal(number, signal.default_int_handler)
+
+
 def is_ignored(number: signal.Signals) -> bool:
     """Return whether a signal does nothing to this process, as who started it wanted."""
     return signal.getsignal(number) in {signal.SIG_IGN, _do_nothing}

@@ -29,7 +29,7 @@ from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.target import BackendName, EmulationMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from orchestrator.builders.backend_choice import Choice
     from orchestrator.builders.base import Backend
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 Compilers = Callable[[Path], Access]
 """Opens the compiler cache and native compilers for a build, given its private directory."""
 
-Requirements = Callable[[Path, Callable[[str], object]], BuildRequirements]
-"""Prepares what a build requires, given its source and what takes a line for its log."""
+Requirements = Callable[[Path, Path, Callable[[str], object]], BuildRequirements]
+"""Prepares what a build requires; see `RequirementsOpener.open`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,10 @@ class BackendFactory:
 
     def assign(self, request: BuildRequest, choice: Choice, action: Action | None) -> Assignment:
         """Return what builds a request; without an action its result is not stored."""
-        choice = self._with_installer(choice, request)
+        texts = (self.pyproject, *self.inputs.engine.create_args)
+        network = self.tools.host.network
+        pip_here = native_uv.pip_here_because(network, request, texts)
+        choice = _with_installer(choice, request, texts, pip_here)
         return Assignment(
             request=request,
             backend=self._backend(request, choice),
@@ -95,11 +98,13 @@ class BackendFactory:
             action=action,
             container=choice.container,
             compiled=choice.compiled,
-            requirements=self._requirements(request, choice),
+            requirements=self._requirements(request, choice, by_uv=not pip_here),
             compilers=self._compilers(request, choice),
         )
 
-    def _requirements(self, request: BuildRequest, choice: Choice) -> Requirements | None:
+    def _requirements(
+        self, request: BuildRequest, choice: Choice, *, by_uv: bool
+    ) -> Requirements | None:
         """Return what prepares the environment of a build; None for a library, which has none."""
         target, tools = request.target, self.tools
         if target.library is not None:
@@ -120,26 +125,8 @@ class BackendFactory:
             glibc=self.containers.glibc(target) if contained else "",
             in_container=contained,
             pip_because=native_uv.settings_of_pip(tools.host.network, request, texts),
+            by_uv=by_uv and not contained,
         ).open
-
-    def _with_installer(self, choice: Choice, request: BuildRequest) -> Choice:
-        """Add what installs the requirements of a build."""
-        if request.target.library is not None:
-            return choice
-        compiled, network = choice.compiled, self.tools.host.network
-        texts = (self.pyproject, *self.inputs.engine.create_args)
-        if choice.native is not None and compiled is not None:
-            native = choice.native.for_target(request, texts)
-            compiled = replace(compiled, installer=native.installs)
-            return replace(choice, native=native, compiled=compiled)
-        if choice.container is not None:
-            return choice
-        because = native_uv.pip_here_because(network, request, texts)
-        crossed = compiled is not None and compiled.emulation is EmulationMode.CROSS
-        if crossed and compiled is not None:
-            compiled = replace(compiled, installer=f"pip: {because}" if because else "uv")
-        uv = None if because else partial(native_uv.variables_here, network)
-        return replace(choice, installs=uv, compiled=compiled)
 
     def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:
         """Return what opens compilers, their cache and CUDA for a target's build; None for none."""
@@ -217,7 +204,7 @@ class BackendFactory:
         pythons = {python: self.tools.python(python)}
         if containers is None:  # otherwise it is tested there
             pythons |= {tester: self.tools.installed_python(tester) for tester in testers}
-        direct = DirectOnHost(host=self.tools.host, pythons=pythons, installs=choice.installs)
+        direct = DirectOnHost(host=self.tools.host, pythons=pythons)
         if choice.zig is None:
             return direct
         return DirectByZig(
@@ -227,3 +214,21 @@ class BackendFactory:
             containers=containers,
             imported=choice.imported_by is not None,
         )
+
+
+def _with_installer(
+    choice: Choice, request: BuildRequest, texts: Sequence[str], pip_here: str
+) -> Choice:
+    """Add what installs the requirements of a build for a foreign architecture.
+
+    `texts` may have settings of pip; `pip_here` says why pip installs on this host, if it does.
+    """
+    compiled, native = choice.compiled, choice.native
+    if request.target.library is not None or compiled is None:
+        return choice
+    if native is not None:
+        native = native.for_target(request, texts)
+        compiled = replace(compiled, installer=native.installs)
+    elif compiled.emulation is EmulationMode.CROSS:
+        compiled = replace(compiled, installer=f"pip: {pip_here}" if pip_here else "uv")
+    return replace(choice, native=native, compiled=compiled)

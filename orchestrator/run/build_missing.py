@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from orchestrator.models.target import BackendName
 from orchestrator.run.backends import BackendFactory
 from orchestrator.run.cache_key import BuildWay, build_place
 from orchestrator.run.cache_lookup import restore_results
-from orchestrator.run.dispatch import Pace, choose_patiently, dispatch
+from orchestrator.run.dispatch import Pace, dispatch
 from orchestrator.run.finish import result_without_build
 from orchestrator.run.planned import make_actions, request_for, without_idle_testers
 from orchestrator.run.reproduce import compare_with, save_previous
@@ -23,7 +25,7 @@ from orchestrator.run.scheduler import Retries
 from orchestrator.run.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.builders.backend_choice import Choice
     from orchestrator.containers.container import ContainerFactory
@@ -168,7 +170,7 @@ class MissingBuilder:
             jobs=options.jobs,
             settings=settings,
             fail_fast=options.fail_fast,
-            seconds={**self.cache.durations(targets), **options.seconds},
+            seconds={**self.cache.store.durations(self.cache.project, targets), **options.seconds},
             deadline=options.deadline,
         )
 
@@ -189,6 +191,33 @@ class MissingBuilder:
         wheel = None if again is None else results[again.target_id].wheel
         if wheel is not None and compared is not None:
             compared(compare_with(previous, wheel, self.cache.places.output))
+
+
+def choose_patiently(  # noqa: PLR0913 - mostly keywords
+    chooser: BackendChooser,
+    targets: Sequence[Target],
+    retries: Retries,
+    *,
+    say: Callable[[str], object],
+    pause: Callable[[float], object] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> Mapping[TargetId, Choice]:
+    """Choose what builds each target; try again if an image could not be pulled for the moment.
+
+    Otherwise a registry that does not answer for a second would leave targets out, or have them
+    built without their image.
+    """
+    attempt = 1
+    while True:
+        choices = chooser.choose(targets)
+        troubles = dict.fromkeys(filter(None, (each.trouble for each in choices.values())))
+        if not troubles or attempt > retries.limit:
+            return choices
+        seconds = retries.wait(attempt, chance())
+        say(f"{'; '.join(troubles)}; asking again in {seconds:.0f} s")
+        pause(seconds)
+        chooser.forget_errors()
+        attempt += 1
 
 
 def _way(choice: Choice) -> BuildWay:

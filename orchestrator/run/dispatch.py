@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import time
 import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,9 +15,8 @@ from orchestrator.run.executors.local import LocalRun
 from orchestrator.run.finish import bug, result_without_build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from orchestrator.builders.backend_choice import BackendChooser, Choice
     from orchestrator.config.settings import RunSettings
     from orchestrator.host.capacity import Capacity
     from orchestrator.host.process import Cancel
@@ -62,33 +59,6 @@ def parallel(target: Target, budget: Resources) -> dict[str, str]:
 def is_emulated(target: Target) -> bool:
     """Whether a target runs under emulation on this machine."""
     return how(host_arch(), target.arch) is Execution.EMULATED
-
-
-def choose_patiently(  # noqa: PLR0913 - mostly keywords
-    chooser: BackendChooser,
-    targets: Sequence[Target],
-    retries: scheduler.Retries,
-    *,
-    say: Callable[[str], object],
-    pause: Callable[[float], object] = time.sleep,
-    chance: Callable[[], float] = random.random,
-) -> Mapping[TargetId, Choice]:
-    """Choose what builds each target; try again if an image could not be pulled for the moment.
-
-    Otherwise a registry that does not answer for a second would leave targets out, or have them
-    built without their image.
-    """
-    attempt = 1
-    while True:
-        choices = chooser.choose(targets)
-        troubles = dict.fromkeys(filter(None, (each.trouble for each in choices.values())))
-        if not troubles or attempt > retries.limit:
-            return choices
-        seconds = retries.wait(attempt, chance())
-        say(f"{'; '.join(troubles)}; asking again in {seconds:.0f} s")
-        pause(seconds)
-        chooser.forget_errors()
-        attempt += 1
 
 
 def dispatch(  # noqa: PLR0913 - keyword-only

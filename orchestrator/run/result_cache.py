@@ -353,12 +353,6 @@ class ResultCache:
         self.store.put(record, files)
         self.note_last({target.id: action.address})
 
-    def durations(self, targets: Iterable[TargetId]) -> dict[TargetId, float]:
-        """Return how many seconds the last builds of targets took here, of whatever source."""
-        last = self.store.local.last(self.project)
-        records = {each: self.store.recall(last[each]) for each in targets if each in last}
-        return {each: found.duration for each, found in records.items() if found is not None}
-
     def note_last(self, results: dict[TargetId, Digest]) -> None:
         """Note the last results, for `explain --why-rebuild`."""
         with self.lock:

@@ -49,6 +49,10 @@ class RunDirectories:
         """Return where this run writes a target's log: another run of the target has its own."""
         return self.run / "logs" / f"{target_id}.log"
 
+    def scratch(self, target_id: TargetId) -> Path:
+        """Return the private directory of a target's build."""
+        return self.run / "targets" / target_id
+
     def outputs(self, target_id: TargetId) -> Path:
         """Return where the outputs of a library are."""
         return self.run / "outputs" / target_id

@@ -9,18 +9,15 @@ import time
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from packaging.version import Version
 
 from orchestrator.builders.base import BuildContext, StepTimer
-from orchestrator.builders.build_requirements import (
-    PREPARE,
-    BuildRequirements,
-    without_requirements,
-)
-from orchestrator.builders.clues import with_clue
-from orchestrator.builders.environment_check import unwanted_nvcc
+from orchestrator.builders.build_requirements import PREPARE, without_requirements
+from orchestrator.builders.clues import Clues, with_clue
+from orchestrator.builders.environment_check import hear_environment, unwanted_nvcc
 from orchestrator.builders.library import collect
 from orchestrator.containers.access import NO_ACCESS
 from orchestrator.cross import ccache, native_gcc
@@ -97,15 +94,16 @@ class Worker:
         target = assignment.target
         began = time.time()
         log_file, private_log = self.places.log(target.id), self.places.private_log(target.id)
-        scratch = self.places.run / "targets" / target.id
-        timer = StepTimer(target.steps)
+        scratch = self.places.scratch(target.id)
+        clues, timer = Clues(), StepTimer(target.steps)
         outcome: WheelReport | Failure | None = None
         try:
             with _own_log(private_log, log_file, attempt) as log:
                 if attempt > 1:
                     log.write(f"\n==== attempt {attempt}\n\n")
                 _write_header(log, assignment)
-                outcome = self._attempt(assignment, scratch, log, timer)
+                job = self._open_job(assignment, log, timer, clues)
+                outcome = self._attempt(assignment, job)
         except OSError as error:
             # The log itself cannot be written; a wheel that is in dist/ stays what it is.
             outcome = outcome or _system_failure(error)
@@ -135,79 +133,87 @@ class Worker:
             cpu_seconds=timer.cpu_seconds,
             compiler_cache=cached,
             compiled=compiled,
-            environment=timer.environment,
+            environment=clues.environment,
         )
 
-    def _attempt(
-        self, assignment: Assignment, scratch: Path, log: TextIO, timer: StepTimer
-    ) -> WheelReport | Failure | None:
-        outcome: WheelReport | Failure | None
-        try:
-            outcome = self._make(assignment, scratch, log, timer)
-        except OSError as error:
-            outcome = _system_failure(error)
-        except OrchestratorError as error:
-            outcome = _tool_failure(error)
-        except Exception as error:  # noqa: BLE001 - a bug must not lose the other targets
-            log.write(traceback.format_exc())
-            outcome = bug(error)
-        if isinstance(outcome, Failure):
-            transient = outcome.transient or is_transient(outcome.kind, timer.tail)
-            outcome = replace(outcome, transient=transient)
-            log.write(f"\nFAILED ({outcome.kind}): {outcome.message}\n")
-        return outcome
-
-    def _make(
-        self, assignment: Assignment, scratch: Path, log: TextIO, timer: StepTimer
-    ) -> WheelReport | Failure | None:
-        """Build; None for a library, which has no wheel."""
-        target = assignment.request.target
-        remove_tree(self.places.rejected / target.id, ignore_errors=True)
-        scratch.mkdir(parents=True)
+    def _open_job(
+        self, assignment: Assignment, log: TextIO, timer: StepTimer, clues: Clues
+    ) -> BuildContext:
+        """Return what a backend gets; what is prepared for the build comes later."""
+        scratch = self.places.scratch(assignment.target.id)
 
         def step(name: str) -> None:
             timer.enter(name)
+            clues.begin_step()
             log.write(f"\n== {name}\n")
-            self.cache.step(target.id, name)
+            self.cache.step(assignment.target.id, name)
 
         def write(line: str) -> None:
             log.write(f"{line}\n")
             log.flush()
 
-        step("stage")
-        copy_tree(self.staged.root, scratch / "source")
-        self._receive(target, scratch / "source", write)
-        requirements = BuildRequirements(spec=target.steps.environment)
-        if assignment.requirements is not None:
-            step(PREPARE)
-            try:
-                requirements = assignment.requirements(scratch / "source", write)
-            except EnvironmentProblemError as error:
-                return without_requirements(error)
-        found = NO_ACCESS if assignment.compilers is None else assignment.compilers(scratch)
-        job = BuildContext(
+        return BuildContext(
             request=assignment.request,
             source=scratch / "source",
             scratch=scratch,
             log=write,
             step=step,
             cancel=self.cache.cancel,
-            compilers=found.in_front_of(requirements.access),
-            requirements=requirements,
             timer=timer,
+            clues=clues,
             parallel=assignment.parallel,
             stopped=self.stopped,
         )
+
+    def _attempt(self, assignment: Assignment, job: BuildContext) -> WheelReport | Failure | None:
+        outcome: WheelReport | Failure | None
+        try:
+            outcome = self._make(assignment, job)
+        except OSError as error:
+            outcome = _system_failure(error)
+        except OrchestratorError as error:
+            outcome = _tool_failure(error)
+        except Exception as error:  # noqa: BLE001 - a bug must not lose the other targets
+            job.log(traceback.format_exc())
+            outcome = bug(error)
+        if isinstance(outcome, Failure):
+            transient = outcome.transient or is_transient(outcome.kind, job.clues.tail)
+            outcome = replace(outcome, transient=transient)
+            job.log(f"\nFAILED ({outcome.kind}): {outcome.message}")
+        return outcome
+
+    def _make(self, assignment: Assignment, job: BuildContext) -> WheelReport | Failure | None:
+        """Build; None for a library, which has no wheel."""
+        target = assignment.target
+        remove_tree(self.places.rejected / target.id, ignore_errors=True)
+        job.scratch.mkdir(parents=True)
+        job.step("stage")
+        copy_tree(self.staged.root, job.source)
+        self._receive(target, job.source, job.log)
+        if assignment.requirements is not None:
+            job.step(PREPARE)
+            try:
+                job = replace(
+                    job, requirements=assignment.requirements(job.source, job.scratch, job.log)
+                )
+            except EnvironmentProblemError as error:
+                return without_requirements(error)
+        requirements, clues = job.requirements, job.clues
+        clues.answer = partial(
+            hear_environment, target=target, locked=requirements.locked, log=job.log
+        )
+        found = NO_ACCESS if assignment.compilers is None else assignment.compilers(job.scratch)
+        job = replace(job, compilers=found.in_front_of(requirements.access))
         made = assignment.backend.build(job)
         made = requirements.check_unchanged() or made
         if isinstance(made, Failure):
             contained = assignment.container is not None
-            made = with_clue(made, timer.clues, target, source=job.source, in_container=contained)
-            note = unwanted_nvcc(target, timer.environment)
+            made = with_clue(made, clues, target, source=job.source, in_container=contained)
+            note = unwanted_nvcc(target, clues.environment)
             return replace(made, hint=note) if note and made.kind is FailureKind.BUILD else made
         if target.library is not None:
-            return self._collect(made, assignment, timer)
-        step("verify")
+            return self._collect(made, assignment, job.timer)
+        job.step("verify")
         return self._finish(made, assignment, job)
 
     def _collect(self, tree: Path, assignment: Assignment, timer: StepTimer) -> Failure | None:
@@ -286,7 +292,7 @@ class Worker:
             said=said,
             log=self.places.private_log(target.id),
             seconds=time.monotonic() - job.timer.began,
-            environment=job.timer.environment,
+            environment=job.clues.environment,
         )
         return self._publish(final, target.id, replace(verified, problems=problems))
 

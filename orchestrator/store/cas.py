@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchestrator.models.target import Digest
+    from orchestrator.models.target import Digest, TargetId
     from orchestrator.store.local import LocalStore
     from orchestrator.store.result_record import Blob, Record, SealedRecord
     from orchestrator.store.seals import SigningKey
@@ -186,6 +186,12 @@ class Store:
     def remember(self, project: str, results: dict[str, Digest]) -> None:
         """Record the last results of some of a project's targets."""
         self._write(lambda: self.local.remember(project, results))
+
+    def durations(self, project: str, targets: Iterable[TargetId]) -> dict[TargetId, float]:
+        """Return how many seconds the last builds of targets took here, of whatever source."""
+        last = self.local.last(project)
+        records = {each: self.recall(last[each]) for each in targets if each in last}
+        return {each: found.duration for each, found in records.items() if found is not None}
 
     def _ask(self, question: Callable[[RemoteStore], _T]) -> _T | None:
         """Ask the shared store; after its first error it is not used any more."""

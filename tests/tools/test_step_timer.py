@@ -63,11 +63,8 @@ def test_the_limit_of_another_step_does_not_count(tmp_path: Path) -> None:
 def test_a_limit_that_begins_while_the_program_runs_counts(tmp_path: Path) -> None:
     """As with cibuildwheel, one program for all steps, which says when each begins."""
     one = job(tmp_path, TargetSteps(timeouts=(("test", 1),)))
-    end = one.run(
-        ["sh", "-c", "echo testing; sleep 600"],
-        env=ENV,
-        on_line=lambda _line: one.timer.enter("test"),
-    )
+    one.clues.listeners.append(lambda _line: one.timer.enter("test"))
+    end = run(one, "sh", "-c", "echo testing; sleep 600")
 
     assert end.timed_out
 

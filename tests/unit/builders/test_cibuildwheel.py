@@ -639,7 +639,7 @@ def test_the_machine_s_trouble_is_not_the_project_s(
     tmp_path: Path, code: int, line: str, kind: FailureKind
 ) -> None:
     one = job(tmp_path)
-    one.timer.tail.append(line)
+    one.clues.tail.append(line)
     end = Finished(returncode=code, duration=1.0, timed_out=False, cancelled=False)
     failure = one.trouble(end, step="build")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,14 +11,13 @@ import pytest
 from orchestrator.builders import environment_check
 from orchestrator.builders.environment_check import (
     ANSWER,
-    describe,
     environment_question,
     hear_environment,
     unwanted_nvcc,
 )
 from orchestrator.host.emulation import Execution
-from orchestrator.models.result import Failure, FailureKind
-from orchestrator.models.target import Cell, EnvironmentSpec, TargetSteps
+from orchestrator.models.result import BuildEnvironment, Failure, FailureKind
+from orchestrator.models.target import Cell, EnvironmentSpec, Target, TargetSteps
 from tests.factories import target
 
 TORCH = {"version": "2.13.0+cpu", "cuda": "none", "hip": "none", "cxx11abi": "1"}
@@ -32,13 +32,24 @@ INDEXES = (("torch", "https://user:secret@host/cu130"), ("s*", "https://host/oth
 CELL = target(steps=TargetSteps(environment=EnvironmentSpec(indexes=INDEXES)))
 
 
+def hear(
+    answer: dict[str, Any],
+    target: Target = CELL,
+    *,
+    locked: dict[str, tuple[str, str]] | None = None,
+    log: Callable[[str], object] = lambda _line: None,
+) -> tuple[BuildEnvironment, Failure | None]:
+    line = ANSWER + json.dumps(answer)
+    said = hear_environment(line, target=target, locked=locked or {}, log=log)
+    assert said is not None
+    return said
+
+
 def heard(
     what: str, axis: str, value: str, found: str, where: str = "x", **locked: tuple[str, str]
 ) -> Failure:
     wrong = {"what": what, "axis": axis, "value": value, "found": found, "where": where}
-    said = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": [wrong]}), CELL, locked)
-    assert said is not None
-    failure = said[1]
+    _, failure = hear({**FACTS, "wrong": [wrong]}, locked=locked)
     assert failure is not None
     assert failure.kind is FailureKind.ENVIRONMENT
     return failure
@@ -91,13 +102,12 @@ def test_a_difference_names_both(wrong: tuple[str, ...], message: str, hint: str
 
 
 def test_what_compiles_is_kept_and_logged() -> None:
-    said = hear_environment(ANSWER + json.dumps({**FACTS, "wrong": []}), CELL, {})
-    assert said is not None
-    kept, failure = said
+    log: list[str] = []
+    kept, failure = hear({**FACTS, "wrong": []}, log=log.append)
     assert failure is None
     assert dict(kept.packages) == FACTS["packages"]
-    assert describe(kept) == (
-        "Python 3.12.4, torch 2.13.0+cpu (CUDA none, ROCm none, C++ ABI 1), "
+    assert " ".join(log) == (
+        "compiling with Python 3.12.4, torch 2.13.0+cpu (CUDA none, ROCm none, C++ ABI 1), "
         "nvcc 13.2.78 (/cuda/bin/nvcc), six 1.17.0"
     )
 
@@ -111,7 +121,7 @@ def test_what_compiles_is_kept_and_logged() -> None:
     ],
 )
 def test_what_the_project_prints_is_no_answer(line: str) -> None:
-    assert hear_environment(line, CELL, {}) is None
+    assert hear_environment(line, target=CELL, locked={}, log=pytest.fail) is None
 
 
 @pytest.mark.parametrize(
@@ -156,9 +166,10 @@ def test_an_nvcc_that_a_cell_without_cuda_finds_is_noted(
     variant: Cell, nvcc: dict[str, str], *, noted: bool
 ) -> None:
     cell = target(variant=variant)
-    said = hear_environment(ANSWER + json.dumps({**FACTS, "nvcc": nvcc, "wrong": []}), cell, {})
-    assert said is not None
-    note = unwanted_nvcc(cell, said[0])
+    log: list[str] = []
+    environment, _ = hear({**FACTS, "nvcc": nvcc, "wrong": []}, cell, log=log.append)
+    note = unwanted_nvcc(cell, environment)
+    assert log[1:] == ([note] if noted else [])
     assert bool(note) == noted
     assert ("nvcc 13.2.78 (/usr/bin/nvcc)" in note) == noted
     assert unwanted_nvcc(cell, None) == "", "nobody has asked the environment yet"

@@ -254,4 +254,6 @@ def test_how_long_the_last_build_took_is_known_whatever_it_was_of(tmp_path: Path
     last = {record.target_id: action.address, TargetId("gone"): Digest("0" * 64)}
     cache.note_last(last)
 
-    assert cache.durations([*last, TargetId("never built")]) == {record.target_id: 1.0}
+    assert cache.store.durations("demo", [*last, TargetId("never built")]) == {
+        record.target_id: 1.0
+    }

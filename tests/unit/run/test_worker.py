@@ -248,7 +248,7 @@ def test_the_log_says_what_was_built_how_and_why(shop: Shop) -> None:
 def unreachable(job: BuildContext) -> Outcome:
     job.step("setup")
     said = "ERROR: HTTP error 503 while getting https://files.example/setuptools.whl"
-    job.timer.tail.append(said)
+    job.clues.tail.append(said)
     job.log(said)
     return Failure(kind=FailureKind.SETUP, message="pip exit 1", step="setup")
 
