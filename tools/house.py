@@ -1,6 +1,8 @@
 """Print the shape of the package: rooms, imports, functions, names, and one target's way.
 
-    python tools/house.py [DIRECTORY_OF_A_CHECKOUT]
+    python tools/house.py [COMMIT]
+
+Beside each number stands that of an earlier commit, by default the one before the rooms were made.
 
 The way is what a reader of one build opens: the files of cli/, run/ and builders/, in the order in
 which a real build of one target calls from one file into another for the first time. A call leads
@@ -11,13 +13,24 @@ the Python that has the package's dependencies.
 from __future__ import annotations
 
 import ast
+import io
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
+
+BEFORE = "500c8f4"
+"""The last commit before the rooms were made."""
+
+SCREEN = 40
+"""Lines that a function may have."""
+
+TWICE = 2
+"""Times that a reader may come back to a file."""
 
 TRACED = ("cli", "run", "builders")
 """Rooms that a target passes on its way; what they call (hosts, stores, wheels) is a library."""
@@ -73,21 +86,23 @@ def read(package: Path) -> dict[str, ast.Module]:
     }
 
 
-def print_rooms(package: Path) -> None:
-    """Print lines per room, the largest first."""
-    lines = Counter[str]()
+def count_lines(package: Path) -> dict[str, float]:
+    """Return the lines of each room, and of the tests beside the package."""
+    rooms = Counter[str]()
     for path in package.rglob("*.py"):
-        lines[room(path.relative_to(package).with_suffix("").as_posix().replace("/", "."))] += len(
-            path.read_text("utf-8").splitlines()
-        )
-    total = lines.total()
-    print(f"lines of Python: {total}")
-    for name, count in lines.most_common():
-        print(f"  {name:12} {count:6} {count / total:6.1%}")
+        name = room(path.relative_to(package).with_suffix("").as_posix().replace("/", "."))
+        rooms[name] += _lines(path)
+    tests = sum(map(_lines, (package.parent / "tests").rglob("*.py")))
+    found = {f"  {name}": count for name, count in rooms.most_common()}
+    return {"lines of tests": tests, "lines of Python": rooms.total(), **found}
 
 
-def print_imports(trees: dict[str, ast.Module]) -> None:
-    """Print how many import lines lead from one room to another."""
+def _lines(path: Path) -> int:
+    return len(path.read_text("utf-8").splitlines())
+
+
+def count_imports(trees: dict[str, ast.Module]) -> dict[str, float]:
+    """Return how many import lines lead from one room to another."""
     pairs = Counter[tuple[str, str]]()
     for module, tree in trees.items():
         for node in ast.walk(tree):
@@ -96,27 +111,33 @@ def print_imports(trees: dict[str, ast.Module]) -> None:
                     target = f"{node.module}.{alias.name}".removeprefix("orchestrator.")
                     if room(target) != room(module):
                         pairs[room(module), room(target)] += 1
-    print(f"imports between rooms: {pairs.total()} over {len(pairs)} pairs of rooms")
-    for (here, there), count in pairs.most_common(12):
-        print(f"  {here} -> {there}: {count}")
+    return {"imports between rooms": pairs.total(), "pairs of rooms with imports": len(pairs)}
 
 
-def print_functions(trees: dict[str, ast.Module]) -> None:
-    """Print how long functions are."""
-    lengths = [
-        (int(node.end_lineno or 0) - node.lineno + 1, f"{module}.{node.name}")
+def lengths(trees: dict[str, ast.Module]) -> dict[str, int]:
+    """Return how many lines each function has."""
+    return {
+        f"{module}.{node.name}:{node.lineno}": int(node.end_lineno or 0) - node.lineno + 1
         for module, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    sizes = [length for length, _ in lengths]
-    median, p90 = statistics.median(sizes), statistics.quantiles(sizes, n=10)[-1]
-    longest = ", ".join(f"{name} {length}" for length, name in sorted(lengths)[:-4:-1])
-    print(f"functions: {len(sizes)}, median {median:.0f}, p90 {p90:.0f} lines; longest: {longest}")
+    }
 
 
-def print_names(trees: dict[str, ast.Module]) -> None:
-    """Print public classes and modules whose name is used more than once."""
+def measure_functions(trees: dict[str, ast.Module]) -> dict[str, float]:
+    """Return how many functions there are, and how long they are."""
+    sizes = list(lengths(trees).values())
+    return {
+        "functions": len(sizes),
+        "  median lines": statistics.median(sizes),
+        "  90 % have at most": statistics.quantiles(sizes, n=10)[-1],
+        "  over 40 lines": sum(size > SCREEN for size in sizes),
+        "  longest": max(sizes),
+    }
+
+
+def names_twice(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Return public classes and modules whose name is used more than once."""
     classes, files = Counter[str](), Counter[str]()
     for module, tree in trees.items():
         files[module.rpartition(".")[2]] += 1
@@ -125,13 +146,14 @@ def print_names(trees: dict[str, ast.Module]) -> None:
             for node in tree.body
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         )
-    for what, names in (("public classes", classes), ("module names", files)):
-        twice = sorted(name for name, count in names.items() if count > 1)
-        print(f"{what} used twice: {len(twice)} {' '.join(twice)}")
+    return {
+        f"{what} used twice": sorted(name for name, count in names.items() if count > 1)
+        for what, names in (("public classes", classes), ("module names", files))
+    }
 
 
-def print_way(package: Path) -> None:
-    """Build one target for real, and print which files its reader opens, and how often again."""
+def way(package: Path) -> list[str]:
+    """Build one target for real; return the files that its reader opens, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in PROJECT.items():
             filled = text.replace("{minor}", str(sys.version_info.minor))
@@ -140,23 +162,61 @@ def print_way(package: Path) -> None:
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"the build failed:\n{done.stderr}")
-    way = [file for file, _ in groupby(done.stdout.split())]
-    visits = Counter(way)
-    again = {file: count - 1 for file, count in visits.most_common() if count > 1}
-    print(f"one target's way: {len(way)} steps through {len(visits)} files")
-    print("  returned to: " + (", ".join(f"{file} {n}x" for file, n in again.items()) or "none"))
+    return [file for file, _ in groupby(done.stdout.split())]
+
+
+def returns(steps: list[str]) -> dict[str, int]:
+    """Return how often a way leads back to each file, the most often first."""
+    return {file: count - 1 for file, count in Counter(steps).most_common() if count > 1}
+
+
+def measure_way(steps: list[str]) -> dict[str, float]:
+    """Return how long a way is."""
+    again = returns(steps)
+    return {
+        "steps of one target's way": len(steps),
+        "  files": len(set(steps)),
+        "  returns": sum(again.values()),
+        "  returns to one file": max(again.values()),
+        "  files returned to more than twice": sum(count > TWICE for count in again.values()),
+    }
+
+
+def measure(package: Path) -> tuple[dict[str, float], list[str]]:
+    """Return the numbers of a package, and lines about what they count."""
+    trees, steps = read(package), way(package)
+    twice = names_twice(trees)
+    numbers = {
+        **measure_way(steps),
+        **measure_functions(trees),
+        **{what: len(names) for what, names in twice.items()},
+        **count_imports(trees),
+        **count_lines(package),
+    }
+    longest = sorted(lengths(trees).items(), key=lambda pair: -pair[1])[:5]
+    notes = [
+        f"longest: {', '.join(f'{name} {size}' for name, size in longest)}",
+        *(f"{what}: {' '.join(names)}" for what, names in twice.items() if names),
+        f"returned to: {', '.join(f'{file} {n}x' for file, n in returns(steps).items())}",
+    ]
+    return numbers, notes
 
 
 def main() -> None:
-    """Print all of it."""
-    checkout = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
-    package = checkout.resolve() / "orchestrator"
-    trees = read(package)
-    print_rooms(package)
-    print_imports(trees)
-    print_functions(trees)
-    print_names(trees)
-    print_way(package)
+    """Print the numbers, and those of an earlier commit."""
+    here, commit = Path(__file__).parents[1], (sys.argv[1:] or [BEFORE])[0]
+    with tempfile.TemporaryDirectory() as folder:
+        git = ["git", "-C", str(here), "archive", commit, "orchestrator", "tests"]
+        packed = subprocess.run(git, stdout=subprocess.PIPE, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
+        before, _ = measure(Path(folder, "orchestrator"))
+    now, notes = measure(here / "orchestrator")
+    print(f"{'':36}{commit[:7]:>8}{'now':>8}")
+    for name in dict.fromkeys((*now, *before)):
+        old, new = (f"{each[name]:.0f}" if name in each else "-" for each in (before, now))
+        print(f"{name:36}{old:>8}{new:>8}")
+    print(*notes, sep="\n")
 
 
 if __name__ == "__main__":
