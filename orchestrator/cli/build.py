@@ -112,7 +112,7 @@ def command(
     """Build all targets of the matrix, or a part of them."""
     # Here and not later: planning may take a while, and pull images.
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
-    from orchestrator.cli.workspace import open_workspace, select_with_versions
+    from orchestrator.cli.workspace import open_workspace, print_notes, select_with_versions
 
     if planned is not None and job is not None:
         _refuse_with_plan(channel=channel, select=select, shard=part)
@@ -121,8 +121,10 @@ def command(
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:
-        workspace = open_workspace(matrix, channel)
+        workspace = open_workspace(matrix, channel, fetch=True)
         workspace, plan = select_with_versions(workspace, select, part, pull=True)
+        if not options["quiet"]:  # of --plan, they were printed where it was made
+            print_notes(plan)
     return run_build(workspace, plan, deadline=deadline, **options)
 
 
@@ -147,7 +149,7 @@ def _select_by_plan(
     data = read(path, hint="`orchestrator plan --save FILE` writes one")
     document = read_plan(data, where=where)
     job = job_of(document, job_id, where=where)
-    workspace = open_workspace(matrix, document.channel)
+    workspace = open_workspace(matrix, document.channel, fetch=True)
     beside = (path, *workspace.written, *filter(None, written))
     workspace = replace(workspace, beside=tuple(each.absolute() for each in beside))
     unknown = sorted({*job.targets} - {*workspace.plan.ids})

@@ -44,7 +44,7 @@ def command(target: str, matrix: Path | None, channel: str, *, why: bool, as_jso
 
     if why and as_json:
         raise click.UsageError("--why-rebuild has no JSON document: leave --json out")
-    workspace = open_workspace(matrix, channel)
+    workspace = open_workspace(matrix, channel, fetch=True)
     exclusion = None if why else find_excluded(workspace, target)
     if exclusion is not None:
         rows = explained(excluded(target, exclusion), workspace.text)

@@ -83,7 +83,7 @@ def command(
 ) -> None:
     """Show the targets, and what is excluded and why."""
     from orchestrator.ci.jobs import Sizes, plan_jobs
-    from orchestrator.cli.workspace import open_workspace, version_problems
+    from orchestrator.cli.workspace import open_workspace, print_notes, version_problems
 
     if excluded and form not in {"table", "json"}:
         raise ConfigError.of(
@@ -91,10 +91,10 @@ def command(
             where="--excluded",
             hint="leave --format out; json always has every excluded cell",
         )
-    workspace = open_workspace(matrix, channel)
+    everything = form in PIPELINES or save is not None
+    workspace = open_workspace(matrix, channel, fetch=everything or form == "json")
     if save is not None:
         workspace = replace(workspace, beside=(save.absolute(),))
-    everything = form in PIPELINES or save is not None
     if excluded and not workspace.plan.ids:
         plan = workspace.plan  # --excluded must be able to show that everything is excluded
     else:
@@ -114,12 +114,9 @@ def command(
         text = _text(form, plan, jobs, workspace.named, facts, excluded=excluded)
         emit(f"{text}\n") if form in PIPELINES or form == "ids" else show(text)
     if form != "ids":  # an ID needs no version, so nobody was asked for one
-        unknown = version_problems(workspace, plan.undetermined)
-        for line in (
-            *(f"note: {each}" for each in plan.notes),
-            *(f"no version yet: {each}" for each in unknown),
-        ):
-            print_text(stderr(), line)
+        print_notes(plan)
+        for unknown in version_problems(workspace, plan.undetermined):
+            print_text(stderr(), f"no version yet: {unknown}")
 
 
 def _select(

@@ -76,7 +76,8 @@ def command(
         _check_terminal()
     # First, so that a wrong file is an error before an image is pulled for the plan.
     recorded = None if origin is None else Recorded.read(origin)
-    workspace, plan = find_target(open_workspace(matrix, channel), target, pull=True)
+    workspace = open_workspace(matrix, channel, fetch=True)
+    workspace, plan = find_target(workspace, target, pull=True)
     output = output_dir or workspace.root / "dist"
     target_id, before = plan.targets[-1].id, None
     if recorded is None:

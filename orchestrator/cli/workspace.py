@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.find_matrix import find_matrix, use_matrix
-from orchestrator.cli.output import WORK_DIR, say
+from orchestrator.cli.output import WORK_DIR, print_text, say, stderr
 from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.errors import (
     ConfigError,
@@ -32,7 +32,7 @@ from orchestrator.plan.plan import find_exclusion, make_plan
 from orchestrator.plan.selection import means_any, select, select_exclusions, shard, with_needs
 from orchestrator.plan.torch_table import load_table
 from orchestrator.plan.version import VersionContext
-from orchestrator.source.locate import SourceKind, SourceLocation, locate
+from orchestrator.source.locate import SourceKind, SourceLocation, locate, sdist_says
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -116,12 +116,13 @@ class Workspace:
         return planned_requests(inputs, skip=self.written, environ=os.environ, say=say)
 
 
-def open_workspace(matrix: Path | None, channel: str = "") -> Workspace:
+def open_workspace(matrix: Path | None, channel: str = "", *, fetch: bool = False) -> Workspace:
     """Read matrix.toml and plan it for a channel; empty for none.
 
     Args:
         matrix: the file; None for the nearest matrix.toml, see `find_matrix`.
         channel: the channel of the matrix.
+        fetch: whether a pinned requirement is fetched, for what it declares.
 
     Raises:
         ConfigError: the file is missing or wrong; the error has all problems, with their lines.
@@ -130,7 +131,7 @@ def open_workspace(matrix: Path | None, channel: str = "") -> Workspace:
     named = use_matrix(matrix)
     data = read(named, hint="run this in the directory of matrix.toml, or say --matrix FILE")
     with errors_with_lines(named, data):
-        return plan_matrix(named, data, channel)
+        return plan_matrix(named, data, channel, fetch=fetch)
 
 
 @contextmanager
@@ -158,7 +159,7 @@ def read(path: Path, *, hint: str) -> bytes:
         raise ConfigError.of(error.strerror or str(error), where=str(path), hint=hint) from None
 
 
-def plan_matrix(named: Path, data: bytes, channel: str = "") -> Workspace:
+def plan_matrix(named: Path, data: bytes, channel: str = "", *, fetch: bool = False) -> Workspace:
     """Plan what a matrix.toml says; raises as `open_workspace` does, without lines."""
     matrix = named.resolve()
     facts = builder_facts()
@@ -166,11 +167,14 @@ def plan_matrix(named: Path, data: bytes, channel: str = "") -> Workspace:
     settings = valid_settings(data, facts=facts, channel=channel, table=table)
     project = settings.project
     origin = locate(project.source, base=matrix.parent, exclude=project.exclude)
+    unread: tuple[str, ...] = ()
+    if origin.kind is SourceKind.REQUIREMENT:
+        origin, unread = _read_requirement(origin, fetch=fetch)
     torch = table(settings)
     outside = _outside(settings, channel, origin)
     plan = make_plan(settings, facts=facts, outside=outside, channel=channel, table=torch)
     notes = own_table_notes(origin.declared.table, plan, facts)
-    plan = replace(plan, notes=(*plan.notes, *notes))
+    plan = replace(plan, notes=(*unread, *plan.notes, *notes))
     return Workspace(
         matrix=matrix,
         named=named,
@@ -182,6 +186,27 @@ def plan_matrix(named: Path, data: bytes, channel: str = "") -> Workspace:
         outside=outside,
         plan=plan,
     )
+
+
+def _read_requirement(
+    origin: SourceLocation, *, fetch: bool
+) -> tuple[SourceLocation, tuple[str, ...]]:
+    """Return what a requirement's sdist declares, and a note if it is not on this machine yet."""
+    from orchestrator.host.network import HostNetwork, base_env
+    from orchestrator.provision.cache_dir import default_cache_dir
+    from orchestrator.source.stage import cached_sdist, fetch_sdist
+
+    env = {**base_env(os.environ), **HostNetwork.detect(os.environ).child_env()}
+    sdist = cached_sdist(origin.text, env=env, cache_dir=default_cache_dir(os.environ))
+    if sdist is None and fetch:
+        sdist = fetch_sdist(origin.text, host=open_host())
+    if sdist is None:
+        note = (
+            f"{origin.text} is not on this machine yet, so the Pythons that it supports and its "
+            "[tool.cibuildwheel] are not known; `orchestrator plan --format json` fetches it"
+        )
+        return origin, (note,)
+    return replace(origin, declared=sdist_says(sdist)), ()
 
 
 def _sources(origin: SourceLocation) -> HostSources:
@@ -331,6 +356,12 @@ def require_versions(workspace: Workspace, undetermined: Iterable[UnresolvedVers
     problems = version_problems(workspace, undetermined)
     if problems:
         raise EnvironmentProblemError(*problems)
+
+
+def print_notes(plan: Plan) -> None:
+    """Print what a plan has to say beside its targets."""
+    for note in plan.notes:
+        print_text(stderr(), f"note: {note}")
 
 
 _RULES = 3

@@ -38,7 +38,7 @@ class SourceLocation:
         path: the directory or file; None for a requirement.
         name: PEP 503 name; empty if only a build can tell.
         version: static version; None if it is dynamic.
-        declared: what it says about itself; nothing for a requirement.
+        declared: what it says about itself; nothing for a requirement that was never fetched.
         exclude: globs over paths of a directory, of what is no part of it.
     """
 
@@ -99,11 +99,11 @@ def _locate_sdist(text: str, path: Path) -> SourceLocation:
         path=path.resolve(),
         name=_normalise(name),
         version=version,
-        declared=_of_sdist(path),
+        declared=sdist_says(path),
     )
 
 
-def _of_sdist(path: Path) -> Declared:
+def sdist_says(path: Path) -> Declared:
     """Return what an sdist says; nothing if it is damaged, which unpacking reports."""
     try:
         texts = read_top(path, ("pyproject.toml", "PKG-INFO"), limit=_LARGEST)

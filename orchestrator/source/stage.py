@@ -36,7 +36,7 @@ from orchestrator.source.own_options import own_options
 from orchestrator.source.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.provision.host import Host
 
@@ -355,6 +355,18 @@ def _copy(files: Iterable[StagedFile], dest: Path) -> None:
             copy_beneath(file.root, file.name, dest / file.name)
 
 
+def _sdist_folder(requirement: str, env: Mapping[str, str], cache_dir: Path) -> Path:
+    # The same requirement may be another file on another index.
+    identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
+    return cache_dir / "sdists" / identity
+
+
+def cached_sdist(requirement: str, *, env: Mapping[str, str], cache_dir: Path) -> Path | None:
+    """Return the sdist of a requirement if it was fetched before; `env` is `Host.net_env`."""
+    folder = _sdist_folder(requirement, env, cache_dir)
+    return next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
+
+
 def fetch_sdist(requirement: str, *, host: Host) -> Path:
     """Return the sdist of a requirement (``name==version``), from our cache or the package index.
 
@@ -362,11 +374,9 @@ def fetch_sdist(requirement: str, *, host: Host) -> Path:
         SourceError: the index has no such sdist, or cannot be reached.
     """
     env = host.net_env
-    # The same requirement may be another file on another index.
-    identity = hashlib.sha256(f"{requirement}\0{sorted(env.items())}".encode()).hexdigest()
-    folder = host.cache_dir / "sdists" / identity
-    if folder.is_dir() and (fetched := sorted(folder.iterdir())):
-        return fetched[0]
+    if fetched := cached_sdist(requirement, env=env, cache_dir=host.cache_dir):
+        return fetched
+    folder = _sdist_folder(requirement, env, host.cache_dir)
     with making(folder) as made:
         argv = [str(host.toolchain.python), "-I", str(FETCH_SCRIPT), requirement, str(made)]
         said = process.capture(argv, env=env, timeout=600.0)

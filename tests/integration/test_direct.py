@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -316,3 +317,54 @@ def test_the_user_s_own_files_do_not_reach_a_build(tiny: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         modes = {info.external_attr >> 16 & 0o777 for info in opened.infolist()}
     assert modes <= {0o644, 0o755, 0o664, 0o775}
+
+
+@pytest.fixture
+def pinned(tiny: Path) -> dict[str, str]:
+    """Pin the source to an sdist that a directory holds instead of an index."""
+    other = ">=3.99"
+    source = {"setup.py": f"from setuptools import setup\nsetup(python_requires='{other}')\n"}
+    new = {
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: tiny-new\nVersion: 1\nRequires-Python: {other}\n"
+    }
+    for name, files in {"tiny_old": source, "tiny_new": source | new}.items():
+        folder = write_files(tiny / f"{name}-1.0", files)
+        (tiny / "links").mkdir(exist_ok=True)
+        with tarfile.open(tiny / f"links/{name}-1.0.tar.gz", "w:gz") as archive:
+            archive.add(folder, folder.name)
+    edit(tiny / "matrix.toml", 'source = "tiny"', 'source = "tiny-old==1.0"')
+    return {**os.environ, "PIP_FIND_LINKS": str(tiny / "links")}
+
+
+def test_a_python_that_only_the_build_knows_to_be_unsupported(
+    tiny: Path, pinned: dict[str, str]
+) -> None:
+    orchestrator("build", "--backend=direct", *ONE, cwd=tiny, env=pinned, code=1)
+
+    assert failure(tiny)["kind"] == "no-identifier"
+    assert failure(tiny)["message"] == f"the project does not support {TAG}"
+    assert "exclude this cell" in failure(tiny)["hint"]
+
+
+def test_a_pinned_sdist_is_fetched_before_what_it_declares_is_planned(
+    tiny: Path, pinned: dict[str, str]
+) -> None:
+    edit(tiny / "matrix.toml", "tiny-old==", "tiny-new==")
+
+    first = orchestrator("plan", cwd=tiny, env=pinned, code=0)
+    assert A in first.stdout
+    assert "note: tiny-new==1.0 is not on this machine yet" in first.stderr
+    for words in (["build"], ["plan"], ["explain", A]):
+        said = orchestrator(*words, cwd=tiny, env=pinned, code=0 if words[0] == "explain" else 3)
+        assert "the project requires Python >=3.99" in " ".join(said.all.split())
+        assert "not on this machine" not in said.all
+
+
+def test_a_build_prints_the_notes_of_its_plan(tiny: Path) -> None:
+    own = f'[tool.cibuildwheel]\nskip = "{TAG}-*"\nno-such = 1\n[build-system]'
+    edit(tiny / "tiny/pyproject.toml", "[build-system]", own)
+
+    planned = orchestrator("plan", *ONE, cwd=tiny, code=0).stderr
+    assert "note: left out of the project's [tool.cibuildwheel]: no-such" in planned
+    assert planned in build(tiny, *ONE)
+    assert "note:" not in build(tiny, *ONE, "--quiet")

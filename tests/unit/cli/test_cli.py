@@ -313,7 +313,7 @@ def test_no_toolchain(cli: Cli, command: tuple[str, ...]) -> None:
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def open_workspace(_matrix: Path, _channel: str = "") -> None:
+    def open_workspace(_matrix: Path, _channel: str = "", **_options: bool) -> None:
         raise error
 
     monkeypatch.setattr("orchestrator.cli.workspace.open_workspace", open_workspace)
