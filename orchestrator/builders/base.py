@@ -13,13 +13,16 @@ from orchestrator.builders.clues import Clues
 from orchestrator.containers.access import NO_ACCESS, Access
 from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
+from orchestrator.host.stall import NO_CONTAINER
 from orchestrator.models.result import Failure, FailureKind, StepTime
 from orchestrator.models.target import BackendName, BuildRequest, TargetSteps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.host.process import Cancel, Finished
+    from orchestrator.host.stall import Stall
 
 Outcome = Path | Failure
 """The wheel that a backend made, or why there is none."""
@@ -120,6 +123,7 @@ class BuildContext:
             part of the request: they change how long it takes, not the wheel. Variables of the
             matrix and of the project override them.
         stopped: gets a failed build before its files are removed; None if nobody wants to look.
+        waits: hears in a sentence that a step waits for long and what for, and that it moves again.
     """
 
     request: BuildRequest
@@ -134,6 +138,7 @@ class BuildContext:
     clues: Clues = field(default_factory=Clues)
     parallel: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[StoppedBuild], object] | None = None
+    waits: Callable[[str], object] = lambda _sentence: None
 
     def run(
         self,
@@ -141,7 +146,7 @@ class BuildContext:
         *,
         env: Mapping[str, str],
         cwd: Path | None = None,
-        is_client: bool = False,
+        client_of: ContainerFactory | None = None,
     ) -> Finished:
         """Run a program within the limits of the target and its step; see `process.run`.
 
@@ -149,7 +154,8 @@ class BuildContext:
             argv: program and arguments.
             env: the whole environment.
             cwd: working directory; None for the source.
-            is_client: whether it only waits for a container, whose CPU time it does not have.
+            client_of: makes the container that it waits for, whose CPU time it does not have; None
+                where it runs by itself.
         """
         end = process.run(
             argv,
@@ -160,10 +166,17 @@ class BuildContext:
             until=self.timer.deadline,
             cancel=self.cancel,
             umask=PLAIN_UMASK,
+            on_stall=self._stalled,
+            inside=lambda: client_of.inside(self.request.target) if client_of else NO_CONTAINER,
         )
-        if not is_client:
+        if client_of is None:
             self.timer.spend(end.cpu_seconds)
         return end
+
+    def _stalled(self, stall: Stall) -> None:
+        for line in (stall.sentence, *(f"  {each}" for each in stall.processes)):
+            self.log(f"# {line}")
+        self.waits(stall.sentence)
 
     def trouble(self, end: Finished, *, step: str) -> Failure | None:
         """Return why a program ended if it is not to blame; None if it is, or ended well."""

@@ -147,7 +147,7 @@ class Cibuildwheel:
         argv = [str(python), "-I", *command(job.request, str(output))]
         if (own := config_file(job)) is not None:
             argv.append(f"--config-file={own}")
-        end = job.run(argv, env=self._environment(job), is_client=True)
+        end = job.run(argv, env=self._environment(job), client_of=self.containers)
         job.timer.spend(shell.spent(job.scratch))
         if trouble := job.trouble(end, step=watch.step):
             return trouble
@@ -215,6 +215,7 @@ class Cibuildwheel:
         containers, host = self.containers, self.containers.host
         args = (
             f"--label={containers.label}",
+            f"--label={containers.target_label(target)}",
             *host.network.container_args(),
             *tool_mounts(host.toolchain),
             *containers.engine.mount_args(),

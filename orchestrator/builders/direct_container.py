@@ -123,6 +123,7 @@ class _ContainerSteps(BuildSteps):
 
     def __init__(self, job: BuildContext, container: Container) -> None:
         super().__init__(container.factory.host, job)
+        self.containers = container.factory
         self._container = container
         self._given: dict[str, str] = {}
         # Otherwise uname(2) names the 64-bit kernel's architecture, and so does the wheel.

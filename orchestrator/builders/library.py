@@ -50,7 +50,7 @@ class LibraryBuilder:
             ) as container:
                 container.put(f"{job.source}/.", PROJECT)
                 argv = [containers.engine.name, "start", "--attach", container.id]
-                failed = _failed(job, job.run(argv, env=containers.env, is_client=True))
+                failed = _failed(job, job.run(argv, env=containers.env, client_of=containers))
                 if failed is not None:
                     return failed
                 back = job.scratch / "built"

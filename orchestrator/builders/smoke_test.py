@@ -86,7 +86,7 @@ def import_in_container(containers: ContainerFactory, job: BuildContext, wheel: 
         found = container.ask("sh", "-c", f"ls -d /opt/python/{name}/bin/python")
         argv = [containers.engine.name, "exec", "--workdir=/tmp", container.id]
         argv += [found.stdout.split()[0], "-I", SMOKE_SCRIPT.name, wheel.name]
-        end = job.run(argv, env=containers.env, is_client=True)
+        end = job.run(argv, env=containers.env, client_of=containers)
         job.timer.spend(shell.counted(container.ask(*shell.ASK)))
         return end
 

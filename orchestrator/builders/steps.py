@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from orchestrator.builders.base import BuildContext, Outcome
+    from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import Target
     from orchestrator.provision.host import Host
 
@@ -128,6 +129,7 @@ class BuildSteps(ABC):
         self.job = job
         self.target: Target = job.request.target
         self.step = ""
+        self.containers: ContainerFactory | None = None
         self._last: Command | None = None
 
     def outcome(self) -> Outcome:
@@ -410,8 +412,8 @@ class BuildSteps(ABC):
         """Run a program of this host, which the log shows as ``shown``; return its exit status."""
         self.job.log(f"+ {' '.join(shown)}")
         # Everything else runs on this host.
-        client = argv != shown
-        end = self.job.run(argv, env=env, cwd=cwd, is_client=client)
+        containers = self.containers if argv != shown else None
+        end = self.job.run(argv, env=env, cwd=cwd, client_of=containers)
         if trouble := self.job.trouble(end, step=self.step):
             raise StepFailed(trouble)
         return end.returncode

@@ -27,6 +27,7 @@ from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
 from orchestrator.host import process
 from orchestrator.host.emulation import examine
+from orchestrator.host.stall import Inside
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import ContainerInfo, Failure, FailureKind
 from orchestrator.provision.answers import Answers, once
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 PROJECT = "/project"
 """Where the source is in a container, as with cibuildwheel."""
+
+TARGET_LABEL = "orchestrator.target"
+"""Container label whose value is the ID of the run and of the target."""
 
 COPY_TIMEOUT = 600.0
 """Seconds that making a container, or copying into or out of one, may take."""
@@ -252,6 +256,17 @@ class ContainerFactory(Answers):
         if isinstance(engine, EngineStatus):
             engines.remove_containers(engine.name, label, env=self.env)
 
+    def target_label(self, target: Target) -> str:
+        """Return the label of a target's containers in this run."""
+        return f"{TARGET_LABEL}={self.label.partition('=')[2]}/{target.id}"
+
+    def inside(self, target: Target) -> Inside:
+        """Return where the processes of a target's containers are on this host."""
+        if self.engine.remote:
+            return Inside(hidden=f"{self.engine.name} runs on another machine: see `ps` there")
+        label = self.target_label(target)
+        return Inside(pids=engines.first_processes(self.engine.name, label, env=self.env))
+
     @contextmanager
     def container(
         self,
@@ -278,6 +293,7 @@ class ContainerFactory(Answers):
         made = process.capture(
             [
                 *(self.engine.name, "create", "--pull=never", f"--label={self.label}"),
+                f"--label={self.target_label(target)}",
                 f"--platform={target.arch.facts.oci}",
                 *self.host.network.container_args(),
                 *self.engine.mount_args(),

@@ -179,6 +179,16 @@ def containers(engine: EngineName, label: str, *, env: Mapping[str, str]) -> lis
     return _list(engine, label, env).stdout.split()
 
 
+def first_processes(engine: EngineName, label: str, *, env: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the numbers, on the engine's machine, of the first processes of running containers."""
+    found = capture([engine, "ps", "--quiet", f"--filter=label={label}"], env=env, timeout=10)
+    if not found.stdout.split():
+        return ()
+    inspect = [engine, "inspect", "--format={{.State.Pid}}", *found.stdout.split()]
+    said = capture(inspect, env=env, timeout=10).stdout.split()
+    return tuple(int(word) for word in said if word.isdigit() and word != "0")
+
+
 def _list(engine: EngineName, label: str, env: Mapping[str, str]) -> Captured:
     listing = [engine, "ps", "--all", "--quiet", "--no-trunc", f"--filter=label={label}"]
     return capture(listing, env=env, timeout=60)

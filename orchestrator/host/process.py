@@ -28,6 +28,7 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentProblemError, OrchestratorError
 from orchestrator.host.process_tree import ProcessTree
 from orchestrator.host.redaction import masked, redactor
+from orchestrator.host.stall import NO_CONTAINER, Inside, Stall, StallWatch
 from orchestrator.host.transient_errors import may_pass
 
 TICK = 0.05
@@ -186,6 +187,8 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel: Cancel | None = None,
     pass_fds: Sequence[int] = (),
     umask: int = -1,
+    on_stall: Callable[[Stall], object] | None = None,
+    inside: Callable[[], Inside] = lambda: NO_CONTAINER,
 ) -> Finished:
     """Run a program to its end and hand on its output line by line as it comes.
 
@@ -204,6 +207,8 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
         cancel: stops it when set; already set: nothing is started.
         pass_fds: descriptors it keeps open, such as a lock that must outlive this process.
         umask: permissions that its files do not get; -1 for this process's own.
+        on_stall: hears when it waits for long, and when it moves again; see `StallWatch`.
+        inside: asked for the containers that it waits for.
 
     Raises:
         EnvironmentProblemError: the program is missing or cannot be executed.
@@ -211,30 +216,31 @@ def run(  # noqa: PLR0913 - all but one are keyword-only, and most have a defaul
     cancel = cancel or Cancel()
     if cancel.is_set():
         return Finished(returncode=-signal.SIGINT, duration=0.0, timed_out=False, cancelled=True)
-    lines = _Lines([log] if on_line is None else [log, on_line], redactor(env))
+    redact = redactor(env)
+    lines = _Lines([log] if on_line is None else [log, on_line], redact)
     end = None if timeout is None else time.monotonic() + timeout
-    return _watched(_start(argv, env, cwd, pass_fds, umask), lines, until or (lambda: end), cancel)
+    child = _start(argv, env, cwd, pass_fds, umask)
+    tree = ProcessTree(child.pid)
+    stalls = None
+    if on_stall is not None:
+        stalls = StallWatch(tree, on_stall, inside=inside, redact=redact)
+    return _watched(child, lines, _Watch(tree, until or (lambda: end), cancel, stalls), cancel)
 
 
 def _watched(
-    child: subprocess.Popen[bytes],
-    lines: _Lines,
-    until: Callable[[], float | None],
-    cancel: Cancel,
+    child: subprocess.Popen[bytes], lines: _Lines, watch: _Watch, cancel: Cancel
 ) -> Finished:
     """Hand on a program's output, stop it when its time is up, and leave none of its children."""
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         # Last in, first out: kill what is left, deregister, and only then reap, because until
         # it is reaped the kernel gives its number to nobody else.
-        tree = ProcessTree(child.pid)
-        cpu = [0.0]
+        tree, cpu = watch.tree, [0.0]
         stack.callback(_reap, child, cpu)
         stack.enter_context(cancel.registered(tree))
         stack.callback(tree.signal, signal.SIGKILL)
-        watch = _Watch(tree, until, cancel)
         try:
-            _pump(child, tree, lines, watch)
+            _pump(child, lines, watch)
         except BaseException:
             # Ctrl-C, or a callback failed.
             _stop_now(tree)
@@ -446,11 +452,16 @@ class _Watch:
     """Decides when a program has to stop, and sends stronger signals until it does."""
 
     def __init__(
-        self, tree: ProcessTree, until: Callable[[], float | None], cancel: Cancel
+        self,
+        tree: ProcessTree,
+        until: Callable[[], float | None],
+        cancel: Cancel,
+        stalls: StallWatch | None,
     ) -> None:
         self.timed_out = False
         self.cancelled = False
-        self._tree = tree
+        self.tree = tree
+        self._stalls = stalls
         self._until = until
         self._cancel = cancel
         self._steps = deque(
@@ -472,12 +483,24 @@ class _Watch:
             number, patience = self._steps.popleft()
             self._next = now + patience
             if number is signal.SIGINT:
-                self._tree.interrupt()
+                self.tree.interrupt()
             else:
-                self._tree.signal(number)
+                self.tree.signal(number)
+        elif self._stalls is not None and not self._stops:
+            self._stalls.look()
+
+    def heard(self) -> None:
+        """Note that the program printed something."""
+        if self._stalls is not None and not self._stops:
+            self._stalls.heard()
+
+    @property
+    def _stops(self) -> bool:
+        """Whether it is being stopped; what it prints then says nothing."""
+        return self.timed_out or self._cancel.is_set()
 
 
-def _pump(child: subprocess.Popen[bytes], tree: ProcessTree, lines: _Lines, watch: _Watch) -> None:
+def _pump(child: subprocess.Popen[bytes], lines: _Lines, watch: _Watch) -> None:
     """Hand on output until the child has ended and its pipe is closed or silent."""
     if child.stdout is None:  # pragma: no cover - it is always a pipe
         return
@@ -491,6 +514,7 @@ def _pump(child: subprocess.Popen[bytes], tree: ProcessTree, lines: _Lines, watc
     while True:
         if is_open and poller.poll(TICK * 1000):
             is_open = _read_some(pipe, lines)
+            watch.heard()
         elif not is_open:
             time.sleep(TICK / 5)
         if give_up is None and _has_ended(child.pid):
@@ -499,7 +523,7 @@ def _pump(child: subprocess.Popen[bytes], tree: ProcessTree, lines: _Lines, watc
             watch.look()
         elif not is_open or time.monotonic() >= give_up:
             break
-    _read_rest(tree, pipe, lines)
+    _read_rest(watch.tree, pipe, lines)
     lines.finish()
 
 

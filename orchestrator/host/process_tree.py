@@ -46,8 +46,9 @@ class ProcessTree:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all of them; `pid` must not have been reaped yet."""
         # Look first: as soon as a parent is dead, nothing leads to its children any more.
-        table = list(_process_table())
-        self._strays |= {(row.pid, row.started) for row in self._relatives(table)}
+        table = list(process_table())
+        others = (row for row in self.family(table) if row.group != self.pid)
+        self._strays |= {(row.pid, row.started) for row in others}
         # A number may belong to another process by now; its start time differs.
         alive = {(row.pid, row.started) for row in table}
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -56,8 +57,8 @@ class ProcessTree:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(stray, number)
 
-    def _relatives(self, table: Sequence[_Row]) -> list[_Row]:
-        """Processes of our session or descent that are not in our group."""
+    def family(self, table: Sequence[Row]) -> list[Row]:
+        """Return the processes of our session or descent, this one first."""
         family = {self.pid}
         grown = True
         while grown:
@@ -68,7 +69,31 @@ class ProcessTree:
             }
             family |= found
             grown = bool(found)
-        return [row for row in table if row.pid in family and row.group != self.pid]
+        return sorted((row for row in table if row.pid in family), key=lambda r: r.pid != self.pid)
+
+
+def container_rows(pids: Sequence[int], table: Sequence[Row]) -> list[Row]:
+    """Return the processes in the containers whose first processes are these.
+
+    A container that shares the host's processes has none of its own.
+    """
+    places = {_place(pid) for pid in pids} - {_place(os.getpid()), ""}
+    return [row for row in table if _place(row.pid) in places] if places else []
+
+
+def _place(pid: int) -> str:
+    """Return what tells a container's processes: their namespace, or else their control group."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115 - it is no path
+    return proc_text(pid, "cgroup")
+
+
+def proc_text(pid: int, name: str) -> str:
+    """Return a file of a process in proc(5); empty if it is gone, or not for us to read."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def kill_left(name: str, value: str) -> int:
@@ -80,7 +105,7 @@ def kill_left(name: str, value: str) -> int:
     mark = f"{name}={value}".encode()
     killed = 0
     for _ in range(KILL_ROUNDS):  # one that forks while we look is found the next time
-        found = [pid for row in _process_table() if _kill_marked(pid := row.pid, mark)]
+        found = [pid for row in process_table() if _kill_marked(pid := row.pid, mark)]
         if not found:
             break
         killed += len(found)
@@ -102,15 +127,22 @@ def _kill_marked(pid: int, mark: bytes) -> bool:
     return False
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A process; its CPU time includes that of the children that it waited for."""
+
     pid: int
+    state: str
     parent: int
     group: int
     session: int
+    cpu_seconds: float
     started: int
 
 
-def _process_table() -> Iterator[_Row]:
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def process_table() -> Iterator[Row]:
     """Yield every process of this machine, from proc(5); nothing without /proc."""
     with contextlib.suppress(OSError):
         for entry in Path("/proc").iterdir():
@@ -121,4 +153,6 @@ def _process_table() -> Iterator[_Row]:
                 # The command's name is in parentheses and may hold anything, spaces included.
                 fields = stat[stat.rindex(b")") + 2 :].split()
                 parent, group, session = (int(field) for field in fields[1:4])
-                yield _Row(int(entry.name), parent, group, session, int(fields[19]))
+                cpu = sum(map(int, fields[11:15])) / _TICKS
+                state, started = fields[0].decode(), int(fields[19])
+                yield Row(int(entry.name), state, parent, group, session, cpu, started)

@@ -211,6 +211,13 @@ class Progress:
                 now = time.monotonic()
                 self._running[target_id] = replace(found, step=name, step_since=now)
 
+    def waits(self, target_id: TargetId, sentence: str) -> None:
+        """See `Listener`."""
+        with self._lock:
+            found = self._running.get(target_id)
+        step = found.step if found is not None else "it"
+        self._tell(f"{target_id}: {step} {sentence}", style="yellow")
+
     def resting(self, result: BuildResult, seconds: float) -> None:
         """See `Listener`."""
         with self._lock:

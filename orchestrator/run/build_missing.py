@@ -152,11 +152,12 @@ class MissingBuilder:
             assignments[target.id] = factory.assign(requests[target.id], choice, action)
         stopped, cancel = self.observers.stopped, self.tools.cancel
         show = None if stopped is None else lambda stop: stopped(stop, cancel)
+        listener = self.observers.listener
         return dispatch(
             assignments,
-            Worker(staged=staged, cache=self.cache, stopped=show),
+            Worker(staged=staged, cache=self.cache, stopped=show, waits=listener.waits),
             pace=pace,
-            listener=self.observers.listener,
+            listener=listener,
             cancel=cancel,
             say=self.observers.say,
         )

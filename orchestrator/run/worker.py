@@ -74,11 +74,13 @@ class Worker:
         cache: keeps what is finished, and knows the run.
         stopped: told where a build failed, before anything there is removed; None where nobody
             wants to look.
+        waits: told that a target waits for long, and what for; see `BuildContext`.
     """
 
     staged: StagedSource
     cache: ResultCache
     stopped: Callable[[StoppedBuild], object] | None = None
+    waits: Callable[[TargetId, str], object] = lambda _target, _sentence: None
 
     @property
     def places(self) -> RunDirectories:
@@ -163,6 +165,7 @@ class Worker:
             clues=clues,
             parallel=assignment.parallel,
             stopped=self.stopped,
+            waits=partial(self.waits, assignment.target.id),
         )
 
     def _attempt(self, assignment: Assignment, job: BuildContext) -> WheelReport | Failure | None:

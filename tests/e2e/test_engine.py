@@ -17,6 +17,7 @@ from tests import demo
 from tests.conftest import (
     IMAGES,
     REPOSITORY,
+    build_soon,
     containers,
     log_of,
     orchestrator,
@@ -301,3 +302,22 @@ def test_one_source_on_three_baselines_gets_three_true_tags(engine: str, tmp_pat
     verified = orchestrator("verify", renamed, cwd=tmp_path, code=5)
     assert "wheel-tags" in verified.stdout
     assert "tag-too-low" in verified.stdout
+
+
+@pytest.mark.parametrize("backend", ["cibuildwheel", "direct"])
+def test_what_waits_in_a_container_is_seen_from_outside(
+    backend: str, engine: str, tmp_path: Path
+) -> None:
+    write_matrix(tmp_path, "msgpack", pythons=("cp311",), arch="x86_64")
+    burn = "python -c 'import time\nend = time.time() + 3\nwhile time.time() < end: pass'"
+    with (tmp_path / "matrix.toml").open("a") as matrix:
+        matrix.write(f'[build]\nbefore-build = """{burn}; sleep 4"""\n')
+    said = build_soon(tmp_path, f"--backend={backend}")
+
+    waits = re.findall(
+        r"(\S+) has printed nothing and used no processor for \d s: (.*?) sleeps", said
+    )
+    assert {step for step, _ in waits} == {"before-build"}, said
+    assert all("sleep 4" in command for _, command in waits)
+    assert "import time" not in waits[0][1].partition("sleep 4")[2]
+    assert re.search(r"(?m)^# +\d+ sleep 4: ", log_of(tmp_path))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MACHINE, TAG, log_of, orchestrator, results
+from tests.conftest import MACHINE, TAG, build_soon, log_of, orchestrator, results
 from tests.factories import write_project
 
 pytestmark = pytest.mark.index
@@ -69,3 +69,16 @@ def test_a_step_has_a_limit_of_its_own_and_quiet_tells_only_what_fails(tmp_path:
     assert "the 1 s of build.timeouts.before-build" in failure["message"]
     assert f"{ID}-a" not in said
     assert "+ sh -c sleep 600" in said, "the end of its log is shown"
+
+
+def test_a_step_that_waits_is_named_with_what_it_waits_for(tmp_path: Path) -> None:
+    write_project(tmp_path, "running", "[build]\nbefore-build = 'sleep 3; echo on; sleep 3'\n")
+    said = build_soon(tmp_path, "--backend=direct", "--select=*-a", "-j1")
+
+    line = "has printed nothing and used no processor for"
+    assert f"{ID}-a: before-build {line} 1 s: sh -c sleep 3" in said
+    assert said.count(line) == 4, "at one and two seconds, before and after it moved"
+    assert said.count("before-build moves again, after 3 s") == 2, "also by its end"
+    assert re.search(
+        rf"(?m)^# {line} 1 s.*\n#   \d+ sh -c .*\n#     \d+ sleep 3: ", log_of(tmp_path)
+    )

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.builders.base import BuildContext, StepTimer
+from orchestrator.config.settings import EngineSettings
+from orchestrator.containers.container import ContainerFactory
 from orchestrator.host.process import Cancel, Finished
 from orchestrator.models.result import FailureKind
 from orchestrator.models.target import TargetSteps
@@ -22,8 +24,8 @@ def job(folder: Path, steps: TargetSteps, cancel: Cancel | None = None) -> Build
     return factories.build_context(folder, cancel=cancel or Cancel(), timer=StepTimer(steps))
 
 
-def run(one: BuildContext, *argv: str, is_client: bool = False) -> Finished:
-    return one.run(argv, env=ENV, is_client=is_client)
+def run(one: BuildContext, *argv: str, client_of: ContainerFactory | None = None) -> Finished:
+    return one.run(argv, env=ENV, client_of=client_of)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,14 @@ def test_the_cpu_time_of_all_programs_and_of_what_they_start_adds_up(tmp_path: P
 
 def test_the_cpu_time_of_a_container_is_not_that_of_its_client(tmp_path: Path) -> None:
     one = job(tmp_path, TargetSteps())
-    run(one, "true", is_client=True)
+    factory = ContainerFactory(
+        host=factories.host(tmp_path),
+        settings=EngineSettings(),
+        label="a=b",
+        log=one.log,
+        cancel=one.cancel,
+    )
+    run(one, "true", client_of=factory)
     one.timer.spend(None)
 
     assert one.timer.cpu_seconds is None

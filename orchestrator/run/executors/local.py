@@ -32,6 +32,9 @@ class Listener(Protocol):
     def step(self, target_id: TargetId, name: str) -> None:
         """A target's step began."""
 
+    def waits(self, target_id: TargetId, sentence: str) -> None:
+        """A target's step has waited for long, or moves again."""
+
     def resting(self, result: BuildResult, seconds: float) -> None:
         """An attempt failed, and the next one starts after so many seconds."""
 

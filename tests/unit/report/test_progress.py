@@ -152,6 +152,17 @@ def test_a_sign_of_life(clock: list[float]) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
+def test_a_step_that_waits_is_named_with_its_target(kind: type[Progress]) -> None:
+    shown = kind(console=console(terminal=kind is LiveProgress), total=1)
+    shown.started(A)
+    shown.step(A, "build")
+    shown.waits(A, "has printed nothing for 10 min: [red]cat[/] waits")
+
+    line = f"{A}: build has printed nothing for 10 min: [red]cat[/] waits"
+    assert AnsiText.from_ansi("\n".join(said(shown))).plain.rstrip() == line
+
+
 def test_signs_of_life_come_by_themselves_and_end_with_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -48,6 +48,9 @@ class Ear:
     def step(self, target_id: TargetId, name: str) -> None:
         self.heard.append(f"step {target_id} {name}")
 
+    def waits(self, target_id: TargetId, sentence: str) -> None:
+        self.heard.append(f"waits {target_id} {sentence}")
+
     def resting(self, result: BuildResult, seconds: float) -> None:
         self.heard.append(f"resting {result.target_id} {result.attempts}")
         self.on_resting(seconds)
