@@ -33,7 +33,7 @@ class ElfSpec:
 
     `versions` maps library -> version -> symbols; the libraries are also needed. `hash` is ``gnu``,
     ``sysv``, or ``short``: 4-byte words even on s390x. `stack` has the flags of PT_GNU_STACK, 0 for
-    none.
+    none. `more` has the content of further sections.
     """
 
     arch: Arch = Arch.X86_64
@@ -52,6 +52,7 @@ class ElfSpec:
     hash: str = "sysv"
     stack: int = 6
     pie: bool = False
+    more: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class _Strings:
@@ -150,6 +151,7 @@ class _Maker:
         if spec.interpreter:
             parts[".interp"] = (1, spec.interpreter.encode() + b"\0")
         parts[".dynstr"] = (3, self.strings.data)
+        parts |= {name: (1, content) for name, content in spec.more.items()}
         parts = {name: part for name, part in parts.items() if part[1]}
         segments = 2 + bool(spec.isa) + bool(spec.interpreter) + bool(spec.stack)
         at = (64 + 56 * segments) if self.wide else (52 + 32 * segments)

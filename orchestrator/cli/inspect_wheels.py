@@ -11,9 +11,10 @@ from orchestrator.cli.options import external_option, json_option, wheels_argume
 from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import clipped
 from orchestrator.models.wheel import finding_lines
+from orchestrator.report.summary import device_code_text, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.models.wheel import Reason, WheelReport
@@ -60,8 +61,27 @@ def _text(path: Path, report: WheelReport) -> str:
         lines.append(f"  external  {library}, needed by {', '.join(files)}")
     if report.isa:
         lines.append(f"  isa       {report.isa}")
+    lines += [f"  {name:<8}  {text}" for name, text in _gpu(report)]
     lines += [f"  {severity:<8}  {text}" for severity, text in finding_lines(report.problems)]
     return "\n".join(printable(clipped(line)) for line in lines)
+
+
+def _gpu(report: WheelReport) -> Iterator[tuple[str, str]]:
+    """Yield what there is for GPUs: of all files, then of those with code."""
+    for code in report.device_code:
+        yield "gpu", device_code_text(code)
+    if report.runtimes:
+        newest = f"; driver {report.driver} or newer" if report.driver else ""
+        yield "runtime", ", ".join(report.runtimes) + newest
+    for file in report.gpu_files:
+        kinds = ", ".join(dict.fromkeys(code.arch or code.kind for code in file.code))
+        static = f"; linked in: {', '.join(file.static_libraries)}" if file.static_libraries else ""
+        unused = f"; {size(file.unused)} that only a linker can use" if file.unused else ""
+        problem = f"; cannot be read whole: {file.problem}" if file.problem else ""
+        if detail := f"{kinds}{static}{unused}{problem}":
+            yield "in", f"{file.file}: {detail.removeprefix('; ')}"
+    if report.torch_abi:
+        yield "torch", report.torch_abi
 
 
 def _because(reason: Reason) -> str:

@@ -64,6 +64,8 @@ class ElfFile:
         python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain
             ``.so``; None if it is none.
         isa: x86-64 micro-architecture level it asks for, or empty.
+        torch_abi: what of libtorch it uses: ``stable`` (its stable C ABI alone), ``c++``; empty for
+            nothing. ``c++ (cxx11)`` or ``c++ (pre-cxx11)`` if the names say how strings are passed.
     """
 
     file: str
@@ -74,6 +76,73 @@ class ElfFile:
     rpath: tuple[str, ...]
     python_abi: str | None
     isa: str
+    torch_abi: str = ""
+
+
+class DeviceKind(StrEnum):
+    """What a GPU's code is."""
+
+    SASS = "sass"
+    PTX = "ptx"
+    AMDGPU = "amdgpu"
+    OTHER = "other"
+
+
+class Compression(StrEnum):
+    """How code for a GPU is compressed, before the wheel is."""
+
+    NONE = "none"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+    ZLIB = "zlib"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCode:
+    """Code for one GPU architecture.
+
+    Attributes:
+        kind: machine code of NVIDIA (``sass``) or AMD (``amdgpu``), ``ptx``, which a driver
+            compiles, or ``other``.
+        arch: ``sm_90a``, ``compute_90``, ``gfx90a:xnack+``; empty if it cannot be read.
+        compression: how it is compressed.
+        entries: how many pieces there are.
+        size: their bytes in the file.
+        unpacked: the same without compression.
+        repeated: bytes of pieces that the same file has already.
+    """
+
+    kind: DeviceKind
+    arch: str
+    compression: Compression
+    entries: int
+    size: int
+    unpacked: int
+    repeated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFile:
+    """What a file in a wheel has for GPUs.
+
+    Attributes:
+        file: member of the wheel.
+        code: its code.
+        runtimes: libraries of the runtime that it needs, with their major version: ``cudart 13``,
+            ``cudart 12 static`` (linked into it), ``cublas 13``, ``amdhip64 7``.
+        static_libraries: CUDA's other libraries that are linked into it.
+        unused: bytes of relocatable code, which only a linker can use.
+        ptx: highest version of its PTX (``9.0``), empty without PTX.
+        problem: why some of its code cannot be read, or empty.
+    """
+
+    file: str
+    code: tuple[DeviceCode, ...]
+    runtimes: tuple[str, ...]
+    static_libraries: tuple[str, ...]
+    unused: int
+    ptx: str
+    problem: str
 
 
 class Severity(StrEnum):
@@ -133,6 +202,10 @@ class WheelFacts:
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
         abi3: whether every extension module uses the stable ABI's file suffix.
         problems: what is wrong with it.
+        device_code: the code for GPUs in all files together.
+        runtimes: libraries of GPU runtimes that its files need; see `GpuFile`.
+        driver: the oldest NVIDIA driver for these, or empty.
+        torch_abi: what of libtorch its files use; see `ElfFile`.
     """
 
     filename: WheelFilename
@@ -146,6 +219,10 @@ class WheelFacts:
     isa: str
     abi3: bool
     problems: tuple[Finding, ...]
+    device_code: tuple[DeviceCode, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    driver: str = ""
+    torch_abi: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +233,10 @@ class WheelReport(WheelFacts):
         aliases: other names of the observed tag (``manylinux2014_x86_64``).
         steps: what keeps it from each lower tag; the next lower one first.
         elf_files: the ELF files in it, in the order of the archive.
+        gpu_files: the files with code for GPUs, or that need a GPU runtime.
     """
 
     aliases: tuple[str, ...] = ()
     steps: tuple[TagStep, ...] = ()
     elf_files: tuple[ElfFile, ...] = ()
+    gpu_files: tuple[GpuFile, ...] = ()

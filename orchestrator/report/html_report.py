@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from orchestrator.errors import clipped
 from orchestrator.report.progress import duration
-from orchestrator.report.summary import size
+from orchestrator.report.summary import device_code_text, size
 from orchestrator.report.text import environment_rows, visible
 from orchestrator.report.view import SYMBOLS, ResultsView
 
@@ -79,6 +79,7 @@ def _template() -> Template:
         "iso": _iso,
         "label": _label,
         "haystack": _haystack,
+        "device_code": device_code_text,
         "percent": lambda value: f"{value:.3f}".rstrip("0").rstrip(".") + "%",
     }
     environment.globals |= {"symbols": SYMBOLS}

@@ -12,6 +12,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilerKind, EmulationMode
+from orchestrator.models.wheel import Compression
 from orchestrator.report.layout import command, fitted, near, wrapped
 from orchestrator.report.progress import STYLES, duration
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.builders.backend_choice import Choice
     from orchestrator.models.target import Target, TargetId
+    from orchestrator.models.wheel import DeviceCode
 
 FEW = 8
 """Targets that are named one by one; results.json names all of them."""
@@ -40,6 +42,17 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
+
+
+def device_code_text(code: DeviceCode) -> str:
+    """Say how much code for one GPU architecture there is, and how it is compressed."""
+    packed = ""
+    if code.compression is not Compression.NONE:
+        packed = f" ({code.compression}, {size(code.unpacked)} unpacked)"
+    name = code.arch or f"{code.kind} of an unknown architecture"
+    pieces = f" in {code.entries} pieces" if code.entries > 1 else ""
+    repeated = f", {size(code.repeated)} of it repeated" if code.repeated else ""
+    return f"{name}: {size(code.size)}{pieces}{packed}{repeated}"
 
 
 def few(targets: Sequence[TargetId]) -> str:

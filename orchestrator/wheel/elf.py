@@ -13,13 +13,14 @@ containers, where it may be emulated.
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from array import array
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     Meter = Callable[[int, int, str], None]
     """Gets turns of a loop, bytes, and what they are for; raises where it is too much."""
@@ -64,6 +65,7 @@ _MAX_NAME_BYTES = 32 << 20
 # TensorFlow and torch, have some 50 MB.
 _MAX_TABLES = 96 << 20
 _MAX_NOTES = 4 << 20
+_LONGEST_SECTION = 64
 # Bytes of names to a step.
 _STEP_BYTES = 16
 # Small records are read from blocks of this size.
@@ -214,6 +216,36 @@ def parse(
         executable_stack=_executable_stack(header.machine, segments),
         program=header.type == _ET_EXEC or dynamic.is_pie,
     )
+
+
+def find_sections(
+    source: ByteSource, wanted: Container[bytes], meter: Meter, *, unloaded: float = math.inf
+) -> tuple[tuple[str, int, int], ...]:
+    """Return name, offset and size of the sections with these names, in the order of the file.
+
+    There are none if the section headers follow more than `unloaded` bytes that are not loaded:
+    names and debug information, that need not be read for anything else.
+
+    Raises:
+        MalformedElfError: see `parse`.
+    """
+    image = _Image(source, meter)
+    header = image.header()
+    loaded = max((part.offset + part.filesz for part in image.segments(header)), default=0)
+    if header.shoff - loaded > unloaded:
+        return ()
+    sections = tuple(image.sections(header)) if header.shnum else ()
+    if header.shstrndx >= len(sections):
+        return ()
+    table = sections[header.shstrndx]
+    names = bytes(image.load(table.offset, min(table.size, _MAX_NOTES), "section names"))
+    found = []
+    for section in sections:
+        name = names[section.name : section.name + _LONGEST_SECTION].partition(b"\0")[0]
+        if name in wanted and section.type != _SHT_NOBITS:
+            image.check(section.offset, section.size, name.decode())
+            found.append((section.offset, section.size, name.decode()))
+    return tuple((name, offset, size) for offset, size, name in sorted(found))
 
 
 class _Memory:

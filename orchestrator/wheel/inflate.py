@@ -152,6 +152,7 @@ class MemberWindow:
         self._see = see
         self._seen = 0
         self._passes = 0
+        self._checked = False
         self._head: list[bytes] = []
         self._head_end = 0
         self._restart()
@@ -183,9 +184,7 @@ class MemberWindow:
         Raises:
             DamagedError: the member is damaged.
         """
-        if self._position < self._seen:
-            self._restart()
-        while self._advance():
+        while not self._checked and self._advance():
             pass
 
     def _restart(self) -> None:
@@ -206,6 +205,10 @@ class MemberWindow:
             self._seen = self._position
             if self._see is not None:
                 self._see(piece[-fresh:])
+        if self._position == self.size and self._see is not None and not self._checked:
+            # All has been seen, so nothing needs to be inflated again for its CRC.
+            next(self._pieces, b"")
+            self._checked = True
         if start == self._head_end < HEAD:
             self._head.append(piece)
             self._head_end = self._position

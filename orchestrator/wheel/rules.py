@@ -28,6 +28,7 @@ from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, init_names, is_module_name, libc_of
+from orchestrator.wheel.torch_abi import cxx_names, torch_abi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
 """Hashes that RECORD may use: the format asks for SHA-256 or better."""
-
-_LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
-"""A mangled C++ name (Itanium ABI, 5.1.4) that a namespace of libtorch is part of."""
 
 _CUDA = (*PRESETS["cuda"], "libc10_cuda.so*", "libtorch_cuda*.so*")
 """Libraries of CUDA, and those of libtorch that only a torch for CUDA has."""
@@ -392,11 +390,8 @@ def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
 
 
 def _uses_libtorch(elf: ElfMember) -> bool:
-    stable = any(each.name.startswith("aoti_torch_") for each in elf.info.undefined)
-    return (
-        stable
-        or any(allowed(name, PRESETS["torch"]) for name in elf.info.needed)
-        or any(_LIBTORCH.match(each.name) for each in elf.info.undefined)
+    return bool(torch_abi(elf.info)) or any(
+        allowed(name, PRESETS["torch"]) for name in elf.info.needed
     )
 
 
@@ -544,7 +539,7 @@ def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding
 def _planned_torch_abi(subject: CheckedWheel) -> Iterator[Finding]:
     """Only C functions of libtorch are used: its C++ names differ from one torch to the next."""
     for elf in subject.found.elves:
-        names = sorted(each.name for each in elf.info.undefined if _LIBTORCH.match(each.name))
+        names = cxx_names(elf.info)
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             message = f"planned for libtorch's stable ABI, but {elf.name} uses {names[0]}{more}"

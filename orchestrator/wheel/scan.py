@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.models.platforms import Arch
-from orchestrator.wheel import elf
+from orchestrator.wheel import elf, gpu
 from orchestrator.wheel.inflate import DamagedError, MemberWindow
 
 if TYPE_CHECKING:
@@ -62,12 +62,14 @@ class Scan:
         malformed: member that starts as an ELF file but is none -> why.
         unreadable: member whose bytes are damaged (CRC, compression) -> why.
         hashes: member -> hash as RECORD writes it; only those asked for.
+        devices: member -> what it has for GPUs.
     """
 
     elves: tuple[ElfMember, ...] = ()
     malformed: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, gpu.DeviceFile] = field(default_factory=dict)
 
 
 class _Seen(NamedTuple):
@@ -77,6 +79,7 @@ class _Seen(NamedTuple):
     malformed: str = ""
     unreadable: str = ""
     hash: str = ""
+    device: gpu.DeviceFile | None = None
 
 
 def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> Scan:
@@ -113,34 +116,32 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
         malformed={name: one.malformed for name, one in seen.items() if one.malformed},
         unreadable={name: one.unreadable for name, one in seen.items() if one.unreadable},
         hashes={name: one.hash for name, one in seen.items() if one.hash},
+        devices={name: one.device for name, one in seen.items() if one.device},
     )
 
 
 class _Job(NamedTuple):
-    """A member to be read."""
+    """A member to be read; its first bytes are `head`."""
 
     name: str
     packed: CompressedMember
     budget: Budget
     algorithm: str | None
-    is_elf: bool
+    head: bytes
 
     def meter(self, steps: int, read: int, what: str) -> None:
         """See `elf.parse`."""
         self.budget.spend(steps, read, f"{what} of {self.name}")
 
     def run(self) -> _Seen:
-        """Parse a member if it is an ELF file, and hash it even if it is malformed."""
+        """Parse a member if it is ELF or code for a GPU, and hash it even if it is malformed."""
         hasher = hashlib.new(self.algorithm) if self.algorithm else None
         see = hasher.update if hasher else None
-        info, malformed = None, ""
+        seen = _Seen()
         try:
-            if self.is_elf:
+            if elf.is_elf(self.head) or gpu.is_device_code(self.name, self.head):
                 window = MemberWindow(self.packed, see)
-                try:
-                    info = elf.parse(window, meter=self.meter)
-                except elf.MalformedElfError as error:
-                    malformed = str(error)
+                seen = self._parse(window)
                 if see:
                     window.finish()
             elif see:
@@ -148,7 +149,16 @@ class _Job(NamedTuple):
                     see(piece)
         except DamagedError as error:
             return _Seen(unreadable=f"cannot be read: {error}")
-        return _Seen(info, malformed, hash=record_hash(hasher) if hasher else "")
+        return seen._replace(hash=record_hash(hasher)) if hasher else seen
+
+    def _parse(self, window: MemberWindow) -> _Seen:
+        info = None
+        if elf.is_elf(self.head):
+            try:
+                info = elf.parse(window, meter=self.meter)
+            except elf.MalformedElfError as error:
+                return _Seen(malformed=str(error))
+        return _Seen(info, device=gpu.read(window, info, self.meter))
 
 
 def _jobs(
@@ -161,14 +171,12 @@ def _jobs(
     for member in members:
         name, packed = member.filename, archive.packed(member.filename)
         try:
-            is_elf = packed.size >= len(elf.MAGIC) and elf.is_elf(
-                packed.head(len(elf.MAGIC), blocks.read)
-            )
+            head = packed.head(min(packed.size, len(elf.MAGIC)), blocks.read)
         except DamagedError:
-            is_elf = True  # reading it reports the damage
-        if is_elf or algorithms is not None:
+            head = elf.MAGIC  # reading it reports the damage
+        if algorithms is not None or elf.is_elf(head) or gpu.is_device_code(name, head):
             algorithm = algorithms[name] if algorithms is not None else None
-            yield _Job(name, packed, archive.budget, algorithm, is_elf)
+            yield _Job(name, packed, archive.budget, algorithm, head)
 
 
 def record_hash(hasher: hashlib._Hash) -> str:

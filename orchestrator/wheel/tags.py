@@ -18,6 +18,7 @@ from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Libc
 from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.models.wheel_name import WheelFilename
+from orchestrator.wheel import gpu_report, torch_abi
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.elf_requirements import ElfRequirements, promises
 from orchestrator.wheel.policy import PlatformTag
@@ -167,6 +168,11 @@ def summarise(
         reasons=observation.reasons if observation else (),
         steps=observation.steps if observation else (),
         elf_files=tuple(map(_summary, found.elves)),
+        gpu_files=gpu_report.gpu_files(found.devices),
+        device_code=gpu_report.device_code(found.devices),
+        runtimes=gpu_report.runtimes(found.devices),
+        driver=gpu_report.driver(found.devices),
+        torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
         external_libs=observation.external_libs if observation else (),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
@@ -311,6 +317,7 @@ def _summary(elf: ElfMember) -> ElfFile:
         rpath=elf.info.runpath or elf.info.rpath,
         python_abi=None if module is None else module.soabi,
         isa=elf.info.isa_level,
+        torch_abi=torch_abi.torch_abi(elf.info),
     )
 
 

@@ -34,6 +34,55 @@ def elf_target() -> Callable[[bytes], None]:
     return target
 
 
+def gpu_seeds() -> Iterator[bytes]:
+    from tests.gpumaker import CUDART, PTX, ZSTD, bundle, compressed, device_library, entry, fatbin
+    from tests.wheelmaker import ElfSpec, make_elf
+
+    linked = fatbin(entry(80), entry(90, flags=ZSTD, more=b"more" * 4)) + fatbin(
+        entry(75, kind=PTX)
+    )
+    names = ("host-x86_64-unknown-linux--", "hipv4-amdgcn-amd-amdhsa--gfx90a:xnack+")
+    plain = bundle(dict.fromkeys(names, b"code"))
+    yield from (linked, plain, compressed(plain), compressed(plain, version=2))
+    yield b".version 8.7\n.target sm_90a\n"
+    yield device_library("libcudart.so.13", linked=linked, __nv_relfatbin=linked)
+    yield device_library(linked=linked, texts=CUDART)
+    yield device_library(**{".hip_fatbin": compressed(plain) + plain})
+    yield make_elf(ElfSpec(machine=(190, 64, "<", 0x6006402)))
+    yield make_elf(ElfSpec(machine=(224, 64, "<", 0x53F)))
+
+
+def gpu_target() -> Callable[[bytes], None]:
+    from orchestrator.wheel import elf, gpu
+
+    class Source:
+        def __init__(self, data: bytes) -> None:
+            self.size, self._data = len(data), data
+
+        def read(self, offset: int, size: int) -> bytes:
+            if not 0 <= offset <= offset + size <= self.size:
+                raise IndexError(f"{size} bytes at {offset} of {self.size}")
+            return self._data[offset : offset + size]
+
+    def target(data: bytes) -> None:
+        source = Source(data)
+        steps = 0
+
+        def meter(more: int, _read: int, _what: str) -> None:
+            nonlocal steps
+            steps += more
+            if steps > 1_000_000:
+                raise OverflowError("steps without end")
+
+        try:
+            info = elf.parse(data, meter=meter) if elf.is_elf(data) else None
+        except elf.MalformedElfError:
+            return
+        gpu.read(source, info, meter)
+
+    return target
+
+
 def content_target() -> Callable[[bytes], None]:
     import zipfile
 
@@ -471,6 +520,7 @@ def installed_texts() -> Iterator[bytes]:
 
 
 MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "gpu": gpu_seeds,
     "artefact": artefact_seeds,
     "sdist": sdist_seeds,
     "source": source_seeds,
@@ -491,6 +541,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "results": results_target,
     "site": site_target,
     "elf": elf_target,
+    "gpu": gpu_target,
     "wheel": wheel_target,
     "content": content_target,
     "texts": texts_target,

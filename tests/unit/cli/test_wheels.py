@@ -15,6 +15,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding
 from tests.auditor import load_policies
+from tests.gpumaker import ZSTD, device_library, entry, fatbin
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
 EXTENSION = "demo/_ext.cpython-312-x86_64-linux-gnu.so"
@@ -223,6 +224,19 @@ def test_several_tags(cli: Cli, tags: tuple[str, ...]) -> None:
     arguments = [word for tag in tags for word in ("--platform-tag", tag)]
     lines = cli("retag", wheel(), *arguments)[1]
     assert lines == ["demo-1.0-cp312-cp312-linux_x86_64.manylinux_2_17_x86_64.whl"]
+
+
+def test_inspect_shows_the_code_for_gpus(cli: Cli) -> None:
+    linked = fatbin(entry(90, b"x" * 2048, flags=ZSTD, unpacked=1 << 20), entry(90, b"x"))
+    more = {"__nv_relfatbin": fatbin(entry(90)), ".rodata": b"NCCL_DEBUG_FILE"}
+    members = {"demo.so": device_library("libcublas.so.13", linked=linked, **more)}
+    _, lines, _ = cli("inspect", wheel(members=members), "--external", "cuda")
+    assert lines[-4:] == [
+        "  gpu       sm_90: 72 B",
+        "  gpu       sm_90: 2.1 KiB (zstd, 1.0 MiB unpacked)",
+        "  runtime   cublas 13",
+        "  in        demo.so: sm_90; linked in: nccl; 88 B that only a linker can use",
+    ]
 
 
 def test_a_wheel_without_elf_files_keeps_its_tag(cli: Cli) -> None:

@@ -1,0 +1,284 @@
+"""Read the code for GPUs that a file holds: which architectures, how many bytes, how compressed.
+
+CUDA: a fat binary is a row of containers, each a row of entries (PTX or a cubin for one
+architecture). It lies in sections of an ELF file, or is a file of its own, as cubins and PTX are.
+NVIDIA does not document the layout; `cuobjdump --list-elf` and `--list-ptx` are the reference, and
+tests hold this reader against them. ROCm: bundles of clang's offload bundler, as LLVM documents
+them ("Clang Offload Bundler"). The bytes are not trusted.
+
+A section is read once, in order, in pieces: so memory is bounded, and a member of a wheel is
+inflated as it is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.models.wheel import Compression, DeviceKind
+from orchestrator.wheel import elf, offload_bundle
+from orchestrator.wheel.device_code import Cursor, Entry, MalformedCodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orchestrator.wheel.elf import ByteSource, ElfInfo, Meter
+
+_MAX_SECTIONS = 16
+_MAX_HEADER = 1 << 16
+_PTX_HEAD = 1 << 14
+
+# A container of a fat binary, and an entry in it. Sizes are in bytes.
+_FATBIN = b"\x50\xed\x55\xba"
+_CONTAINER = struct.Struct("<4sHHQ")
+_ENTRY = struct.Struct("<HHIQIIHHIIIQQQ")
+_PTX, _CUBIN = 1, 2
+_LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY_SPECIFIC = 0x2000, 0x8000, 0x100000, 0x200000
+
+_LONGEST_ARCH = 64
+
+# Loose ELF files for a GPU: where the architecture stands in e_flags.
+_EM_AMDGPU, _EM_CUDA = 224, 190
+_ELF_HEADER, _WIDE = 64, 2
+_CUDA_ABI_8 = 8
+
+_HEADS = (_FATBIN, offload_bundle.PLAIN[:4], offload_bundle.COMPRESSED)
+_LINKED, _RELOCATABLE, _RODATA = ".nv_fatbin", "__nv_relfatbin", ".rodata"
+_CUDA = frozenset({_LINKED, _RELOCATABLE})
+_SECTIONS = frozenset(name.encode() for name in (*_CUDA, ".hip_fatbin", _RODATA))
+
+_SHARED = re.compile(
+    r"lib(cudart|cublas|cublasLt|nvrtc|nvJitLink|amdhip64)(?:-[0-9a-f]+)?\.so\.(\d+)"
+)
+_LOADERS = frozenset({"dlopen", "dlsym"})
+_STATIC_CUDART = frozenset({"dlsym", "shm_open", "shm_unlink"})
+"""What the static runtime of CUDA needs of libc, and hardly anything else."""
+_REGISTER = ("__cudaRegister", "__hipRegister")
+_UNLOADED, _UNLOADED_PART = 1 << 16, 32
+"""Bytes, or a part of a file, that may be read for its section headers if it names no runtime."""
+
+# Texts that only the static libraries of CUDA leave in a file: names of files and of variables.
+_CUDART = b"/cudart.shm."
+_STATIC = {
+    "cublas": b"CUBLAS_LOGINFO_DBG",
+    "cublasLt": b"CUBLASLT_LOG_LEVEL",
+    "cusparse": b"CUSPARSE_LOG_LEVEL",
+    "cudnn": b"CUDNN_LOGLEVEL_DBG",
+    "nccl": b"NCCL_DEBUG_FILE",
+}
+# The static runtime looks up functions of the driver: CUDA 12 began with the first of them, CUDA 13
+# no longer has the second.
+_SINCE_12, _BEFORE_13 = b"cuGetProcAddress_v2", b"cuLaunchCooperativeKernelMultiDevice"
+_TEXTS = (_CUDART, _SINCE_12, _BEFORE_13, *_STATIC.values())
+
+
+class Runtime(NamedTuple):
+    """A runtime library that a file needs.
+
+    Attributes:
+        name: ``cudart``, ``cublas``, ``amdhip64``, ...
+        major: its major version.
+        static: whether it is a part of the file.
+    """
+
+    name: str
+    major: int
+    static: bool
+
+
+class DeviceFile(NamedTuple):
+    """What a file has for GPUs.
+
+    Attributes:
+        entries: the pieces of device code.
+        runtimes: the runtime libraries it needs.
+        static: CUDA's other libraries that are linked into it.
+        unused: bytes of relocatable device code, which only a linker can use.
+        problem: why some of it cannot be read; empty if all of it can.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    runtimes: tuple[Runtime, ...] = ()
+    static: tuple[str, ...] = ()
+    unused: int = 0
+    problem: str = ""
+
+
+def is_device_code(name: str, head: bytes) -> bool:
+    """Whether a member that is not an ELF file, by its first four bytes, is device code."""
+    return head[:4] in _HEADS or name.endswith(".ptx")
+
+
+def read(source: ByteSource, info: ElfInfo | None, meter: Meter) -> DeviceFile | None:
+    """Read the device code of a file.
+
+    Args:
+        source: the file's bytes.
+        info: what `elf.parse` found; None if it is no ELF file.
+        meter: see `elf.parse`.
+
+    Returns:
+        None if it has nothing to do with GPUs. Errors of `source.read` and `meter` are passed on.
+    """
+    if info is None or info.machine in {_EM_CUDA, _EM_AMDGPU}:
+        walk = _loose if info is None else _object
+        entries, _ = _walked(walk, Cursor(source, 0, source.size, meter))
+        return DeviceFile(entries=entries) if entries else None
+    shared = frozenset(_shared(info))
+    names = {each.name for each in info.undefined}
+    static = names >= _STATIC_CUDART
+    sure = shared or static or any(name.startswith(_REGISTER) for name in names)
+    if not sure and names.isdisjoint(_LOADERS):
+        return None
+    unloaded = math.inf if sure else max(source.size // _UNLOADED_PART, _UNLOADED)
+    try:
+        sections = elf.find_sections(source, _SECTIONS, meter, unloaded=unloaded)
+    except elf.MalformedElfError:
+        return None
+    has_code = any(name != _RODATA for name, _, _ in sections)
+    if not (shared or static or has_code):
+        return None
+    found = _of_sections(source, info, sections[:_MAX_SECTIONS], shared, meter)
+    return found if has_code or found.runtimes else None
+
+
+def _shared(info: ElfInfo) -> Iterator[Runtime]:
+    for library in info.needed:
+        if match := _SHARED.match(library):
+            yield Runtime(match[1], int(match[2]), static=False)
+
+
+def _of_sections(
+    source: ByteSource,
+    info: ElfInfo,
+    sections: tuple[tuple[str, int, int], ...],
+    shared: frozenset[Runtime],
+    meter: Meter,
+) -> DeviceFile:
+    """Read the sections of an ELF file, in the order of the file."""
+    names = {name for name, _, _ in sections}
+    search = not any(each.name in {"cudart", "amdhip64"} for each in shared)
+    entries: list[Entry] = []
+    problems: list[str] = []
+    texts: frozenset[bytes] = frozenset()
+    unused = 0
+    for name, offset, size in sections:
+        cursor = Cursor(source, offset, size, meter)
+        if name == _RODATA:
+            texts |= cursor.texts(_TEXTS) if search else frozenset()
+        elif name == _RELOCATABLE and _LINKED in names:
+            unused += size
+        else:
+            found, problem = _walked(
+                _containers if name in _CUDA else offload_bundle.bundles, cursor
+            )
+            entries += found
+            problems += [f"{name}: {problem}"] if problem else []
+    own = (info.soname or "lib").removeprefix("lib").partition(".")[0]
+    return DeviceFile(
+        entries=tuple(entries),
+        runtimes=tuple(sorted({*shared, *_static_runtime(texts)})),
+        static=tuple(name for name, text in _STATIC.items() if text in texts and name != own),
+        unused=unused,
+        problem="; ".join(problems),
+    )
+
+
+def _static_runtime(texts: frozenset[bytes]) -> Iterator[Runtime]:
+    if _CUDART in texts:
+        major = 11 if _SINCE_12 not in texts else 12 if _BEFORE_13 in texts else 13
+        yield Runtime("cudart", major, static=True)
+
+
+def _walked(
+    walk: Callable[[Cursor], Iterable[Entry]], cursor: Cursor
+) -> tuple[tuple[Entry, ...], str]:
+    """Return the entries that can be read, and why there are no more."""
+    entries: list[Entry] = []
+    try:
+        entries.extend(walk(cursor))
+    except MalformedCodeError as error:
+        return tuple(entries), str(error)
+    return tuple(entries), ""
+
+
+def _containers(cursor: Cursor) -> Iterator[Entry]:
+    """Iterate over the entries of a fat binary; there may be padding between containers."""
+    while cursor.skip_zeros():
+        magic, _, header, size = _CONTAINER.unpack(cursor.take(_CONTAINER.size))
+        if magic != _FATBIN:
+            raise MalformedCodeError(f"{magic.hex()} where a container begins")
+        cursor.take(max(header - _CONTAINER.size, 0))
+        if size > cursor.left:
+            raise MalformedCodeError(f"a container of {size} bytes, but {cursor.left} are left")
+        end = cursor.left - size
+        while cursor.left > end:
+            yield _entry(cursor, cursor.left - end)
+
+
+def _entry(cursor: Cursor, room: int) -> Entry:
+    """Read an entry of at most `room` bytes."""
+    if room < _ENTRY.size:
+        raise MalformedCodeError(f"an entry of {room} bytes")
+    fields = _ENTRY.unpack(cursor.take(_ENTRY.size))
+    kind, header, size, flags, unpacked = fields[0], fields[2], fields[3], fields[11], fields[13]
+    minor, major, arch = fields[6:9]
+    if not _ENTRY.size <= header <= _MAX_HEADER or header + size > room:
+        raise MalformedCodeError(f"an entry of {header} + {size} bytes where {room} are left")
+    cursor.take(header - _ENTRY.size)
+    found = {_PTX: DeviceKind.PTX, _CUBIN: DeviceKind.SASS}.get(kind, DeviceKind.OTHER)
+    compression = (
+        Compression.ZSTD if flags & _ZSTD else Compression.LZ4 if flags & _LZ4 else Compression.NONE
+    )
+    suffix = "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY_SPECIFIC else ""
+    return Entry(
+        kind=found,
+        arch=f"{'compute' if found is DeviceKind.PTX else 'sm'}_{arch}{suffix}",
+        compression=compression,
+        size=header + size,
+        unpacked=size if compression is Compression.NONE else unpacked,
+        checksum=cursor.checksum(size),
+        version=(major, minor),
+    )
+
+
+def _loose(cursor: Cursor) -> Iterator[Entry]:
+    """Read a file that is a fat binary, a bundle, or PTX."""
+    size = cursor.left
+    head = cursor.peek(_PTX_HEAD)
+    if head[:4] in _HEADS[1:]:
+        yield from offload_bundle.bundles(cursor)
+    elif head.startswith(_FATBIN):
+        yield from _containers(cursor)
+    else:
+        text = head.decode("ascii", "replace")
+        target = re.search(r"^\.target\s+sm_(\w+)", text, re.MULTILINE)
+        version = re.search(r"^\.version\s+(\d{1,3})\.(\d{1,3})\b", text, re.MULTILINE)
+        if target and version:
+            yield Entry(
+                kind=DeviceKind.PTX,
+                arch=f"compute_{target[1]}"[:_LONGEST_ARCH],
+                size=size,
+                unpacked=size,
+                checksum=cursor.checksum(size),
+                version=(int(version[1]), int(version[2])),
+            )
+
+
+def _object(cursor: Cursor) -> Iterator[Entry]:
+    """Read an ELF file that is code for one architecture: a cubin, or AMD's code object."""
+    size = cursor.left
+    head = cursor.take(min(_ELF_HEADER, size))
+    wide = head[4] == _WIDE
+    (flags,) = struct.unpack_from("<I", head, 48 if wide else 36)
+    if struct.unpack_from("<H", head, 18) == (_EM_CUDA,):
+        new = head[8] >= _CUDA_ABI_8
+        number, special = (flags >> 8, flags & 0x8) if new else (flags, flags & 0x800)
+        kind, arch = DeviceKind.SASS, f"sm_{number & 0xFF}{'a' if special else ''}"
+    else:
+        kind, arch = DeviceKind.AMDGPU, offload_bundle.code_object(flags)
+    crc = cursor.checksum(cursor.left, zlib.crc32(head))
+    yield Entry(kind=kind, arch=arch, size=size, unpacked=size, checksum=crc)
