@@ -2,6 +2,7 @@
 
     python benchmarks/projects.py [--only NAME,...] [--ci] [--image REF] [--python TAG]
                                   [--cache DIR] [--minutes N] [--seconds N] [--results FILE]
+                                  [--logs DIR]
 
 `tests/projects.toml` lists the sdists, each by its hash. For each of them `orchestrator init`
 writes a matrix.toml, which nobody touches; one of its targets for this machine is built, on this
@@ -9,8 +10,9 @@ host or, with ``--image``, in a container of that image (the one line that is ad
 A row shows the outcome, our tag and upstream's own for the same target, the seconds of the build,
 and the members that upstream's wheel has and ours lacks.
 
-A row is wrong if the build fails for a reason that its message does not name. What may fail is said
-in projects.toml: ``needs`` names what the machine has to have, and the message has to name it, too.
+A row is wrong if the build fails for a reason that its message does not name, and if the wheel has
+another version or lacks a member of upstream's. What may be so is said in projects.toml: ``needs``
+names what the machine has to have, and the message has to name it, too; ``differs``, members.
 ``--seconds`` adds a time limit to the matrix. ``--results`` keeps rows (JSON lines), and skips the
 projects that it has already. The exit status is 1 if a row is wrong.
 """
@@ -21,15 +23,20 @@ import argparse
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 import zipfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from orchestrator.host import web
 from orchestrator.host.index_config import PUBLIC_INDEX
@@ -43,7 +50,7 @@ from orchestrator.source.stage import FETCH_SCRIPT
 ROOT = Path(__file__).parents[1]
 PROJECTS = ROOT / "tests" / "projects.toml"
 LARGEST = 30_000_000
-"""Bytes of an upstream wheel that is fetched for its members."""
+"""Bytes of an upstream wheel that is fetched for its members; those of others are not compared."""
 
 Project = dict[str, Any]
 
@@ -142,20 +149,32 @@ def build(project: Project, source: Path, arguments: argparse.Namespace) -> Row:
         result = _result(cwd / "dist" / "results.json")
         wheels = [*(cwd / "dist").glob("*.whl")]
         if said.returncode or not wheels:
+            if arguments.logs:
+                keep_logs(cwd, arguments.logs / name)
             return _failed(project, target, _why(result) or said.stderr, seconds=seconds)
         (wheel,) = wheels
         parts = wheel.name.removesuffix(".whl").split("-")
         upstream = _upstream(name, wheel.name)
+        lacks = _lacks(wheel, upstream) if upstream else ()
+        differs = _differs(project, parts[1], lacks)
         return Row(
             name=name,
             target=target,
-            outcome="ok",
+            outcome="wrong" if differs else "ok",
+            message=differs,
             tag=parts[-1],
             upstream=upstream.name.removesuffix(".whl").split("-")[-1] if upstream else "",
             version=parts[1],
-            lacks=_lacks(wheel, upstream) if upstream else (),
+            lacks=lacks,
             seconds=round(seconds, 1),
         )
+
+
+def keep_logs(cwd: Path, folder: Path) -> None:
+    """Keep what a build that failed has printed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(cwd / ".orchestrator" / "logs", folder)
+    shutil.copy(cwd / "matrix.toml", folder)
 
 
 def _append_image(matrix: Path, image: str) -> None:
@@ -194,30 +213,30 @@ def _failed(project: Project, target: str, message: str, *, seconds: float = 0.0
 
 
 def _upstream(name: str, wheel: str) -> IndexFile | None:
-    """Return upstream's wheel of the same version, Python, C library and architecture."""
+    """Return upstream's wheel of the same version, Python, C library and architecture.
+
+    One for the stable ABI is the same as one for a Python that it serves.
+    """
     files = listing(PUBLIC_INDEX, name, HostNetwork.detect(os.environ)) or ()
     own = WheelName.parse(wheel)
     ours = {(each.interpreter, each.abi) for each in own.tags}
+    machine = os.uname().machine
+    found: dict[bool, IndexFile] = {}
     for file in files:
         theirs = WheelName.match(file.name)
         if theirs is None:
             continue
-        machine = os.uname().machine
-        same = {(each.interpreter, each.abi) for each in theirs.tags} & ours
-        if (
-            theirs.version == own.version
-            and same
-            and "manylinux" in file.name
-            and machine in file.name
-        ):
-            return file
-    return None
+        if theirs.version == own.version and "manylinux" in file.name and machine in file.name:
+            same = {(each.interpreter, each.abi) for each in theirs.tags} & ours
+            if same or any(each.abi in {"abi3", "none"} for each in theirs.tags):
+                found.setdefault(bool(same), file)
+    return found.get(True, found.get(False))
 
 
 def _lacks(wheel: Path, upstream: IndexFile) -> tuple[str, ...]:
     """Return the members that upstream has and ours lacks; grafted libraries do not count."""
     if upstream.size is None or upstream.size > LARGEST:
-        return ("not fetched",)
+        return ()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, upstream.name)
         request = web.HttpRequest(url=upstream.url)
@@ -230,7 +249,7 @@ def _lacks(wheel: Path, upstream: IndexFile) -> tuple[str, ...]:
 def _members(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return {
-            name.partition(".cpython-")[0].partition(".abi3.so")[0]
+            name.partition(".cpython-")[0].partition(".abi3.so")[0].replace("/lib64/", "/lib/")
             for name in archive.namelist()
             if ".libs/" not in name and "/sboms/" not in name and not name.endswith("/")
         }
@@ -246,6 +265,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), "projects"))
     parser.add_argument("--minutes", type=float, help="begin no project after this time")
     parser.add_argument("--seconds", type=int, help="end a build after this time")
+    parser.add_argument("--logs", type=Path, help="folder of the logs of builds that failed")
     parser.add_argument("--results", type=Path, help="file of rows, which is extended")
     arguments = parser.parse_args()
     known = _known(arguments.results)
@@ -265,8 +285,34 @@ def main() -> int:
             with arguments.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
     wrong = [row.name for row in rows if row.outcome == "wrong"]
-    print(f"{len(rows)} projects, {len(wrong)} wrong: {', '.join(wrong)}")
+    built = [row for row in rows if row.outcome == "ok"]
+    orders = Counter(_order(row) for row in built)
+    counts = ", ".join(f"{orders[name]} {name}" for name in ("equal", "lower", "higher", "alone"))
+    print(f"{len(rows)} projects: {len(built)} built, their tags beside upstream's: {counts}")
+    print(f"{len(wrong)} wrong: {', '.join(wrong)}")
     return 1 if wrong else 0
+
+
+def _differs(project: Project, version: str, lacks: tuple[str, ...]) -> str:
+    """Return how a wheel differs from what was asked for, and from upstream's."""
+    if Version(version) != Version(project["version"]):
+        return f"its version is {version}"
+    missing = [name for name in lacks if name not in project.get("differs", ())]
+    return f"it lacks {', '.join(missing)}" if missing else ""
+
+
+def _order(row: Row) -> str:
+    """Compare a tag with upstream's; one of a newer C library than upstream's may be higher."""
+    ours, theirs = _glibc(row.tag), _glibc(row.upstream)
+    if not theirs:
+        return "alone"
+    return "equal" if ours == theirs else "lower" if ours < theirs else "higher"
+
+
+def _glibc(tag: str) -> tuple[int, ...]:
+    """Return the lowest glibc of a compressed set of tags; nothing if it names none."""
+    found = re.findall(r"manylinux_(\d+)_(\d+)", tag)
+    return min((tuple(map(int, pair)) for pair in found), default=())
 
 
 def _known(results: Path | None) -> set[str]:
@@ -278,7 +324,7 @@ def _known(results: Path | None) -> set[str]:
 def _line(row: Row) -> str:
     tags = row.tag if row.tag == row.upstream else f"{row.tag} (upstream {row.upstream or 'none'})"
     lacks = f"; lacks {', '.join(row.lacks)}" if row.lacks else ""
-    said = f"{tags} {row.version}{lacks}" if row.outcome == "ok" else row.message
+    said = f"{tags} {row.version}{lacks}" if row.tag else row.message
     return f"{row.outcome:5} {row.name:24} {row.target:28} {row.seconds:7.1f} s  {said}"
 
 

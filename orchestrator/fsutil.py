@@ -379,6 +379,17 @@ def copy_any(source: Path, place: Path) -> None:
         copy_file(source, place, keep=True)
 
 
+@contextlib.contextmanager
+def short_name(folder: Path) -> Iterator[Path]:
+    """Yield a short name of a directory, which is gone after the block: a link."""
+    place = Path(tempfile.mkdtemp(prefix="orchestrator-"))
+    try:
+        (place / "tmp").symlink_to(folder)
+        yield place / "tmp"
+    finally:
+        remove_tree(place, ignore_errors=True)
+
+
 def install_file(source: Path, place: Path, *, link: bool = False) -> None:
     """Put a file to its place, whole or not at all; raises OSError.
 

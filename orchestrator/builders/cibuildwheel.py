@@ -107,6 +107,7 @@ HINTS = {
     FailureKind.NO_IDENTIFIER: "exclude this cell, or correct the project's requires-python",
     FailureKind.SETUP: "see the log's last lines; an image needs /opt/python/<tag>/bin/python",
     FailureKind.BUILD: "the log holds the compiler's messages",
+    FailureKind.TEST: "the wheel was built; the log holds the messages of its test",
     FailureKind.REPAIR: (
         'build.repair = "none" keeps libraries outside the wheel, build.repair-refused = "keep" '
         "keeps what auditwheel refuses as a linux_* wheel"

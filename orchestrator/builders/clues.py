@@ -1,4 +1,4 @@
-"""Find in a build's output what it lacks: a development file, or files that a test names.
+"""Find in a build's output what it lacks: a development file, a server, or files of the source.
 
 The compiler's messages stand hundreds of lines before the last one. The last that is known counts:
 configure steps try headers and packages that a project can do without.
@@ -35,8 +35,24 @@ _LACKS = {
         r"|unable to find (?:dynamic system )?library '?(?:-l)?(\w[\w.+-]*)"
         r"|\blib([\w.+-]+)\.so[\w.]*: cannot open shared object file"
     ),
+    "host": re.compile(
+        r"[Cc]ould not resolve (?:host|proxy): ([\w.-]+)|[Cc]ould not resolve hostname ([\w.-]+):"
+        r"|unable to resolve host address \W([\w.-]+)"
+        r"|\blookup ([\w.-]+)(?: on \S+)?: no such host"
+        r"|getaddrinfo (?:ENOTFOUND|EAI_AGAIN) ([\w.-]+)|Temporary failure resolving '([\w.-]+)'"
+        r"|Failed to connect to ([\w.-]+) port|unable to access 'https?://([\w.-]+)[:/]"
+        r"|failed to download from `https?://([\w.-]+)[:/]"
+        r"|error sending request for url \(https?://([\w.-]+)[:/]"
+        r"|host='([\w.-]+)', port=\d+\): Max retries exceeded"
+    ),
     "program": re.compile(
         r"\b([\w.]+[-_]config)(?: \w+)?:? (?:command )?not found|not find ([\w.]+[-_]config)\b"
+        r"|sh: (?:\d+: |line \d+: )?([\w.+-]+): (?:command )?not found"
+        r"|command '([\w.+-]+)' failed: No such file"
+        r"|\b(\w[\w.+-]*)['`\"]? (?:executable|program|command|compiler)(?: was)? not found"
+        r"|not find (?:a |an |the )?['`\"]?([\w.+-]+)['`\"]? (?:executable|program|compiler)"
+        r"|Program '?([\w.+-]+)[^']*'? not found|(Cargo), the Rust package manager"
+        r"|find (Rust) compiler|No (CMAKE_\w+_COMPILER) could be found"
     ),
     "package": re.compile(
         r"""Dependency "([\w.+-]+)" not found|No package '([\w.+-]+)' found"""
@@ -45,17 +61,40 @@ _LACKS = {
         r"""|Could NOT find (\w+)\b"""
         r"""|Could not find a package configuration file provided by "(\w+)\""""
         r"""|Unable to load dependency (\w+)|make sure the (lib\w+) and \w+ development packages"""
+        r"""|library files could not be found for (\w+)"""
+        r"""|pkg-config --\w+ ([\w.+-]+)'? returned non-zero"""
     ),
 }
-"""How compilers, linkers and build systems say that something of the distribution is missing."""
+"""How compilers, linkers and build systems say that something of the distribution is missing.
 
-_NO_TEST_FILES = re.compile(
+``host``: how cargo, git, curl, wget, go, node, apt and Python say that they do not reach a server.
+"""
+
+_NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'")
+"""How Python says that there is no file; it may be a program."""
+
+_ADDRESS = re.compile(r"\b(?:https?|ftp)://(?:[^/@\s]*@)?([\w.-]+)")
+_UNREACHED = re.compile(
+    r"<?urlopen error|Name or service not known|ConnectionError|getaddrinfo failed"
+)
+"""How a Python says, without a name, that it does not reach a server."""
+
+_NO_FILE = re.compile(
     r"file or directory not found: (\S+)|can't open file '([^']+)'"
     r"|Start directory is not importable: '([^']+)'|No rule to make target '([^']+)'"
     r"|\bcannot open '?([^\s']+)'?: No such file|: ([^\s:']+): No such file or directory$"
-    r"|\bcan't cd to (\S+)"
+    r"|\bcan't cd to (\S+)|sh: (?:\d+: |line \d+: )?([\w.+-]*/\S+): not found"
 )
 """How test runners, interpreters, make and shells say that there is no file of that name."""
+
+_FAILED_TEST = re.compile(
+    r"^(?:FAILED|ERROR) ([\w./-]+\.py\w?(?:::\S+)?)"
+    r"|^(?:FAIL|ERROR): (\w+ \([\w.]+\))"
+)
+"""How pytest and unittest name a test that fails."""
+
+_NO_MODULE = re.compile(r"No module named '?(\w+)'?$")
+"""How Python says that it cannot import one; a dotted name is part of something installed."""
 
 _LONGEST = 2048
 """Characters of a line in which something is looked for."""
@@ -71,14 +110,20 @@ class Clues:
     Attributes:
         tail: the last lines of the current step.
         found: kind -> the name that was missing last.
+        address: the server of the last address that was named.
         no_file: the file that a program did not find first.
         answer: reads what a line says of the environment that compiles, and how that is wrong.
         environment: what is in that environment; None before it was asked.
         differs: how it is not what the cell asks for.
         listeners: who else gets every line.
+        no_module: the module that Python did not find last.
+        failed_tests: the names of tests that failed, in the order in which they were named.
     """
 
-    __slots__ = ("answer", "differs", "environment", "found", "listeners", "no_file", "tail")
+    __slots__ = (
+        *("address", "answer", "differs", "environment", "failed_tests", "found", "listeners"),
+        *("no_file", "no_module", "tail"),
+    )
 
     def __init__(self) -> None:
         self.answer: Callable[[str], _Answer | None] = lambda _line: None
@@ -91,7 +136,10 @@ class Clues:
         """Forget what the step before has printed."""
         self.tail: deque[str] = deque(maxlen=_TAIL)
         self.found: dict[str, str] = {}
+        self.address = ""
         self.no_file = ""
+        self.no_module = ""
+        self.failed_tests: dict[str, None] = {}
 
     @property
     def last_line(self) -> str:
@@ -106,7 +154,7 @@ class Clues:
         One that nobody knows may be one that the project can do without.
         """
         found = [(kind, self.found[kind]) for kind in _LACKS if kind in self.found]
-        known = (pair for pair in found if any(each.has(*pair) for each in system_packages()))
+        known = (pair for pair in found if pair[0] == "host" or _is_known(*pair))
         return next(known, next((pair for pair in found if pair[0] != "package"), None))
 
     def hear(self, line: str) -> None:
@@ -120,38 +168,102 @@ class Clues:
             listener(line)
 
     def _search(self, line: str) -> None:
-        text = line[:_LONGEST]
+        text = line[:_LONGEST].rstrip()
         if (lacking := _lacking(text)) is not None:
-            self.found.update([lacking])
-        if not self.no_file and (found := _NO_TEST_FILES.search(text)):
-            self.no_file = next(filter(None, found.groups()), "")
+            kind, name = lacking
+            # One that nobody knows may be one of several names of the same thing.
+            if _is_known(kind, name) or not _is_known(kind, self.found.get(kind, "")):
+                self.found[kind] = name
+        if _is_known("program", program := _first_group(_NO_PROGRAM, text)):
+            self.found["program"] = program
+        self.address = _first_group(_ADDRESS, text) or self.address
+        if self.address and _UNREACHED.search(text):
+            self.found["host"] = self.address
+        self.no_file = self.no_file or _first_group(_NO_FILE, text)
+        self.no_module = _first_group(_NO_MODULE, text) or self.no_module
+        if name := _first_group(_FAILED_TEST, text):
+            self.failed_tests[name] = None
 
 
 _WORDS = (
     *("not found", "o such file", "annot ", "an't ", "nable to", "ould ", "o package", "o rule"),
-    *("make sure", "is not importable"),
+    *("make sure", "is not importable", "ailed to connect", "ailed to download", "getaddrinfo"),
+    *("emporary failure", "no such host", "sending request for url", "Max retries exceeded"),
+    *("No module named", "FAIL", "ERROR", "://", "urlopen error", "Name or service not known"),
+    *("ConnectionError", "Rust package manager", "be found", "returned non-zero"),
 )
 """One of them stands in each line that is known."""
 
 
+def _is_known(kind: str, name: str) -> bool:
+    return any(each.has(kind, name) for each in system_packages())
+
+
 def _lacking(text: str) -> tuple[str, str] | None:
-    for kind, pattern in _LACKS.items():
-        if found := pattern.search(text):
-            return kind, next(filter(None, found.groups()), "")
-    return None
+    found = ((kind, _first_group(pattern, text)) for kind, pattern in _LACKS.items())
+    return next((pair for pair in found if pair[1]), None)
+
+
+def _first_group(pattern: re.Pattern[str], text: str) -> str:
+    """Return the group of a match that is not empty; or nothing."""
+    match = pattern.search(text)
+    return next(filter(None, match.groups()), "") if match else ""
 
 
 def with_clue(
     failure: Failure, clues: Clues, target: Target, *, source: Path, in_container: bool
 ) -> Failure:
     """Return a failure with the hint that fits what the build of a source printed."""
-    if failure.kind is FailureKind.TEST and clues.no_file:
-        name = clues.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
-        return replace(failure, hint=_no_test_files(name))
-    compiles = failure.kind in {FailureKind.BUILD, FailureKind.SETUP}
-    if compiles and clues.lacks is not None:
-        return replace(failure, hint=_missing(*clues.lacks, target, in_container=in_container))
-    return failure
+    hint = ""
+    file = clues.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
+    # A module of the source is missing because it was not built or installed.
+    module = "" if _has_module(source, clues.no_module) else clues.no_module
+    if failure.kind is FailureKind.TEST:
+        hint = _why_test_failed(file, module, clues)
+    elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
+        if clues.lacks is not None:
+            hint = _missing(*clues.lacks, target, in_container=in_container)
+        elif failure.step in {"before-all", "before-build"} and "/" in file.lstrip("/"):
+            hint = _no_file(file, failure.step)
+        elif failure.kind is FailureKind.BUILD and module:
+            hint = _no_module("build", module)
+    return replace(failure, hint=hint or failure.hint)
+
+
+def _has_module(source: Path, name: str) -> bool:
+    places = (name, f"src/{name}", f"{name}.py", f"src/{name}.py")
+    return any((source / each).exists() for each in places)
+
+
+def _why_test_failed(file: str, module: str, clues: Clues) -> str:
+    if module.startswith("test"):
+        return _no_test_files(module)
+    if module:
+        return _no_module("test", module)
+    if clues.failed_tests:
+        name, *more = clues.failed_tests
+        what = f"{name} and {len(more)} more fail" if more else f"{name} fails"
+        return f"the wheel was built, and its test {what}: the log says why"
+    return _no_test_files(file) if file else ""
+
+
+_DISTRIBUTIONS = {"distutils": "setuptools", "pkg_resources": "setuptools<82", "yaml": "pyyaml"}
+"""Module -> the distribution that has it, under another name."""
+
+
+def _no_module(table: str, name: str) -> str:
+    project = _DISTRIBUTIONS.get(name, name)
+    return (
+        f"the {table} imports {name}, which is not installed: {table}.requires = "
+        f'["{project}"], or the distribution that has it'
+    )
+
+
+def _no_file(name: str, step: str) -> str:
+    return (
+        f"{step} names {name}, which the source does not have (an sdist may leave it out): "
+        f'build.{step} = "true" goes without it; or build from a checkout'
+    )
 
 
 def _no_test_files(name: str) -> str:
@@ -172,6 +284,11 @@ _REQUIRED |= {name: project or name for name, project in _REQUIRED.items()}
 
 def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str:
     found = next((each for each in system_packages() if each.has(kind, name)), None)
+    if kind == "host":
+        return (
+            f"the build downloads from {name}, which cannot be reached from here: let this machine "
+            "reach it, set HTTPS_PROXY, or configure a mirror of it"
+        )
     if required := next((each for each in _REQUIRED if name.startswith(f"{each}/")), ""):
         project = _REQUIRED[required]
         return f'the header {name} is missing, which {project} has: build.requires = ["{project}"]'

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.steps import BuildSteps, Place
-from orchestrator.fsutil import copy_tree, remove_tree
+from orchestrator.fsutil import copy_tree, remove_tree, short_name
 from orchestrator.models.target import BackendName
 from orchestrator.provision.pythons import with_headers, without_own_path
 
@@ -67,6 +67,19 @@ class HostSteps(BuildSteps):
         self._pythons = backend.pythons
         python = backend.pythons[self.target.python]
         self.interpreter, self.headers = python.interpreter, python.include_dirs
+        self._own_tmp = self._short_tmp = job.scratch / "tmp"
+
+    def outcome(self) -> Outcome:
+        with short_name(self._own_tmp) as self._short_tmp:
+            return super().outcome()
+
+    def for_test(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        # Tests make sockets there, whose names have at most 107 bytes: unix(7).
+        return (
+            {**env, "TMPDIR": str(self._short_tmp)}
+            if env.get("TMPDIR") == str(self._own_tmp)
+            else env
+        )
 
     def open_place(self) -> Place:
         """Make the environment that before-build fills."""
@@ -92,15 +105,14 @@ class HostSteps(BuildSteps):
         )
 
     def _base(self) -> dict[str, str]:
-        scratch = self.job.scratch / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True)
+        self._own_tmp.mkdir(parents=True, exist_ok=True)
         return {
             **self.host.build_env(self.job.scratch),
             # Those of the build are added to the variables, which replace what pip's files say.
             **dict(self.host.network.limits),
             **self.job.parallel,
             **dict(self.job.compilers.private),
-            "TMPDIR": str(scratch),
+            "TMPDIR": str(self._own_tmp),
             "CIBUILDWHEEL": "1",
         }
 

@@ -196,6 +196,10 @@ class BuildSteps(ABC):
         """Add what only this place needs to the environment of the build."""
         return env
 
+    def for_test(self, env: Mapping[str, str]) -> Mapping[str, str]:
+        """Change what only this place has to in the environment of a test."""
+        return env
+
     # the steps
 
     def _wheel(self) -> Path:
@@ -330,7 +334,7 @@ class BuildSteps(ABC):
         """Install the wheel in a clean environment, and test it away from the source."""
         self.enter("test")
         self.job.log(f"testing with {python}")
-        env, place = options["test_env"], self.place
+        env, place = self.for_test(options["test_env"]), self.place
         program = f"{self.make_tester(python)}/python"
         self._shell("test", options["before_test"], env)
         # Nothing of the source, of PYTHONPATH or of before-test stands in for pip.

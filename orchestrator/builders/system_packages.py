@@ -120,45 +120,82 @@ sys/capability.h          cap                             libcap-dev           l
 seccomp.h                 seccomp,libseccomp              libseccomp-dev       libseccomp-devel       libseccomp-dev
 security/pam              pam                             libpam0g-dev         pam-devel              linux-pam-dev
 nl-types.h,netlink/       nl-3,libnl-3.0                  libnl-3-dev          libnl3-devel           libnl3-dev
-graphviz/                 cgraph,gvc,libcgraph            libgraphviz-dev      graphviz-devel         graphviz-dev
+graphviz/                 cgraph,gvc,libcgraph,dot           libgraphviz-dev      graphviz-devel         graphviz-dev
 poppler/                  poppler-cpp,poppler             libpoppler-cpp-dev   poppler-cpp-devel      poppler-dev
 xmlsec/                   xmlsec1,xmlsec1-config          libxmlsec1-dev       xmlsec1-devel          xmlsec-dev
 enchant.h                 enchant-2                       libenchant-2-dev     enchant2-devel         enchant2-dev
 hunspell/                 hunspell                        libhunspell-dev      hunspell-devel         hunspell-dev
 tesseract/                tesseract                       libtesseract-dev     tesseract-devel        tesseract-ocr-dev
+raqm.h                    raqm                            libraqm-dev          libraqm-devel          raqm-dev
+imagequant.h,libimagequant.h  imagequant                  libimagequant-dev    libimagequant-devel    libimagequant-dev
+avif/                     avif,libavif                    libavif-dev          libavif-devel          libavif-dev
 leptonica/                lept                            libleptonica-dev     leptonica-devel        leptonica-dev
 """  # noqa: E501 - a table
 
 
+_PROGRAMS = """
+swig                      swig           swig           swig
+gfortran,fortran,CMAKE_Fortran_COMPILER  gfortran  gcc-gfortran  gfortran
+cargo,rustc,rust          cargo          cargo          cargo
+go,golang                 golang-go      golang         go
+nasm                      nasm           nasm           nasm
+yasm                      yasm           yasm           yasm
+cmake                     cmake          cmake          cmake
+ninja,ninja-build         ninja-build    ninja-build    samurai
+make,gmake                make           make           make
+autoreconf,autoconf       autoconf       autoconf       autoconf
+automake,aclocal          automake       automake       automake
+libtool,libtoolize        libtool        libtool        libtool
+pkg-config,pkgconf,pkg_config,PkgConfig  pkg-config  pkgconf-pkg-config  pkgconf
+bison,yacc                bison          bison          bison
+flex,lex                  flex           flex           flex
+m4                        m4             m4             m4
+gperf                     gperf          gperf          gperf
+patch                     patch          patch          patch
+perl                      perl           perl           perl
+git                       git            git            git
+java,javac                default-jdk-headless  java-devel  openjdk21
+gcc,cc,CMAKE_C_COMPILER   gcc            gcc            gcc
+g++,c++,CMAKE_CXX_COMPILER  g++          gcc-c++        g++
+clang,clang++             clang          clang          clang
+"""
+"""Programs that builds start: names, and the package for apt, dnf and yum, apk."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPackage:
-    """The packages that have some development files, by the manager of packages."""
+    """The packages that have some development files or a program, by the manager of packages."""
 
-    headers: tuple[str, ...]
+    headers: tuple[str, ...] = ()
     names: tuple[str, ...]
     apt: str
     dnf: str
     apk: str
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether it has a header, or what another ``kind`` of name stands for."""
+        """Whether it has a header, a program, or what another ``kind`` of name stands for.
+
+        What build systems call a package may be a program that they can do without.
+        """
         if kind == "header":
             return any(name == each or name.startswith(each) for each in self.headers)
         plain = name.removeprefix("lib").removesuffix(".so")
-        return bool({name.lower(), plain.lower()} & {each.lower() for each in self.names})
+        is_one = bool({name.lower(), plain.lower()} & {each.lower() for each in self.names})
+        return is_one and (kind == "program" or bool(self.headers))
 
 
 @cache
 def system_packages() -> tuple[SystemPackage, ...]:
     """Return the table."""
-    rows = (line.split() for line in _ROWS.strip().splitlines())
+    libraries = (line.split() for line in _ROWS.strip().splitlines())
+    programs = (["", *line.split()] for line in _PROGRAMS.strip().splitlines())
     return tuple(
         SystemPackage(
-            headers=tuple(headers.split(",")),
+            headers=tuple(filter(None, headers.split(","))),
             names=tuple(names.split(",")),
             apt=apt,
             dnf=dnf,
             apk=apk,
         )
-        for headers, names, apt, dnf, apk in rows
+        for headers, names, apt, dnf, apk in (*libraries, *programs)
     )

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.discover.abi3_floor import LOWEST
+from orchestrator.discover.absent_files import IN_SOURCE, REPAIR, TEST
 from orchestrator.discover.cells import UNSAID
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -15,6 +16,7 @@ from orchestrator.plan.cover import conditions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchestrator.discover.absent_files import AbsentFile
     from orchestrator.discover.cells import WheelCell, WheelChoice
     from orchestrator.discover.image_choice import Images
     from orchestrator.discover.project import ProjectFacts
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 BACKEND = "only the project's build backend can tell"
+SWITCH = "setup.py compiles nothing without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,11 @@ def matrix_text(
     elif facts.computed:
         page.table("[version]")
         page.put('base = "backend"', BACKEND)
+    if not torch:
+        _absent(page, facts)
+        if facts.switch:
+            page.table("[env]")
+            page.put(f"{facts.switch[0]} = {quoted(facts.switch[1])}", SWITCH)
     _abi3_override(page, choice, floor, facts)
     _images(page, images, choice)
     _excludes(page, cells, choice, images)
@@ -226,6 +234,29 @@ def _torch_excludes(page: _Page, torch: TorchAxes) -> None:
         pairs = [f"{axis} = {quoted(value)}" for axis, value in rule.items()]
         page.put(f"when = {{ {', '.join(pairs)} }}", torch.why)
         page.put("optional = true", "torch was published for none of these, perhaps")
+
+
+def _absent(page: _Page, facts: ProjectFacts) -> None:
+    """Replace commands of the project that cannot work: they name files that are not there."""
+    instead = {**dict.fromkeys(IN_SOURCE, 'KEY = ""'), REPAIR: 'repair = "auditwheel"'}
+    steps = [each for each in instead if each in facts.absent]
+    if steps:
+        page.table("[build]")
+    for step in steps:
+        page.put(instead[step].replace("KEY", step), _not_there(facts.absent[step]))
+    if TEST in facts.absent:
+        file = facts.absent[TEST]
+        page.table("[test]")
+        # What the project requires for its test is installed, too, and may need that machine.
+        imports = facts.package and file.option != "before-all"
+        command = f'python -c "import {facts.package}"' if imports else ""
+        page.put(f"command = {quoted(command)}", _not_there(file))
+
+
+def _not_there(file: AbsentFile) -> str:
+    return (
+        f"{file.option} of [tool.cibuildwheel] names {file.name}, which this source does not have"
+    )
 
 
 def _named(cell: WheelCell) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from orchestrator.discover.abi3_floor import (
     scikit_floor,
     table_floor,
 )
+from orchestrator.discover.absent_files import absent_files
 from orchestrator.discover.setup_script import SetupScript, read_setup
 from orchestrator.discover.workflows import Workflow, read_workflow
 from orchestrator.errors import ConfigError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from orchestrator.discover.absent_files import AbsentFile
     from orchestrator.source.locate import SourceLocation
 
 _BACKENDS = {
@@ -57,7 +60,10 @@ class ProjectFacts:
         cuda: it has code for CUDA.
         cpu: it can be built without CUDA.
         variables: what its setup.py reads from the environment.
+        switch: the variable without which that compiles nothing, and its value; or nothing.
         cibuildwheel: its ``[tool.cibuildwheel]``; None if there is none.
+        absent: option of that table that cannot work -> the file that the source does not have.
+        package: the package or module that the wheel has; empty if nothing says so.
         workflows: file name -> workflow.
         notes: what could not be read.
     """
@@ -74,7 +80,10 @@ class ProjectFacts:
     cuda: bool
     cpu: bool
     variables: frozenset[str]
+    switch: tuple[str, str] | None
     cibuildwheel: Mapping[str, Any] | None
+    absent: Mapping[str, AbsentFile]
+    package: str
     workflows: Mapping[str, Workflow]
     notes: tuple[str, ...]
 
@@ -94,9 +103,10 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
     config = _setup_cfg(root)
     abi3, abi3_source = _stable_abi(root, tree, setup, config)
     workflows, notes = _workflows(root)
+    name = identity.name or origin.name
     torch = "setup.py" if setup.torch else "[build-system]" if "torch" in requires else ""
     return ProjectFacts(
-        name=identity.name or origin.name,
+        name=name,
         computed=not (version or declared.version),
         compiles=_compiles(root, tree, setup),
         requires_python=declared.requires_python,
@@ -108,10 +118,24 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
         cuda=setup.cuda or (bool(torch) and not setup.torch),
         cpu=setup.cpu or not setup.cuda or "FORCE_CUDA" in setup.variables,
         variables=setup.variables,
+        switch=setup.switch,
         cibuildwheel=tool.get("cibuildwheel") if "cibuildwheel" in tool else None,
+        absent=absent_files(
+            table_of(tool, "cibuildwheel"), lambda file: os.path.lexists(root / file)
+        ),
+        package=_package(root, name),
         workflows=workflows,
         notes=notes,
     )
+
+
+def _package(root: Path, name: str) -> str:
+    """Return the package or module of the project's own name."""
+    module = name.replace("-", "_")
+    places = (
+        f"{folder}{module}{end}" for folder in ("", "src/") for end in ("/__init__.py", ".py")
+    )
+    return module if any((root / each).is_file() for each in places) else ""
 
 
 def _requires(tree: Mapping[str, Any]) -> frozenset[str]:

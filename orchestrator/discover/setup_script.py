@@ -35,6 +35,7 @@ class SetupScript:
         cuda: it has an extension for CUDA.
         cpu: it has an extension of torch without CUDA.
         variables: the variables that it reads from its environment.
+        switch: the variable without which it compiles nothing, and its value; or nothing.
     """
 
     compiles: str = ""
@@ -44,6 +45,7 @@ class SetupScript:
     cuda: bool = False
     cpu: bool = False
     variables: frozenset[str] = frozenset()
+    switch: tuple[str, str] | None = None
 
 
 def read_setup(text: str) -> SetupScript | None:
@@ -54,7 +56,8 @@ def read_setup(text: str) -> SetupScript | None:
     nodes = [*ast.walk(tree)]
     names = {name for node in nodes for name in _names(node)}
     asked = frozenset(name for node in nodes for name in _variables(node))
-    floors = [*_floors(tree, _values(nodes), conditional=False)]
+    values = _values(nodes)
+    floors = [*_floors(tree, values, conditional=False)]
     certain = [floor for floor, conditional in floors if not conditional]
     return SetupScript(
         compiles=next(iter(sorted(names & _EXTENSIONS) or sorted(names & _COMPILERS)), ""),
@@ -66,6 +69,7 @@ def read_setup(text: str) -> SetupScript | None:
         cuda="CUDAExtension" in names,
         cpu="CppExtension" in names,
         variables=asked,
+        switch=_switch(tree, nodes, values),
     )
 
 
@@ -101,7 +105,7 @@ def _modules(node: ast.AST) -> Iterator[str]:
 
 
 def _variables(node: ast.AST) -> Iterator[str]:
-    """Yield the variable that a node reads: os.getenv("X"), os.environ.get("X"), environ["X"]."""
+    """Yield the variable that a node reads, as os.getenv("X"), environ["X"], "X" in environ."""
     match node:
         case ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
             called = ast.unparse(function)
@@ -109,6 +113,9 @@ def _variables(node: ast.AST) -> Iterator[str]:
                 yield name
         case ast.Subscript(value=value, slice=ast.Constant(value=str() as name)):
             if ast.unparse(value).endswith("environ"):
+                yield name
+        case ast.Compare(left=ast.Constant(value=str() as name), ops=[ast.In() | ast.NotIn()]):
+            if ast.unparse(node.comparators[0]).endswith("environ"):
                 yield name
         case _:
             return
@@ -217,3 +224,47 @@ def _floors(
 def _floor(value: ast.expr, conditional: bool) -> Iterator[tuple[str, bool]]:  # noqa: FBT001
     if isinstance(value, ast.Constant) and _FLOOR.fullmatch(str(value.value)):
         yield str(value.value), conditional
+
+
+def _switch(
+    tree: ast.AST, nodes: list[ast.AST], values: Mapping[str, object]
+) -> tuple[str, str] | None:
+    """Return the one variable that has to ask for every extension, and what it has to be."""
+    guards = [*_guards(tree, values, None)]
+    asked = [each for each in guards if each is not None]
+    if not asked or len(asked) < len(guards):
+        return None
+    names = {inner.id for each in asked for inner in ast.walk(each) if isinstance(inner, ast.Name)}
+    decided = [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        and any(isinstance(name, ast.Name) and name.id in names for name in node.targets)
+    ]
+    parts = [inner for each in (*asked, *decided) for inner in ast.walk(each)]
+    variables = {name for each in parts for name in _variables(each)}
+    wanted = (
+        inner.value
+        for each in parts
+        if isinstance(each, ast.Compare) and isinstance(each.ops[0], ast.Eq | ast.In)
+        for inner in ast.walk(each.comparators[0])
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value
+    )
+    return (variables.pop(), next(wanted, "1")) if len(variables) == 1 else None
+
+
+def _guards(
+    node: ast.AST, values: Mapping[str, object], guard: ast.expr | None
+) -> Iterator[ast.expr | None]:
+    """Yield for each extension the condition that holds only if a variable is set; else None."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _COMPILERS:
+        yield guard
+    for child in ast.iter_child_nodes(node):
+        inner = guard
+        if isinstance(node, ast.If | ast.IfExp) and _in_body(node, child):
+            inner = guard or (None if _holds(node.test, values) else node.test)
+        yield from _guards(child, values, inner)
+
+
+def _in_body(node: ast.If | ast.IfExp, child: ast.AST) -> bool:
+    return child in node.body if isinstance(node.body, list) else child is node.body

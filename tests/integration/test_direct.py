@@ -163,7 +163,8 @@ def test_keys_of_the_test_are_obeyed(tiny: Path) -> None:
     extras = "extras_require={'extra': ['idna==3.10']}, ext_modules"
     edit(tiny / "tiny/setup.py", "ext_modules", extras)
     check = (
-        "import importlib.metadata as m, os, tiny\n"
+        "import importlib.metadata as m, os, socket, tempfile, tiny\n"
+        "socket.socket(socket.AF_UNIX).bind(f'{tempfile.mkdtemp()}/of-a-server')\n"
         "assert [m.version(p) for p in ('six', 'idna')] == ['1.16.0', '3.10']\n"
         "assert os.path.exists(os.environ['VIRTUAL_ENV'] + '/before')\n"
     )

@@ -51,8 +51,8 @@ PURE = (
     *(
         f"discover.{name}"
         for name in (
-            *("abi3_floor", "cells", "choose", "expressions", "image_choice", "matrix_text"),
-            *("new_matrix", "setup_script", "torch_axes", "workflows"),
+            *("abi3_floor", "absent_files", "cells", "choose", "expressions", "image_choice"),
+            *("matrix_text", "new_matrix", "setup_script", "torch_axes", "workflows"),
         )
     ),
 )

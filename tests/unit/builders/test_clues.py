@@ -73,6 +73,44 @@ def hint(
         ("-- Could NOT find HDF5 (missing: HDF5_LIBRARIES)", "libhdf5-dev"),
         ("-- Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)", ""),
         ("Error: pg_config executable not found.", "libpq-dev"),
+        # servers: cargo, git, curl, wget, go, node, apt, uv, urllib3
+        ("  [6] Could not resolve hostname (Could not resolve host: index.crates.io)", "crates.io"),
+        ("  failed to download from `https://index.crates.io/config.json`", "index.crates.io"),
+        (
+            "fatal: unable to access 'https://github.com/x/y/': Failed to connect to github.com",
+            "from github.com, which",
+        ),
+        ("ssh: Could not resolve hostname github.com: Name or service", "from github.com, which"),
+        ("curl: (7) Failed to connect to x.org port 443 after 1 ms", "from x.org, which"),
+        ("wget: unable to resolve host address 'x.org'", "from x.org, which"),
+        ("dial tcp: lookup proxy.golang.org on 1.1.1.1:53: no such host", "proxy.golang.org"),
+        ("Error: getaddrinfo EAI_AGAIN registry.npmjs.org", "registry.npmjs.org"),
+        ("W: Temporary failure resolving 'deb.debian.org'", "deb.debian.org"),
+        ("error sending request for url (https://static.rust-lang.org/x)", "static.rust-lang.org"),
+        (
+            "HTTPSConnectionPool(host='pypi.org', port=443): Max retries exceeded with url: /x",
+            "from pypi.org, which",
+        ),
+        # programs: distutils, subprocess, shells, setup scripts, meson, CMake, cargo
+        ("error: command 'swig' failed: No such file or directory", "swig (apt)"),
+        ("Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'", "curl"),
+        ("Running `gfortran -V` gave \"[Errno 2] No such file or directory: 'gfortran'\"", "gcc-g"),
+        ("/bin/sh: 1: autoreconf: not found", "autoconf (apt)"),
+        ("bash: line 1: bison: command not found", "bison (apt)"),
+        ("Could not find `dot` executable!", "libgraphviz-dev"),
+        ("proj executable not found. Please set the PROJ_DIR variable.", "libproj-dev"),
+        ("../meson.build:1:0: ERROR: Program 'nasm' not found or not executable", "nasm (apt)"),
+        ("  No CMAKE_Fortran_COMPILER could be found.", "gfortran (apt)"),
+        ("Cargo, the Rust package manager, is not installed or is not on PATH.", "cargo (apt)"),
+        ("error: can't find Rust compiler", "cargo (apt)"),
+        # libraries that setup scripts look for
+        ("The headers or library files could not be found for jpeg,", "libjpeg62-turbo-dev"),
+        ("Command 'pkg-config --exists libmariadb' returned non-zero exit", "libmariadb-dev"),
+        # modules
+        ("ModuleNotFoundError: No module named 'numpy'", 'build.requires = ["numpy"]'),
+        ("ModuleNotFoundError: No module named 'distutils'", 'build.requires = ["setuptools"]'),
+        ("/x/bin/python: No module named yaml", 'build.requires = ["pyyaml"]'),
+        ("ModuleNotFoundError: No module named 'demo.part'", ""),
         ("everything is fine", ""),
         ("fatal error: own/thing.h: No such file or directory", "own/thing.h"),
     ],
@@ -114,6 +152,28 @@ def test_a_known_package_counts_before_headers_that_are_missing_for_its_sake(
     assert "libgeos-dev" in hint(tmp_path, *lines)
 
 
+def test_of_several_names_of_one_thing_the_known_one_counts(tmp_path: Path) -> None:
+    said = "Command 'pkg-config --exists {}' returned non-zero exit status 1."
+    tried = [said.format(name) for name in ("unheard", "libmariadb", "perconaserverclient")]
+
+    assert "libmariadb-dev" in hint(tmp_path, *tried)
+
+
+def test_a_server_may_be_named_before_it_is_not_reached(tmp_path: Path) -> None:
+    lines = (
+        "Downloading zlib into libs/x.tar.gz from https://zlib.net/zlib-1.3.2.tar.gz",
+        "Download failed: <urlopen error [Errno -2] Name or service not known>, retrying",
+    )
+
+    assert "from zlib.net, which" in hint(tmp_path, *lines)
+    assert "zlib.net" not in hint(tmp_path, lines[0])
+
+
+def test_a_program_that_cmake_can_do_without_is_not_what_is_missing(tmp_path: Path) -> None:
+    assert hint(tmp_path, "-- Could NOT find Git (missing: GIT_EXECUTABLE)") == FAILED.hint
+    assert hint(tmp_path, "FileNotFoundError: No such file or directory: 'README'") == FAILED.hint
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -144,8 +204,55 @@ def test_a_test_that_needs_files_which_the_source_has_not(
     assert ("test.command" in said) is bool(name)
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["FAILED tests/test_x.py::test_y - assert 1"], "its test tests/test_x.py::test_y fails"),
+        (
+            ["FAIL: test_a (demo.test.t.T)", "FAIL: test_b (demo.test.t.T)", "FAIL: test_c (t.T)"],
+            "its test test_a (demo.test.t.T) and 2 more fail",
+        ),
+        # What the failing tests themselves print is not why they fail.
+        (["sh: 1: cannot open x: No such file", "FAILED t.py::x"], "its test t.py::x fails"),
+        (["ModuleNotFoundError: No module named 'pytest'"], 'test.requires = ["pytest"]'),
+        (["ERROR: tests (unittest.loader._FailedTest)", "No module named 'tests'"], "names tests,"),
+        (["FAILED", "ERROR: everything"], FAILED.hint),
+    ],
+)
+def test_why_a_test_failed(tmp_path: Path, lines: list[str], said: str) -> None:
+    failure = replace(FAILED, kind=FailureKind.TEST, step="test")
+
+    assert said in hint(tmp_path, *lines, failure=failure)
+
+
+def test_a_module_of_the_source_is_required_from_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "src" / "demo").mkdir(parents=True)
+
+    assert hint(tmp_path, "ModuleNotFoundError: No module named 'demo'") == FAILED.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("sh: 1: .github/workflows/x.sh: not found", ".github/workflows/x.sh"),
+        ("bash: ./tools/x.sh: No such file or directory", "./tools/x.sh"),
+        ("bash: SOURCE/tools/x.sh: No such file or directory", "tools/x.sh"),
+        ("sh: 1: yum: not found", ""),
+        ("cat: /etc/redhat-release: No such file or directory", ""),
+    ],
+)
+def test_a_step_that_needs_files_which_the_source_has_not(
+    tmp_path: Path, line: str, name: str
+) -> None:
+    failure = replace(FAILED, kind=FailureKind.SETUP, step="before-all")
+
+    said = hint(tmp_path, line, failure=failure)
+
+    assert (f"names {name}, which" in said and 'before-all = "true"' in said) is bool(name)
+
+
 def test_the_table_has_every_row_whole() -> None:
     rows = system_packages()
 
     assert len({each.apt for each in rows}) == len(rows)
-    assert all(each.headers and each.names and each.apk for each in rows)
+    assert all(each.names and each.apk for each in rows)

@@ -30,6 +30,7 @@ SCIKIT = (
     '[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "scikit_build_core.build"\n'
     f"{PROJECT}"
 )
+IMPORT = 'python -c "import demo"'
 AROUND = Surroundings(
     catalog=builder_facts(), table=builtin_table(), native="x86_64", today=dt.date(2026, 11, 30)
 )
@@ -314,6 +315,69 @@ def test_from_cibuildwheel_needs_cibuildwheel(tree: Tree) -> None:
 
     with pytest.raises(ConfigError, match="nothing runs cibuildwheel"):
         tree.matrix(only_cibuildwheel=True)
+
+
+# Commands that name files which an sdist leaves out
+
+
+@pytest.mark.parametrize(
+    ("options", "absent"),
+    [
+        ('before-all = ".github/workflows/x.sh && there.sh"', {"before-all": ""}),
+        ('before-all = ["bash tools/x.sh", "true"]', {"before-all": ""}),
+        ('before-build = "pip install -r requirements/x.txt"', {"before-build": ""}),
+        ('before-build = "bash {project}/tools/x.sh"', {"before-build": ""}),
+        ('linux.before-build = "bash {package}/tools/x.sh"', {"before-build": ""}),
+        ('test-command = "pytest {project}/tests -q"', {"command": IMPORT}),
+        ('test-command = "pytest"\ntest-sources = ["tests"]', {"command": IMPORT}),
+        ('test-command = "pytest"\nbefore-test = "sh {project}/x.sh"', {"command": IMPORT}),
+        (
+            'repair-wheel-command = "python scripts/x.py -w {dest_dir} {wheel}"',
+            {"repair": "auditwheel"},
+        ),
+        # It may make what the test needs.
+        (
+            'before-all = "tools/x.sh"\ntest-command = "su -l x -c true"',
+            {"before-all": "", "command": ""},
+        ),
+        # All of it is there, or nobody can tell.
+        ('before-all = "there.sh; bash ci/there.sh"', {}),
+        ('test-command = "pytest {project}/ci/there.sh {project}"', {}),
+        ('test-command = "pytest {project}/$TESTS {project}/*/x {package}/x{y}"', {}),
+        ('test-sources = ["tests"]', {}),
+        ('before-all = "cd x && ./configure.sh"', {}),
+        ('before-all = "git clone https://x.org/x.sh && bash x/y.sh"', {}),
+        ('before-all = "sh /opt/x.sh && pip install https://x.org/x.txt $HOME/x.sh"', {}),
+        ('macos.before-all = "tools/x.sh"\nwindows.test-command = "{project}/x"', {}),
+    ],
+)
+def test_a_command_that_names_files_which_are_not_there_is_replaced(
+    tree: Tree, options: str, absent: dict[str, str]
+) -> None:
+    table = f"[tool.cibuildwheel]\n{options}\n"
+    there = {"ci/there.sh": "", "there.sh": "", "src/demo/__init__.py": ""}
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT + table, "setup.py": SETUP, **there})
+
+    matrix, said = tree.matrix()
+
+    assert {**matrix.get("build", {}), **matrix.get("test", {})} == absent
+    assert ("which this source does not have" in said) is bool(absent)
+
+
+def test_what_a_variable_has_to_ask_for_is_asked_for(tree: Tree) -> None:
+    setup = (
+        "x = None\nif os.getenv('DEMO') == 'on':\n  x = cythonize('a.pyx')\nsetup(ext_modules=x)"
+    )
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, "setup.py": setup})
+
+    assert tree.matrix()[0]["env"] == {"DEMO": "on"}
+
+
+def test_a_package_of_another_name_is_not_tested_in_its_place(tree: Tree) -> None:
+    table = '[tool.cibuildwheel]\ntest-command = "pytest {project}/tests"\n'
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT + table, "setup.py": SETUP})
+
+    assert tree.matrix()[0]["test"] == {"command": ""}
 
 
 WORKFLOW = """

@@ -114,3 +114,32 @@ def test_what_is_not_python_is_not_read(text: str) -> None:
 def test_what_python_warns_about_is_not_shown(recwarn: pytest.WarningsRecorder) -> None:
     assert read("x = '\\d'\nassert (1, 'x')\nx is 'y'").compiles == ""
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("text", "switch"),
+    [
+        # charset-normalizer
+        (
+            "USE = os.getenv('C') == '1'\nM = None\nif USE:\n  M = cythonize([Extension('a', [])])",
+            ("C", "1"),
+        ),
+        ("if os.environ.get('C', '0') == 'yes':\n  x = [Extension('a', [])]", ("C", "yes")),
+        ("if os.getenv('C'):\n  x = [Extension('a', [])]", ("C", "1")),
+        ("x = [Extension('a', [])] if 'C' in os.environ else []", ("C", "1")),
+        ("if os.environ.get('C') in ('on', '1'):\n  x = mypycify(['a.py'])", ("C", "on")),
+        # Something is compiled unasked.
+        ("x = [Extension('a', [])]\nif os.getenv('C'):\n  x += [Extension('b', [])]", None),
+        ("if not os.getenv('PURE'):\n  x = [Extension('a', [])]", None),
+        ("if os.getenv('PURE'):\n  x = []\nelse:\n  x = [Extension('a', [])]", None),
+        ("if sys.platform == 'linux':\n  x = [Extension('a', [])]", None),
+        ("if os.environ.get('C', '1') == '1':\n  x = [Extension('a', [])]", None),
+        # Two variables: a person has to decide.
+        ("if os.getenv('A') and os.getenv('B'):\n  x = [Extension('a', [])]", None),
+        ("setup(name='x')", None),
+    ],
+)
+def test_a_variable_may_have_to_ask_for_what_is_compiled(
+    text: str, switch: tuple[str, str] | None
+) -> None:
+    assert read(text).switch == switch
