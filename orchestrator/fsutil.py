@@ -638,6 +638,8 @@ def remove_tree(root: Path, *, ignore_errors: bool = False) -> None:
         root: the directory; a symbolic link is refused.
         ignore_errors: leave there what cannot be removed, instead of raising OSError.
     """
+    if not os.path.lexists(root):
+        return
     with contextlib.suppress(RecursionError):
         shutil.rmtree(root, ignore_errors=True)
     if not os.path.lexists(root):

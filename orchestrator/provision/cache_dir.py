@@ -261,6 +261,7 @@ AREAS = (
     *(ENVIRONMENTS, HEADERS),
     CacheArea("pythons", "Pythons that uv fetched: environments are links to them"),
     CacheArea("interpreters", "which Python was found for which tag"),
+    CacheArea("nvccs", "digests of this host's CUDA compilers"),
     CacheArea("sdists", "sdists that are built instead of a directory"),
     CacheArea("sources", "digests of source trees"),
     CacheArea("ccache", "objects that compilers made; ccache keeps to its own limit"),

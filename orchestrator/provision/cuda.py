@@ -8,9 +8,12 @@ the build finds them in its environment.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from mmap import ACCESS_READ, mmap
@@ -18,10 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import copy_tree, write_whole
 from orchestrator.host import process
 from orchestrator.host.emulation import host_arch
+from orchestrator.host.json_file import load_json
 from orchestrator.host.transient_errors import may_pass
 from orchestrator.models.platforms import Arch
 from orchestrator.plan.devices import index_fault
@@ -107,20 +111,32 @@ def _roots(environ: Mapping[str, str], minor: str) -> Iterator[Path]:
         yield Path(on_path).resolve().parents[1]
 
 
-def toolkit_digests(environ: Mapping[str, str], minor: str) -> tuple[str, ...]:
+def toolkit_digests(environ: Mapping[str, str], minor: str, cache_dir: Path) -> tuple[str, ...]:
     """Return digests of the nvccs of this host that are of a CUDA; starts nothing."""
     programs = dict.fromkeys((root / "bin/nvcc").resolve() for root in _roots(environ, minor))
-    found = (_read_nvcc(file, file.stat().st_mtime_ns) for file in programs if file.is_file())
+    found = (_read_nvcc(file, cache_dir) for file in programs if file.is_file())
     return tuple(digest for digest, version in found if is_version(version, minor))
 
 
-@cache  # each version of CUDA asks about the same few large programs
-def _read_nvcc(program: Path, _changed: int) -> tuple[str, str]:
-    """Return the digest of a nvcc, and the version of CUDA that it is of; empty if it has none."""
+@cache  # each version of CUDA asks about the same few programs
+def _read_nvcc(program: Path, cache_dir: Path) -> tuple[str, str]:
+    """Return the digest of a nvcc, and the version of CUDA that it is of; empty if it has none.
+
+    It has tens of megabytes, so the answer is remembered as long as the file does not change.
+    """
     try:
         with program.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-            version = _NVCC.search(data)
-            return hashlib.sha256(data).hexdigest(), version[1].decode() if version else ""
+            seen = os.fstat(stream.fileno())
+            sign = f"{program} {seen.st_dev} {seen.st_ino} {seen.st_size} {seen.st_ctime_ns}"
+            memory = cache_dir / "nvccs" / hashlib.sha256(sign.encode()).hexdigest()
+            with suppress(ConfigError, ValueError):
+                digest, version = load_json(list[str], memory)
+                return digest, version
+            match = _NVCC.search(data)
+            answer = hashlib.sha256(data).hexdigest(), match[1].decode() if match else ""
+            with suppress(OSError):
+                write_whole(memory, json.dumps(answer), durable=False)
+            return answer
     except ValueError:  # it is empty
         return "", ""
 

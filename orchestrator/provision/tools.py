@@ -104,7 +104,7 @@ class Tools(Answers):
     @once
     def cuda_digests(self, minor: str) -> tuple[str, ...]:
         """Return digests of this host's own nvccs of a CUDA; starts nothing."""
-        return cuda.toolkit_digests(self.host.environ, minor)
+        return cuda.toolkit_digests(self.host.environ, minor, self.host.cache_dir)
 
     @once
     def index(self, *, in_container: bool) -> dict[str, str]:

@@ -22,7 +22,7 @@ from orchestrator.report.schemas import SCHEMA, to_json_value
 from orchestrator.report.text import cleaned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models.result import BuildResult
@@ -219,8 +219,17 @@ def result(
     )
     env = () if planned is None else planned.env
     redact = redactor({each.name: each.value for each in env}, SHORTEST)
-    document: dict[str, Any] = cleaned(to_json_value(recorded), redact)
-    return document
+    document = to_json_value(recorded)
+    return document if _is_clean(document, redact) else cleaned(document, redact)
+
+
+def _is_clean(document: Mapping[str, Any], redact: Callable[[str], str]) -> bool:
+    """Whether a document certainly needs no cleaning: that is most of them, and soon seen."""
+    try:
+        text = to_json(document).decode()
+    except PydanticSerializationError:
+        return False
+    return "\\" not in text and redact(text) == text
 
 
 def _request(request: BuildRequest) -> schemas.Request:

@@ -18,7 +18,6 @@ from orchestrator.provision.cache_dir import default_cache_dir
 from orchestrator.provision.host import Host
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
-from orchestrator.store.remote import RemoteStore
 from orchestrator.store.seals import SigningKey, TrustedKeys, machine_secret
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.run.executors.local import Listener
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
     from orchestrator.source.locate import SourceLocation
+    from orchestrator.store.remote import RemoteStore
 
 READ_ONLY = "ORCHESTRATOR_STORE_READ_ONLY"
 STORE_DIR = "ORCHESTRATOR_STORE_DIR"
@@ -155,6 +155,9 @@ def open_store(
     url = settings.remote
 
     def open_remote(url: str) -> RemoteStore:
+        # Its network takes long to import, and most runs have no shared store.
+        from orchestrator.store.remote import RemoteStore  # noqa: PLC0415
+
         authorities = HostNetwork.detect(environ).ca_bundle
         return RemoteStore(url, options=settings.options, environ=environ, ca_bundle=authorities)
 

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.store_trust import StoreTrust
-from orchestrator.store.remote import RefusedError, RemoteError, RemoteStore
-from orchestrator.store.result_record import UnreadableRecordError, pack
+from orchestrator.store.result_record import (
+    RefusedError,
+    RemoteError,
+    UnreadableRecordError,
+    pack,
+)
 from orchestrator.store.seals import HERE, SHARED, TrustedKeys
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models.target import Digest, TargetId
     from orchestrator.store.local import LocalStore
+    from orchestrator.store.remote import RemoteStore
     from orchestrator.store.result_record import Blob, Record, SealedRecord
     from orchestrator.store.seals import SigningKey
 
@@ -43,7 +48,7 @@ class Store:
         trust: which claims are taken.
         keys: the keys whose holders are believed.
         signer: signs what this machine puts into the shared store; None if nothing does.
-        wrote: whether the directory has something new.
+        wrote: whether the directory has something new that takes room.
     """
 
     local: LocalStore
@@ -185,7 +190,7 @@ class Store:
 
     def remember(self, project: str, results: dict[str, Digest]) -> None:
         """Record the last results of some of a project's targets."""
-        self._write(lambda: self.local.remember(project, results))
+        self._write(lambda: self.local.remember(project, results), is_small=True)
 
     def durations(self, project: str, targets: Iterable[TargetId]) -> dict[TargetId, float]:
         """Return how many seconds the last builds of targets took here, of whatever source."""
@@ -211,13 +216,13 @@ class Store:
             self._say(f"what the shared store has cannot be written here: {error}")
         return None
 
-    def _write(self, write: Callable[[], _T]) -> _T | None:
+    def _write(self, write: Callable[[], _T], *, is_small: bool = False) -> _T | None:
         try:
             done = write()
         except OSError as error:
             self._say(f"{self.local.root} cannot be written, nothing is kept: {error.strerror}")
             return None
-        self.wrote = True
+        self.wrote = self.wrote or not is_small
         return done
 
     def _say_unusable(self, error: OSError) -> None:

@@ -18,6 +18,8 @@ from orchestrator.host import web
 from orchestrator.store.result_record import (
     LARGEST,
     Blob,
+    RefusedError,
+    RemoteError,
     SealedRecord,
     UnreadableRecordError,
     blob_name,
@@ -61,14 +63,6 @@ _CREDENTIALS = {
 _NO_UPLOADS = re.compile(r"status code: (405|501)\b")
 _LOST_RACE = re.compile(r"\bMKCOL\b")
 _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
-
-
-class RemoteError(Exception):
-    """The shared store cannot be used: it is down, slow, forbidden, or not configured."""
-
-
-class RefusedError(RemoteError):
-    """The shared store accepts no uploads; reading may still work."""
 
 
 class RemoteStore:

@@ -145,6 +145,14 @@ def record_name(address: Digest) -> str:
     return f"actions/{address[:2]}/{address}"
 
 
+class RemoteError(Exception):
+    """The shared store cannot be used: it is down, slow, forbidden, or not configured."""
+
+
+class RefusedError(RemoteError):
+    """The shared store accepts no uploads; reading may still work."""
+
+
 class UnreadableRecordError(Exception):
     """Bytes are no record: they are damaged, or somebody made them so."""
 

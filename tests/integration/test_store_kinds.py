@@ -19,8 +19,8 @@ import pytest
 from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
-from orchestrator.store.remote import PASSWORD, USERNAME, RemoteError, RemoteStore
-from orchestrator.store.result_record import Blob, Record, unpack
+from orchestrator.store.remote import PASSWORD, USERNAME, RemoteStore
+from orchestrator.store.result_record import Blob, Record, RemoteError, unpack
 from tests import corp, stores
 from tests.integration.test_store import IDS, MATRIX, ONE, Machine, one_source, wheels
 from tests.servers import served

@@ -12,7 +12,8 @@ import pytest
 from orchestrator import DISTRIBUTION, extra_hint
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.publish.storage import open_storage
-from orchestrator.store.remote import RemoteError, RemoteStore
+from orchestrator.store.remote import RemoteStore
+from orchestrator.store.result_record import RemoteError
 from orchestrator.store.seals import SigningKey, TrustedKeys
 from tests.conftest import REPOSITORY
 from tests.unit.test_documents import PAGES, SOURCES

@@ -9,7 +9,8 @@ from typing import cast
 from orchestrator.models.target import Digest
 from orchestrator.store.cas import Store
 from orchestrator.store.local import LocalStore
-from orchestrator.store.remote import RemoteError, RemoteStore
+from orchestrator.store.remote import RemoteStore
+from orchestrator.store.result_record import RemoteError
 
 
 class Broken:
