@@ -508,10 +508,11 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
     Raises:
         OSError: there is none, a part is a link, or it is a pipe, a socket or a device.
     """
-    *folders, last = PurePath(name).parts or (".",)
+    text = str(name)
+    *folders, last = [part for part in text.split("/") if part not in {"", "."}] or ["."]
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        if {"..", "/"} & {*folders, last}:
+        if text.startswith("/") or last == ".." or ".." in folders:
             raise OutsideError(errno.EXDEV, f"leads out of {root}")
         folder = os.open(root, flags & ~os.O_NOFOLLOW | os.O_DIRECTORY)
         try:

@@ -311,10 +311,10 @@ def _move_superseded(
     """
     current = {name for name, _ in _wheels(document)}
     for name, sha256 in _wheels(earlier):
-        wheel = output / name
-        if name in current or wheel.parent != output or not wheel.is_file():
+        if name in current:
             continue
-        if file_sha256(wheel) == sha256:
+        wheel = output / name
+        if wheel.parent == output and wheel.is_file() and file_sha256(wheel) == sha256:
             aside.mkdir(parents=True, exist_ok=True)
             shutil.move(wheel, aside / name)
 

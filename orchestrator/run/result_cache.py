@@ -91,7 +91,7 @@ class ResultCache:
             return None  # it has to pass its tests on more Pythons now
         if target.library is not None:
             return self._result(request, record, None)
-        scratch = self.places.run / "restored" / target.id
+        scratch = self.places.restored(target.id)
         try:
             return self._restore_wheel(request, record, scratch)
         except (OSError, BadWheelError) as error:
@@ -115,7 +115,7 @@ class ResultCache:
         record = self.store.find(action.address)
         if record is None or not self.look_up or target.library is None:
             return False
-        scratch = self.places.run / "restored" / target.id
+        scratch = self.places.restored(target.id)
         tree = scratch / "tree"
         try:
             # It is with what builds, which takes long to import.
@@ -241,7 +241,7 @@ class ResultCache:
 
     def _restore_log(self, target_id: TargetId, record: Record) -> Path | None:
         """Bring back the log of the build; nothing depends on it."""
-        path, scratch = self.places.log(target_id), self.places.run / "log" / target_id
+        path, scratch = self.places.log(target_id), self.places.restored(target_id)
         try:
             found = None if record.log is None else self.store.fetch(record.log, scratch)
             if found is None:

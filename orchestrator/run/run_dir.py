@@ -53,6 +53,10 @@ class RunDirectories:
         """Return the private directory of a target's build."""
         return self.run / "targets" / target_id
 
+    def restored(self, target_id: TargetId) -> Path:
+        """Return where what a shared store has of a target is put at first."""
+        return self.run / f"restored/{target_id}"
+
     def outputs(self, target_id: TargetId) -> Path:
         """Return where the outputs of a library are."""
         return self.run / "outputs" / target_id
