@@ -25,7 +25,7 @@ from orchestrator.host.redaction import redactor
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.models.target import Target
     from orchestrator.publish.upload import UploadResult
@@ -109,15 +109,8 @@ def command(
     stop_as_ctrl_c_does()
     files = _wheel_files(paths)
     targets = _targets(files, matrix, channel)
-    goes_to = {
-        path: tuple(dict.fromkeys(names or (targets[path].publish if path in targets else ())))
-        for path in files
-    }
+    goes_to = _goes_to(files, names, targets)
     wanted = tuple(dict.fromkeys(name for to in goes_to.values() for name in to))
-    if not wanted:
-        raise NothingSelectedError.of(
-            "no wheel has a destination", hint="say --to, or set [publish] to in matrix.toml"
-        )
     cancel, host = Cancel(), open_host()
     # First: what a destination's settings lack is reported before anything is verified.
     destinations = open_destinations(
@@ -140,6 +133,21 @@ def command(
         _print_json(results)
     _print_table(results)
     return _exit_code(results, interrupted=cancel.is_set())
+
+
+def _goes_to(
+    files: Iterable[Path], names: Sequence[str], targets: Mapping[Path, Target]
+) -> dict[Path, tuple[str, ...]]:
+    """Return where each wheel goes: where the user says, or else where its target does."""
+    goes_to = {
+        path: tuple(dict.fromkeys(names or (targets[path].publish if path in targets else ())))
+        for path in files
+    }
+    if not any(goes_to.values()):
+        raise NothingSelectedError.of(
+            "no wheel has a destination", hint="say --to, or set [publish] to in matrix.toml"
+        )
+    return goes_to
 
 
 def _wheel_files(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -94,15 +94,7 @@ def make_plan(
     undetermined += more
     _check_distinct(targets)
     check_pins(targets)
-    _refuse(
-        rename_problems(
-            every,
-            libraries.targets,
-            grid=file.grid,
-            fixed=resolver.fixed,
-            inputs=resolver.inputs,
-        )
-    )
+    _check_renames(every, libraries.targets, file.grid, resolver)
     check_destinations(targets)
     return Plan(
         targets=(*libraries.targets, *targets),
@@ -112,6 +104,13 @@ def make_plan(
         notes=(*resolver.notes, *index_notes(every)),
         elsewhere=(*elsewhere, *unknown),
     )
+
+
+def _check_renames(
+    targets: Sequence[Target], libraries: Sequence[Target], grid: MatrixGrid, resolver: Resolver
+) -> None:
+    fixed, inputs = resolver.fixed, resolver.inputs
+    _refuse(rename_problems(targets, libraries, grid=grid, fixed=fixed, inputs=inputs))
 
 
 def find_exclusion(

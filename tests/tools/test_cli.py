@@ -35,6 +35,41 @@ def test_a_plan_copies_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not (cli.root / ".orchestrator").exists()
 
 
+PLANNED = {
+    "id": "cp312-manylinux_s390x-cu130",
+    "python": "cp312",
+    "arch": "s390x",
+    "libc": "manylinux",
+    "variant": {"cuda": "13.0"},
+    "version": "1.0+cu130",
+    "build_tag": "1",
+    "image": "manylinux_2_28",
+    "runner": "ubuntu-24.04",
+    "emulated": True,
+    "cost": 8.0,
+    "abi3": "",
+    "stable_abi": {},
+    "baseline": "",
+    "derived": {},
+    "covers": [{"python": "cp312", "libc": "manylinux", "arch": "s390x", "cuda": "13.0"}],
+    "test_pythons": [],
+    "needs": [],
+    "library": None,
+    "publish": [],
+    "line": 18,
+    "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
+    "environment": {
+        "requires": [],
+        "constraints": [],
+        "isolation": True,
+        "frontend": None,
+        "indexes": {},
+        "cuda": None,
+    },
+}
+"""A target of `plan --format json` without its keys."""
+
+
 def test_plan_json_is_the_contract(cli: Cli) -> None:
     said = cli("plan", "--format=json")
     document = json.loads(said.out)
@@ -52,38 +87,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
     key, host_key = target.pop("key"), target.pop("host_key")
     assert re.fullmatch("[0-9a-f]{64}", host_key)
     assert host_key != key
-    assert target == {
-        "id": "cp312-manylinux_s390x-cu130",
-        "python": "cp312",
-        "arch": "s390x",
-        "libc": "manylinux",
-        "variant": {"cuda": "13.0"},
-        "version": "1.0+cu130",
-        "build_tag": "1",
-        "image": "manylinux_2_28",
-        "runner": "ubuntu-24.04",
-        "emulated": True,
-        "cost": 8.0,
-        "abi3": "",
-        "stable_abi": {},
-        "baseline": "",
-        "derived": {},
-        "covers": [{"python": "cp312", "libc": "manylinux", "arch": "s390x", "cuda": "13.0"}],
-        "test_pythons": [],
-        "needs": [],
-        "library": None,
-        "publish": [],
-        "line": 18,
-        "env": {"BUILD_VERSION": "1.0+cu130", "B": "$A/x", "A": "${LITERAL}", "C": "13"},
-        "environment": {
-            "requires": [],
-            "constraints": [],
-            "isolation": True,
-            "frontend": None,
-            "indexes": {},
-            "cuda": None,
-        },
-    }
+    assert target == PLANNED
     assert len(key) == len(host_key) == 64
     int(key, 16)
     assert [each["targets"] for each in document["jobs"]] == [[each] for each in IDS]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,129 +78,97 @@ def env(text: str) -> dict[str, tuple[str, str]]:
 VARIABLES = ("BUILD_VERSION", "LOCAL", "BASE")
 
 
-def test_a_target_is_fully_resolved() -> None:
-    found = target(
-        """
-        [version]
-        base = "2.0"
-        local = "cu{cuda|nodot}"
-        build-tag = "1_{cuda|major}"
-        inject = { BUILD_VERSION = "{version}", LOCAL = "{local}", BASE = "{base}-{build_tag}" }
-        on-mismatch = "rewrite"
-        pins = { torch = "=={cuda|major}.*" }
-        [env]
-        CUDA_HOME = "/usr/local/cuda-{cuda}"
-        PATH = { shell = "/cuda-{cuda}/bin:$PATH" }
-        [images]
-        manylinux_x86_64 = "registry/{arch}:{cuda}"
-        [build]
-        requires = ["torch=={cuda}.*", "ninja"]
-        constraints = ["setuptools<{cuda|nodot}"]
-        isolation = false
-        frontend = { name = "build[uv]", args = ["-Ccuda={cuda}"] }
-        cuda = "index"
-        before-all = "install {cuda} {package}"
-        before-build = ["a", "b {python}"]
-        config-settings = { z = "1", "cmake.define.CUDA" = "{cuda}" }
-        repair = "auditwheel repair -w {dest_dir} {wheel} # {cuda}"
-        external = ["cuda", "libfoo.so*"]
-        timeout = 600
-        [test]
-        command = "pytest {project}/tests --version {version}"
-        requires = ["pytest", "torch=={cuda}"]
-        before = "ls {project}"
-        extras = ["test-{cuda}"]
-        groups = ["cu{cuda|nodot}"]
-        sources = ["tests/{cuda}"]
-        [indexes]
-        "nvidia-*" = "https://host/nvidia"
-        Torch = "https://host/cu{cuda|nodot}"
-        """
-    )
+WHOLE = Target(
+    id=TargetId("cp312-manylinux_x86_64-13.0"),
+    python="cp312",
+    libc=Libc.MANYLINUX,
+    arch=Arch.X86_64,
+    variant=(("cuda", "13.0"),),
+    version="2.0+cu130",
+    cuda_is_toolkit=True,
+    build_tag="1_13",
+    on_mismatch=OnMismatch.REWRITE,
+    image="registry/x86_64:13.0",
+    env=(
+        EnvVar(name="BASE", value="2.0-1_13", origin="version.inject"),
+        EnvVar(name="BUILD_VERSION", value="2.0+cu130", origin="version.inject"),
+        EnvVar(name="CUDA_HOME", value="/usr/local/cuda-13.0", origin="env"),
+        EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
+        EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
+    ),
+    steps=TargetSteps(
+        environment=EnvironmentSpec(
+            requires=("torch==13.0.*", "ninja"),
+            constraints=("setuptools<130",),
+            isolation=False,
+            frontend=Frontend(name=FrontendName.BUILD_UV, args=("-Ccuda=13.0",)),
+            indexes=(
+                ("torch", "https://host/cu130"),
+                ("nvidia-*", "https://host/nvidia"),
+            ),
+            cuda=CudaSource.INDEX,
+        ),
+        before_all="install 13.0 {package}",
+        before_build="a && b cp312",
+        config_settings=(("cmake.define.CUDA", "13.0"), ("z", "1")),
+        repair="auditwheel repair -w {dest_dir} {wheel} # 13.0",
+        external=("cuda", "libfoo.so*"),
+        test_command="pytest {project}/tests --version 2.0+cu130",
+        test_requires=("pytest", "torch==13.0"),
+        test_extras=("test-13.0",),
+        test_groups=("cu130",),
+        test_sources=("tests/13.0",),
+        test_before="ls {project}",
+        timeout=600,
+    ),
+    runner=("ubuntu-24.04",),
+    emulated=False,
+    pins=("torch==13.*",),
+    parts=(
+        VersionPart(
+            name="base",
+            value="2.0",
+            source="const:2.0",
+            answers=(VersionAnswer(source="const:2.0", value="2.0"),),
+        ),
+        VersionPart(name="local", value="cu130", source="cu{cuda|nodot}"),
+        VersionPart(name="build-tag", value="1_13", source="1_{cuda|major}"),
+    ),
+    covers=((("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "13.0")),),
+    aliases=(TargetId("cp312-manylinux_x86_64-13.0"),),
+    compiling=CompilePlan(emulation=EmulationMode.ACCELERATED),
+)
+"""What comes of `whole_target.toml`."""
 
-    assert found == Target(
-        id=TargetId("cp312-manylinux_x86_64-13.0"),
-        python="cp312",
-        libc=Libc.MANYLINUX,
-        arch=Arch.X86_64,
-        variant=(("cuda", "13.0"),),
-        version="2.0+cu130",
-        cuda_is_toolkit=True,
-        build_tag="1_13",
-        on_mismatch=OnMismatch.REWRITE,
-        image="registry/x86_64:13.0",
-        env=(
-            EnvVar(name="BASE", value="2.0-1_13", origin="version.inject"),
-            EnvVar(name="BUILD_VERSION", value="2.0+cu130", origin="version.inject"),
-            EnvVar(name="CUDA_HOME", value="/usr/local/cuda-13.0", origin="env"),
-            EnvVar(name="LOCAL", value="cu130", origin="version.inject"),
-            EnvVar(name="PATH", value="/cuda-13.0/bin:$PATH", origin="env", shell=True),  # noqa: S604
-        ),
-        steps=TargetSteps(
-            environment=EnvironmentSpec(
-                requires=("torch==13.0.*", "ninja"),
-                constraints=("setuptools<130",),
-                isolation=False,
-                frontend=Frontend(name=FrontendName.BUILD_UV, args=("-Ccuda=13.0",)),
-                indexes=(
-                    ("torch", "https://host/cu130"),
-                    ("nvidia-*", "https://host/nvidia"),
-                ),
-                cuda=CudaSource.INDEX,
-            ),
-            before_all="install 13.0 {package}",
-            before_build="a && b cp312",
-            config_settings=(("cmake.define.CUDA", "13.0"), ("z", "1")),
-            repair="auditwheel repair -w {dest_dir} {wheel} # 13.0",
-            external=("cuda", "libfoo.so*"),
-            test_command="pytest {project}/tests --version 2.0+cu130",
-            test_requires=("pytest", "torch==13.0"),
-            test_extras=("test-13.0",),
-            test_groups=("cu130",),
-            test_sources=("tests/13.0",),
-            test_before="ls {project}",
-            timeout=600,
-        ),
-        runner=("ubuntu-24.04",),
-        emulated=False,
-        pins=("torch==13.*",),
-        parts=(
-            VersionPart(
-                name="base",
-                value="2.0",
-                source="const:2.0",
-                answers=(VersionAnswer(source="const:2.0", value="2.0"),),
-            ),
-            VersionPart(name="local", value="cu130", source="cu{cuda|nodot}"),
-            VersionPart(name="build-tag", value="1_13", source="1_{cuda|major}"),
-        ),
-        covers=(
-            (("python", "cp312"), ("libc", "manylinux"), ("arch", "x86_64"), ("cuda", "13.0")),
-        ),
-        aliases=(TargetId("cp312-manylinux_x86_64-13.0"),),
-        origins=found.origins,
-        compiling=CompilePlan(emulation=EmulationMode.ACCELERATED),
-    )
-    assert dict(found.origins) == {
-        **{
-            f"build.{key}": f"build.{key}"
-            for key in (
-                *("before-all", "before-build", "config-settings", "external", "repair"),
-                *("requires", "constraints", "isolation", "frontend", "cuda", "timeout"),
-            )
-        },
-        **{
-            f"test.{key}": f"test.{key}"
-            for key in ("before", "command", "extras", "groups", "requires", "sources")
-        },
-        "indexes.torch": "indexes.Torch",
-        "indexes.nvidia-*": "indexes.nvidia-*",
-        **{f"version.{key}": f"version.{key}" for key in ("base", "local", "build-tag")},
-        **{f"version.inject.{key}": f"version.inject.{key}" for key in VARIABLES},
-        "version.on-mismatch": "version.on-mismatch",
-        "version.pins.torch": "version.pins.torch",
-        "image": "images.manylinux_x86_64",
-    }
+ORIGINS = {
+    **{
+        f"build.{key}": f"build.{key}"
+        for key in (
+            *("before-all", "before-build", "config-settings", "external", "repair"),
+            *("requires", "constraints", "isolation", "frontend", "cuda", "timeout"),
+        )
+    },
+    **{
+        f"test.{key}": f"test.{key}"
+        for key in ("before", "command", "extras", "groups", "requires", "sources")
+    },
+    "indexes.torch": "indexes.Torch",
+    "indexes.nvidia-*": "indexes.nvidia-*",
+    **{f"version.{key}": f"version.{key}" for key in ("base", "local", "build-tag")},
+    **{f"version.inject.{key}": f"version.inject.{key}" for key in VARIABLES},
+    "version.on-mismatch": "version.on-mismatch",
+    "version.pins.torch": "version.pins.torch",
+    "image": "images.manylinux_x86_64",
+}
+"""Field of it -> the key of the matrix."""
+
+
+def test_a_target_is_fully_resolved() -> None:
+    text = Path(__file__).with_name("whole_target.toml").read_text("utf-8")
+    found = target(text)
+
+    assert replace(found, origins=()) == WHOLE
+    assert dict(found.origins) == ORIGINS
     assert found.build_identifier == "cp312-manylinux_x86_64"
 
 
