@@ -8,8 +8,10 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.models.platforms import Arch
+from orchestrator.models.variant_metadata import SCHEMA
 from orchestrator.wheel.record import RecordRow
 
 # (e_machine, class, byte order, e_flags)
@@ -264,8 +266,10 @@ class WheelSpec:
         wheel = "Wheel-Version: 1.0\nGenerator: test (1)\n" + f"Root-Is-Purelib: {self.purelib}\n"
         wheel += "".join(tags) + (f"Build: {self.build}\n" if self.build else "") + "\n"
         metadata = f"Metadata-Version: 2.1\nName: {self.name}\nVersion: {self.version}\n\nText.\n"
+        variant = {"variant.json": make_variant(self.label)} if self.label else {}
         return {
             **self.members,
+            **{f"{self.dist_info}/{name}": text for name, text in variant.items()},
             f"{self.dist_info}/METADATA": metadata.encode(),
             f"{self.dist_info}/WHEEL": wheel.encode(),
             **{f"{self.dist_info}/{name}": text for name, text in self.extra_info.items()},
@@ -283,6 +287,13 @@ class WheelSpec:
         directory.mkdir(parents=True, exist_ok=True)
         write_zip(directory / self.filename, self.all_files(files))
         return directory / self.filename
+
+
+def make_variant(*labels: str, **more: Any) -> bytes:
+    """Return a variant.json: each label but ``null`` stands for a property of its own name."""
+    made = {label: {"own": {"kind": [label]}} if label != "null" else {} for label in labels}
+    document = {"$schema": SCHEMA, "default-priorities": {"namespace": ["own"]}, "variants": made}
+    return json.dumps({**document, **more}).encode()
 
 
 def make_bill(version: str = "1.0", purl: str = "") -> bytes:

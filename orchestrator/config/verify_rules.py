@@ -34,6 +34,7 @@ RULES: Mapping[str, RuleLevel] = {
     "wheel-tags": RuleLevel.ERROR,
     "wheel-build": RuleLevel.ERROR,
     "wheel-version": RuleLevel.ERROR,
+    "variant": RuleLevel.ERROR,
     "data-layout": RuleLevel.ERROR,
     "entry-points": RuleLevel.ERROR,
     "script-name": RuleLevel.ERROR,

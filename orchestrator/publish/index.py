@@ -32,7 +32,7 @@ from orchestrator.publish.pages import FILES, page_files, pages, publish_pages
 from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.report.results import read
-from orchestrator.wheel import open_wheel
+from orchestrator.wheel import open_wheel, variant
 from orchestrator.wheel.archive import TEXT_LIMIT
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         sha256, size = archive.digest()
         metadata = archive.read(f"{archive.dist_info}/METADATA")
         headers = archive.headers("METADATA")
-        name = archive.name
+        name, stands_for = archive.name, variant.read(archive)
     version = str(headers.get("Version", "")).strip()
     try:
         same = Version(version) == name.version
@@ -189,6 +189,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         metadata=beside.get(".metadata", ""),
         signed=".asc" in beside,
         provenance=".provenance" in beside,
+        variant=stands_for,
     )
     return IndexedWheel(
         path=path,
@@ -359,7 +360,7 @@ def _write(storage: Storage, site: Site, made: dict[str, bytes]) -> None:
     """Write the pages, and again if another update has changed the site meanwhile."""
     for _ in range(ATTEMPTS):
         # The deepest first: a page is written before the link to it.
-        for name in sorted(made, key=lambda name: (-name.count("/"), name)):
+        for name in sorted(made, key=_write_order):
             storage.write(name, made[name])
         current, _ = _load(storage)
         if current == site:
@@ -369,6 +370,10 @@ def _write(storage: Storage, site: Site, made: dict[str, bytes]) -> None:
     for page in site.removed:
         for name in page_files(page):
             storage.remove(name)
+
+
+def _write_order(name: str) -> tuple[bool, int, str]:
+    return not name.startswith(f"{FILES}/"), -name.count("/"), name
 
 
 def _remove(storage: Storage) -> None:

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from orchestrator.config import condition
 from orchestrator.errors import (
+    BadWheelError,
     ConfigError,
     EnvironmentProblemError,
     PublishRefusedError,
@@ -26,6 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.models.json_form import Length
 from orchestrator.models.untrusted import RelativePath, Size, VersionText
+from orchestrator.models.variant_metadata import VariantMetadata  # noqa: TC001 - pydantic reads it
 from orchestrator.models.wheel_name import WheelFilename
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class File:
         url: its address if it is outside the site, else empty.
         signed: whether there is a signature ``<filename>.asc`` (PEP 503).
         provenance: whether there is a ``<filename>.provenance`` (PEP 740).
+        variant: what its label stands for, if its name has one.
         yanked: why it is yanked, possibly empty (PEP 592); None if it is not.
         cells: (python, path of the variant) of every cell that it serves.
     """
@@ -121,6 +124,7 @@ class File:
     url: Address = ""
     signed: bool = False
     provenance: bool = False
+    variant: VariantMetadata | None = None
     yanked: str | None = None
     cells: tuple[tuple[str, IndexPath], ...] = ()
 
@@ -328,9 +332,37 @@ def _gone(
     before: Iterable[tuple[str, str]], there: Iterable[File], kept: Iterable[File]
 ) -> tuple[tuple[str, str], ...]:
     """Return the files that are to be removed, also of an update that was killed before that."""
-    stay = {file.filename for file in kept}
-    found = {*before, *((file.project, file.filename) for file in there)}
+    stay = {name for file in kept for name in names_of(file)}
+    found = {*before, *((file.project, name) for file in there for name in names_of(file))}
     return tuple(sorted(each for each in found if each[1] not in stay))
+
+
+def names_of(file: File) -> tuple[str, ...]:
+    """Return the names of a wheel, and of the document of its version's variants."""
+    return (file.filename,) if file.variant is None else (file.filename, variants_name(file))
+
+
+def variants_name(file: File) -> str:
+    """Return the name of the document on all variants of a file's version (PEP 825)."""
+    return f"{file.project.replace('-', '_')}-{file.version}-variants.json"
+
+
+def variants_of(site: Site) -> dict[tuple[str, str], VariantMetadata]:
+    """Return (project, name of the document) -> what it says of all variants of a version.
+
+    Raises:
+        BadWheelError: two variants contradict each other.
+    """
+    found: dict[tuple[str, str], VariantMetadata] = {}
+    for file in site.files:
+        if file.variant is not None:
+            key = file.project, variants_name(file)
+            try:
+                found[key] = found[key].joined(file.variant) if key in found else file.variant
+            except ValueError as error:
+                what = f"it and another variant of this version: {error}"
+                raise BadWheelError.of(what, where=file.filename) from None
+    return found
 
 
 def _check_matches(site: Site, text: str | None, where: str) -> None:

@@ -15,11 +15,18 @@ from packaging.version import Version
 from orchestrator.errors import ConfigError
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.wheel_name import WheelName
-from orchestrator.publish.index_site import default_variant, meant, natural, page_path
+from orchestrator.publish.index_site import (
+    default_variant,
+    meant,
+    natural,
+    page_path,
+    variants_name,
+    variants_of,
+)
 from orchestrator.wheel.policy import PlatformTag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.publish.index_site import File, Page, Site
 
@@ -69,7 +76,11 @@ def pages(site: Site) -> dict[str, bytes]:
     Raises:
         ConfigError: two pages have the same name, because a variant, an alias and a project do.
     """
-    made: dict[str, bytes] = {}
+    made = {
+        f"{FILES}/{project}/{name}": stands_for.dumps()
+        for (project, name), stands_for in variants_of(site).items()
+    }
+    sizes = {name: len(text) for name, text in made.items()}
     templates = _templates()
     ever: dict[str, list[str]] = {}
     for path, project in site.published:
@@ -77,7 +88,7 @@ def pages(site: Site) -> dict[str, bytes]:
     for path, files in indexes(site).items():
         if path.split("/")[0] == FILES:
             raise _clash(path)
-        for name, page in _index(path, files, ever.get(path, ()), templates):
+        for name, page in _index(path, files, ever.get(path, ()), sizes, templates):
             # The root is both an index and the page for people.
             picker = name == "index.html"
             _claim(made, name, _picker(site, files, templates) if picker else page)
@@ -118,7 +129,11 @@ def _templates() -> Environment:
 
 
 def _index(
-    path: str, files: Iterable[File], ever: Iterable[str], templates: Environment
+    path: str,
+    files: Iterable[File],
+    ever: Iterable[str],
+    sizes: Mapping[str, int],
+    templates: Environment,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the pages of one index: the list of projects, and each project's files.
 
@@ -136,7 +151,7 @@ def _index(
     up = "../" * (prefix.count("/") + 1)
     for name, some in sorted(projects.items()):
         own = sorted(some, key=lambda file: (Version(file.version), file.filename))
-        entries = [_entry(file, up) for file in own]
+        entries = [*(_entry(file, up) for file in own), *_variants(own, up, sizes)]
         versions = list(dict.fromkeys(file.version for file in own))
         text = page.render(name=name, files=entries, version=API_VERSION)
         yield f"{prefix}{name}/index.html", text.encode()
@@ -163,6 +178,18 @@ def _entry(file: File, up: str) -> dict[str, Any]:
     if file.provenance:
         entry["provenance"] = f"{address}.provenance"
     return entry
+
+
+def _variants(files: Iterable[File], up: str, sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield the documents on the variants among some files (PEP 825).
+
+    They have no hash: unlike a wheel, one changes when its version gets another variant.
+    """
+    named = {variants_name(file): file for file in files if file.variant is not None}
+    for name, file in named.items():
+        url = f"{up}{FILES}/{quote(file.project)}/{quote(name, safe='')}"
+        size = sizes[f"{FILES}/{file.project}/{name}"]
+        yield {"filename": name, "url": url, "hashes": {}, "size": size, "yanked": False}
 
 
 def _json(**document: Any) -> bytes:

@@ -23,7 +23,7 @@ from orchestrator.publish.index import SiteUpdate, scan
 from orchestrator.publish.index_site import SiteChange
 from orchestrator.publish.storage import Folder
 from orchestrator.publish.variants import VariantRules
-from tests.wheelmaker import WheelSpec
+from tests.wheelmaker import WheelSpec, make_variant
 
 LONG = "a" * 252
 
@@ -69,6 +69,9 @@ def assert_sound() -> None:
     """Every file that a page lists is there, with the hashes that the page has."""
     for page in Path("site").rglob("index.json"):
         for each in json.loads(page.read_text()).get("files", ()):
+            if not each["hashes"]:
+                assert each["filename"].endswith("-variants.json")
+                continue
             file = (page.parent / unquote(each["url"])).resolve()
             assert hashlib.sha256(file.read_bytes()).hexdigest() == each["hashes"]["sha256"]
             beside = Path(f"{file}.metadata")
@@ -531,14 +534,75 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     assert "0 added, 0 dropped, 2 files\n0 pages would be written" in capsys.readouterr().err
 
 
+PURE: dict[str, Any] = {"python": "py3", "abi": "none", "platform": "any"}
+
+
 def test_variants_are_listed_and_offered_to_nobody_who_picks() -> None:
-    pure: dict[str, Any] = {"python": "py3", "abi": "none", "platform": "any"}
-    files = [wheel("dist", "2.0", label=label, **pure).name for label in ("cu130", "null")]
-    files.append(wheel("dist", "1.0", **pure).name)
+    files = [wheel("dist", "2.0", label=label, **PURE).name for label in ("cu130", "null")]
+    files.append(wheel("dist", "1.0", **PURE).name)
     assert index("dist") == ExitCode.OK
-    assert sorted(names("demo")) == sorted(files)
+    assert sorted(names("demo")) == sorted([*files, "demo-2.0-variants.json"])
     assert_sound()
     assert "demo-2.0-py3-none-any-cu130.whl" in Path("site/demo/index.html").read_text()
     page = Path("site/index.html").read_text()
     assert '"version": "1.0"' in page
     assert '"version": "2.0"' not in page
+
+
+def described(version: str = "1.0") -> dict[str, Any] | None:
+    path = Path(f"site/files/demo/demo-{version}-variants.json")
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def test_a_version_has_one_document_on_all_its_variants() -> None:
+    wheel("one", "1.0", label="cu130", **PURE)
+    wheel("two", "1.0", label="null", **PURE)
+    wheel("two", "1.0", label="cu130", content=b"musl", **{**PURE, "platform": "linux_x86_64"})
+    wheel("two", "2.0.dev1", label="cu126", **PURE)
+    wheel("two", "2.0.dev2", **PURE)
+    assert index("one") == index("two") == ExitCode.OK
+    first, second = described(), described("2.0.dev1")
+    assert first is not None
+    assert second is not None
+    assert first["variants"] == {"cu130": {"own": {"kind": ["cu130"]}}, "null": {}}
+    assert first["default-priorities"] == {"namespace": ["own"]}
+    assert [*second["variants"]] == ["cu126"]
+    (entry,) = [each for each in entries("demo") if each["filename"] == "demo-1.0-variants.json"]
+    file = Path("site/demo", entry["url"])
+    assert json.loads(file.read_text()) == first
+    assert entry["size"] == file.stat().st_size
+    assert 'href="../files/demo/demo-1.0-variants.json"' in Path("site/demo/index.html").read_text()
+
+    assert index("--keep", "1") == ExitCode.OK
+    assert (described(), described("2.0.dev1")) == (first, None)
+    assert not any("2.0.dev1" in name for name in names("demo"))
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (make_variant("a", **{"$schema": "https://x/2.json"}), "$schema"),
+        (make_variant("a", **{"default-priorities": {"namespace": ["b", "own"]}}), "namespace"),
+        (make_variant("a", providers={"own": {"requires": ["x"]}}), ""),
+        (make_variant("a", later=1), "keys that this version does not know"),
+        (make_variant("b"), "describes b"),
+        (make_variant("a", "b"), "describes a, b"),
+        (make_variant("a", **{"default-priorities": {"namespace": []}}), "namespace lacks own"),
+        (make_variant("a", variants={"a": {"Own": {"kind": ["x"]}}}), "variant.json: variants"),
+        (make_variant("a", variants=None), "variant.json: variants"),
+        (b"[1]", "not a document of wheel variants"),
+        (b"[" * 100_000, "not a JSON document"),
+        (b'"' + b"x" * (1 << 20) + b'"', "at most 1048576 are read"),
+    ],
+)
+def test_variants_that_contradict_each_other_or_themselves_are_one_clear_message(
+    document: bytes, message: str, capsys: Any
+) -> None:
+    wheel("dist", "1.0", label="c", **PURE)
+    wheel("dist", "1.0", label="a", extra_info={"variant.json": document}, **PURE)
+    if message:
+        fails(("dist",), ExitCode.BAD_WHEEL, message, capsys)
+        assert not Path("site/site.json").exists()
+    else:
+        assert index("dist") == ExitCode.OK
