@@ -292,7 +292,12 @@ class WheelSpec:
 def make_variant(*labels: str, **more: Any) -> bytes:
     """Return a variant.json: each label but ``null`` stands for a property of its own name."""
     made = {label: {"own": {"kind": [label]}} if label != "null" else {} for label in labels}
-    document = {"$schema": SCHEMA, "default-priorities": {"namespace": ["own"]}, "variants": made}
+    document = {
+        "$schema": SCHEMA,
+        "default-priorities": {"namespace": ["own"]},
+        "providers": {"own": {"requires": ["own-provider"]}},
+        "variants": made,
+    }
     return json.dumps({**document, **more}).encode()
 
 

@@ -131,5 +131,8 @@ def _print(report: UpdateReport) -> None:
             say(f"{would}{what}: {printable(name)}")
     for variant in site.variants:
         show(f"{printable(variant.path or '.')}: {len(site.listed(variant.path))} files")
-    if site.files and default_variant(site) is None:
+    default = default_variant(site)
+    if default is not None and default.path and site.listed(""):
+        say("no page lists wheels without a sub-index: --default '' makes the root list them")
+    if site.files and default is None:
         say("the root lists nothing: choose its variant with --default EXPR")

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.help import examples
-from orchestrator.cli.options import DIRECTORY, wheels_argument
+from orchestrator.cli.options import (
+    DIRECTORY,
+    channel_option,
+    optional_matrix_option,
+    wheels_argument,
+)
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import BadWheelError, ConfigError, Problem
 
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from packaging.version import Version
+
+    from orchestrator.plan.wheel_variants import WheelVariant
 
 AUTO = "auto"
 
@@ -32,6 +39,7 @@ EARLIEST = "315532800"
     epilog=examples(
         "retag dist/*.whl --platform-tag auto",
         "retag dist/*.whl --local-version cu130",
+        "retag dist/*.whl --variants --output-dir variants",
     ),
 )
 @wheels_argument
@@ -44,6 +52,13 @@ EARLIEST = "315532800"
 )
 @click.option("--build-tag", metavar="N", help="New build tag; empty removes it.")
 @click.option("--local-version", metavar="X", help="New local version; empty removes it.")
+@click.option(
+    "--variants",
+    is_flag=True,
+    help="Copies as wheel variants, as [variant] of the matrix says (experimental).",
+)
+@optional_matrix_option
+@channel_option
 @click.option(
     "--normalise",
     is_flag=True,
@@ -62,7 +77,10 @@ def command(
     build_tag: str | None,
     local_version: str | None,
     output_dir: Path | None,
+    matrix: Path | None,
+    channel: str,
     *,
+    variants: bool,
     normalise: bool,
 ) -> None:
     """Copy each WHEEL under another tag or version, and print the path of the copy.
@@ -72,23 +90,59 @@ def command(
     """
     from orchestrator.wheel import retag
 
-    if not normalise and (platform_tags, build_tag, local_version) == ((), None, None):
+    if not any(
+        (platform_tags, build_tag is not None, local_version is not None, variants, normalise)
+    ):
         raise ConfigError.of(
             "nothing to change",
-            hint="say --platform-tag, --build-tag, --local-version or --normalise",
+            hint="say --platform-tag, --build-tag, --local-version, --variants or --normalise",
         )
+    if variants and local_version is not None:
+        what, hint = "[variant] says the version", "say variant.local in the matrix"
+        raise ConfigError.of(what, where="--local-version", hint=hint)
     epoch = _epoch(os.environ.get("SOURCE_DATE_EPOCH", "")) if normalise else None
-    for path in wheels:
+    copies = _variants(wheels, matrix, channel) if variants else [(path, None) for path in wheels]
+    for path, own in copies:
+        version = None if local_version is None else _version(path, local_version)
         copy = retag(
             path,
             dest_dir=output_dir or path.parent,
             platform_tags=_platform_tags(path, platform_tags),
-            version=None if local_version is None else _version(path, local_version),
+            version=version if own is None else own.version,
+            variant=None if own is None or own.plain else own.metadata,
             build_tag=build_tag,
             epoch=epoch,
             normal_names=normalise,
         )
         show(printable(copy))
+
+
+def _variants(
+    wheels: Sequence[Path], matrix: Path | None, channel: str
+) -> list[tuple[Path, WheelVariant]]:
+    """Return each copy to make: the wheel, and what it becomes, as a variant or as the plain one.
+
+    Raises:
+        ConfigError: the matrix makes no such wheel, or two would become the same.
+    """
+    from dataclasses import replace
+
+    from orchestrator.cli.workspace import open_workspace
+    from orchestrator.plan.wheel_variants import wheel_variants
+    from orchestrator.publish.delivery import target_of
+
+    workspace = open_workspace(matrix, channel)
+    made = wheel_variants(workspace.plan, workspace.settings)
+    copies: list[tuple[Path, WheelVariant]] = []
+    for path in wheels:
+        target = target_of(path, workspace.plan.targets, workspace.origin.name)
+        if target is None:
+            what, hint = "no target of the matrix makes it", "say --matrix FILE, or --channel"
+            raise ConfigError.of(what, where=path.name, hint=hint)
+        own = made[target.id]
+        copies.append((path, replace(own, plain=False)))
+        copies += [(path, own)] if own.plain else []
+    return copies
 
 
 def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Matrix,
         Rows,
         TestSettings,
+        VariantSettings,
         VersionParts,
         When,
     )
@@ -63,6 +64,9 @@ _DISTRIBUTION = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?")
 
 _ALLOWED = re.compile(r"(torch|cuda|rocm) \S+")
 """What `compat.allow` may say."""
+
+_PROPERTY = re.compile(r"[a-z0-9_]+::[a-z0-9_]+::.+")
+"""What a machine must have (PEP 825), before the value's template is filled in."""
 
 _FIRST_STABLE_ABI = 2
 """The stable ABI came with Python 3.2 (PEP 384); a wheel for it may name one that nobody builds."""
@@ -130,9 +134,28 @@ class _Checker:
                 what = f"{entry!r} is not a version of torch, cuda or rocm"
                 self.report(what, f"compat.allow[{index}]", 'for instance "cuda 13.4"')
         self.check_releases()
+        if settings.variant is not None:
+            self.check_variant(settings.variant, names)
         if not besides:  # else a value may be among those that were left out
             self.check_platforms()
             self.check_omitted()
+
+    def check_variant(self, variant: VariantSettings, names: frozenset[str]) -> None:
+        for key in ("axes", "omit"):
+            for axis in sorted(getattr(variant, key).keys() - names):
+                hint = closest(axis, names)
+                self.report(f"unknown axis {axis!r}", f"variant.{key}.{axis}", hint)
+        for axis, templates in variant.axes.items():
+            for index, text in enumerate(templates):
+                where = f"variant.axes.{axis}[{index}]"
+                if not _PROPERTY.fullmatch(text):
+                    hint = 'for instance "nvidia::cuda_version_lower_bound::{cuda}"'
+                    self.report(f"{text!r} is not namespace::feature::value", where, hint)
+                self.check_template(text, names, where)
+        self.check_template(variant.label, names, "variant.label")
+        self.check_template(variant.local, names, "variant.local")
+        if variant.plain is not None:
+            self.check_when(variant.plain, names, "variant.plain")
 
     def check_channel(self, name: str, channel: Channel, besides: frozenset[str]) -> None:
         prefix = f"channel.{name}."
@@ -320,12 +343,17 @@ class _Checker:
         """Check values to leave out: with a typing error, the default would get a suffix."""
         for part, prefix in _parts(self.settings):
             for table, where in _layers(part, prefix):
-                for axis, omitted in table.version.omit.items():
-                    known = _values_of(self.settings, axis)
-                    for value in omitted:
-                        if known and value not in known:
-                            place = f"{where}version.omit.{axis}"
-                            self.report(f"no {axis} is {value!r}", place, closest(value, known))
+                self.check_omit(table.version.omit, f"{where}version.omit")
+        if self.settings.variant is not None:
+            self.check_omit(self.settings.variant.omit, "variant.omit")
+
+    def check_omit(self, table: Mapping[str, Sequence[str]], where: str) -> None:
+        for axis, omitted in table.items():
+            known = _values_of(self.settings, axis)
+            for value in omitted:
+                if known and value not in known:
+                    hint = closest(value, known)
+                    self.report(f"no {axis} is {value!r}", f"{where}.{axis}", hint)
 
     # texts
 

@@ -692,6 +692,34 @@ def _rows(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "values": values}
 
 
+class ProviderSettings(Model):
+    """Who knows what a machine has of a namespace."""
+
+    requires: Annotated[Texts, Field(min_length=1)]
+    """Requirements (PEP 508) of the plugin."""
+    plugin_api: str = ""
+    """Its entry: ``module:Class``; the distribution's own when unset."""
+
+
+class VariantSettings(Model):
+    """Wheel variants (PEP 825, a draft), which ``retag --variants`` writes. Experimental."""
+
+    axes: Annotated[dict[str, Texts], Field(min_length=1)]
+    """Axis -> templates of what its values ask of a machine: ``namespace::feature::value``."""
+    omit: dict[str, Texts] = Field(default_factory=dict)
+    """Axis -> the values that ask for nothing."""
+    label: Text | None = None
+    """Template of the label; the axes' labels, joined by ``_``, when unset."""
+    local: Text = ""
+    """Template of the local version of variants; none when unset."""
+    plain: When | None = None
+    """The cells whose wheel is also the one for installers that know no variants."""
+    priorities: Strings = ()
+    """Namespaces in decreasing priority, before all others."""
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    """Namespace -> its plugin, beside those of nvidia, x86_64 and aarch64."""
+
+
 class Channel(Matrix):
     """A way to build the same matrix: nightly, test, release. Laid over the rest of the file."""
 
@@ -707,6 +735,8 @@ class Settings(Matrix):
     """Builds whose outputs go into the wheels' source."""
     compat: Compat = Compat()
     """Which combinations exist at all."""
+    variant: VariantSettings | None = None
+    """Wheel variants (PEP 825, a draft), which ``retag --variants`` writes. Experimental."""
     channel: dict[str, Channel] = Field(default_factory=dict)
     """Ways to build the same matrix, chosen with ``--channel``."""
     engine: EngineSettings = EngineSettings()

@@ -32,8 +32,7 @@ class VariantMetadata:
     Attributes:
         schema: which draft it follows.
         namespaces: all namespaces, in decreasing priority.
-        features: namespace -> features, in decreasing priority.
-        values: namespace -> feature -> values, in decreasing priority.
+        priorities: what older drafts rank beside namespaces.
         providers: namespace -> who knows the machine.
         variants: label -> what the machine must have; nothing is the null variant.
         more: what this program does not know, and keeps.
@@ -41,8 +40,7 @@ class VariantMetadata:
 
     schema: Annotated[str, Length(1000)]
     namespaces: tuple[Word, ...]
-    features: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
-    values: Properties = field(default_factory=dict)
+    priorities: dict[str, Any] = field(default_factory=dict)
     providers: dict[Word, Any] = field(default_factory=dict)
     variants: dict[Label, Properties]
     more: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +51,8 @@ class VariantMetadata:
         used = {name for properties in self.variants.values() for name in properties}
         if unknown := sorted(used - {*self.namespaces}):
             return f"default-priorities.namespace lacks {', '.join(unknown)}"
+        if self.providers and self.providers.keys() != {*self.namespaces}:
+            return "providers has other namespaces than default-priorities.namespace"
         if self.variants.get(NULL):
             return f"the variant {NULL!r} has properties"
         return ""
@@ -70,7 +70,7 @@ class VariantMetadata:
         if long[: len(short)] != short:
             raise ValueError(f"they have different values of {_KEYS['namespaces']}")
         tables: dict[str, Any] = {}
-        for name in ("features", "values", "providers", "variants"):
+        for name in ("priorities", "providers", "variants"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if bad := [key for key in mine if key in theirs and mine[key] != theirs[key]]:
                 raise ValueError(f"they have different values of {_KEYS[name]}.{bad[0]}")
@@ -79,14 +79,9 @@ class VariantMetadata:
 
     def dumps(self) -> bytes:
         """Return it as JSON."""
-        priorities = {
-            "namespace": self.namespaces,
-            **({"feature": self.features} if self.features else {}),
-            **({"property": self.values} if self.values else {}),
-        }
         document = {
             "$schema": self.schema,
-            "default-priorities": priorities,
+            "default-priorities": {"namespace": self.namespaces, **self.priorities},
             **({"providers": self.providers} if self.providers else {}),
             "variants": self.variants,
             **self.more,
@@ -97,8 +92,7 @@ class VariantMetadata:
 _KEYS = {
     "schema": "$schema",
     "namespaces": "default-priorities.namespace",
-    "features": "default-priorities.feature",
-    "values": "default-priorities.property",
+    "priorities": "default-priorities",
     "providers": "providers",
     "variants": "variants",
     "more": "keys that this version does not know",
@@ -119,8 +113,7 @@ def loads(data: bytes, *, where: str) -> VariantMetadata:
     found = {
         "schema": tree.get("$schema"),
         "namespaces": priorities.get("namespace"),
-        "features": priorities.get("feature", {}),
-        "values": priorities.get("property", {}),
+        "priorities": {key: value for key, value in priorities.items() if key != "namespace"},
         "providers": tree.get("providers", {}),
         "variants": tree.get("variants"),
         "more": {key: value for key, value in tree.items() if key not in known},

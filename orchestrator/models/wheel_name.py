@@ -35,7 +35,8 @@ _FORM = re.compile(
 A part that begins with a digit before the tags is a build tag: no Python's tag begins so.
 """
 
-_LABEL = re.compile(r"[0-9a-z_.]{1,16}")
+LABEL = re.compile(r"[0-9a-z_.]{1,16}")
+"""A variant's label (PEP 825)."""
 _PLATFORM = re.compile(r"any|win32|(?:linux|win|macosx|ios|android)_\w+")
 
 
@@ -121,7 +122,7 @@ def _check(filename: str, parts: re.Match[str]) -> None:
         return
     if parts["build"] is None and _PLATFORM.fullmatch(label):
         raise ValueError(f"the build tag {parts['python']!r} of the wheel begins with no digit")
-    if not _LABEL.fullmatch(label):
+    if not LABEL.fullmatch(label):
         raise ValueError(
             f"the variant label {label!r} of the wheel is not 1 to 16 of 0-9, a-z, '_' and '.'"
         )

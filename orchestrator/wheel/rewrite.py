@@ -22,6 +22,7 @@ from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel import elf, record, sbom
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.requires import pinned
+from orchestrator.wheel.variant import path_of as variant_path
 from orchestrator.wheel.zipcopy import CopyEdits, write_copy
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
+    from orchestrator.models.variant_metadata import VariantMetadata
     from orchestrator.wheel.archive import WheelArchive
 
 _BUILD_TAG = re.compile(r"\d[A-Za-z0-9_.]*")
@@ -44,11 +46,12 @@ def retag(  # noqa: PLR0913 - keyword-only
     version: Version | str | None = None,
     build_tag: str | None = None,
     pins: Sequence[str] = (),
+    variant: VariantMetadata | None = None,
     epoch: int | None = None,
     add_sbom: bool = False,
     normal_names: bool = False,
 ) -> Path:
-    """Write a copy of a wheel under another platform tag, version or build tag.
+    """Write a copy of a wheel under another platform tag, version, build tag or variant label.
 
     The same wheel and arguments give the same bytes.
 
@@ -59,6 +62,7 @@ def retag(  # noqa: PLR0913 - keyword-only
         version: new version, spelled like this everywhere; None keeps it.
         build_tag: new build tag; None keeps it, an empty one removes it.
         pins: requirements (PEP 508) to apply to the wheel's own; see `requires.pinned`.
+        variant: what its new label, the only one, stands for; None keeps it.
         epoch: normalise order, times (to this one, seconds since 1970) and modes of all members.
         add_sbom: add a CycloneDX file on grafted libraries (PEP 770) if the wheel has none.
         normal_names: spell the project's name and the version in their normal forms (PEP 503, PEP
@@ -74,7 +78,8 @@ def retag(  # noqa: PLR0913 - keyword-only
     """
     _check_tags(platform_tags, build_tag)
     with open_wheel(path) as archive:
-        name = _new_name(archive.name, platform_tags, version, build_tag)
+        label = archive.name.label if variant is None else "".join(variant.variants)
+        name = _new_name(archive.name, platform_tags, version, build_tag, label)
         if normal_names:
             name = replace(
                 name,
@@ -84,7 +89,10 @@ def retag(  # noqa: PLR0913 - keyword-only
         target = dest_dir / str(name)
         moved = version is not None or normal_names
         stem = (name.distribution if normal_names else "", name.version_text) if moved else None
-        edits = _edits(archive, name, version, pins, _renames(archive, stem), add_sbom=add_sbom)
+        names = _renames(archive, stem)
+        added = {} if variant is None else _variant(archive, names, variant)
+        added |= _new_bill(archive, name, names) if add_sbom else {}
+        edits = _edits(archive, name, version, pins, names, added)
         if epoch is not None:
             edits = _normalised(archive, edits, epoch)
         if record.path_of(archive) in edits.contents:
@@ -113,12 +121,14 @@ def _new_name(
     platform_tags: Sequence[str] | None,
     version: Version | str | None,
     build_tag: str | None,
+    label: str,
 ) -> WheelName:
     platforms = set(platform_tags or old.platforms)
     new = replace(
         old,
         version_text=_escaped(version) if version is not None else old.version_text,
         build=old.build if build_tag is None else build_tag,
+        label=label,
         # Unchanged tags keep their order.
         platform=old.platform
         if platforms == set(old.platform.split("."))
@@ -133,14 +143,13 @@ def _escaped(version: Version | str) -> str:
     return str(version).replace("-", "_")
 
 
-def _edits(  # noqa: PLR0913 - mostly optional
+def _edits(  # noqa: PLR0913, PLR0917 - mostly optional
     archive: WheelArchive,
     name: WheelName,
     version: Version | str | None,
     pins: Sequence[str],
     names: Mapping[str, str],
-    *,
-    add_sbom: bool,
+    added: Mapping[str, bytes],
 ) -> CopyEdits:
     info = archive.dist_info
     texts = {f"{info}/WHEEL": _wheel_file(archive, name)}
@@ -149,7 +158,6 @@ def _edits(  # noqa: PLR0913 - mostly optional
     # A member whose content stays the same is copied.
     contents = {member: text for member, text in texts.items() if text != archive.read(member)}
     contents |= _bills(archive, name)
-    added = _new_bill(archive, name, names) if add_sbom else {}
     if contents or names or added:
         contents[record.path_of(archive)] = _record(archive, names, contents, added)
     return CopyEdits(names=names, contents=contents, added=added)
@@ -172,9 +180,21 @@ def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
 def _new_bill(archive: WheelArchive, name: WheelName, names: Mapping[str, str]) -> dict[str, bytes]:
     if sbom.tells_of_grafts(archive) or not (libraries := sbom.libraries_of(archive)):
         return {}
-    record_path = names.get(record.path_of(archive), record.path_of(archive))
-    folder = record_path.removesuffix("RECORD") + "sboms/"
-    return {folder + sbom.OURS: sbom.grafted(name, libraries)}
+    return {f"{_new_info(archive, names)}/sboms/{sbom.OURS}": sbom.grafted(name, libraries)}
+
+
+def _variant(
+    archive: WheelArchive, names: Mapping[str, str], variant: VariantMetadata
+) -> dict[str, bytes]:
+    if archive.name.label or variant_path(archive) in archive:
+        raise archive.bad("it is a variant already", hint="make variants from the plain wheel")
+    return {f"{_new_info(archive, names)}/variant.json": variant.dumps()}
+
+
+def _new_info(archive: WheelArchive, names: Mapping[str, str]) -> str:
+    """Return the name that the dist-info directory gets."""
+    old = record.path_of(archive)
+    return names.get(old, old).removesuffix("/RECORD")
 
 
 def _normalised(archive: WheelArchive, edits: CopyEdits, epoch: int) -> CopyEdits:

@@ -583,8 +583,15 @@ def test_a_version_has_one_document_on_all_its_variants() -> None:
     ("document", "message"),
     [
         (make_variant("a", **{"$schema": "https://x/2.json"}), "$schema"),
-        (make_variant("a", **{"default-priorities": {"namespace": ["b", "own"]}}), "namespace"),
-        (make_variant("a", providers={"own": {"requires": ["x"]}}), ""),
+        (
+            make_variant(
+                "a", **{"default-priorities": {"namespace": ["b", "own"]}, "providers": {}}
+            ),
+            "values of default-priorities.namespace",
+        ),
+        (make_variant("a", providers={"own": {"requires": ["x"]}}), "values of providers.own"),
+        (make_variant("a", providers={}), ""),
+        (make_variant("a", providers={"x": {}}), "providers has other namespaces"),
         (make_variant("a", later=1), "keys that this version does not know"),
         (make_variant("b"), "describes b"),
         (make_variant("a", "b"), "describes a, b"),

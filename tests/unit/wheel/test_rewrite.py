@@ -14,6 +14,7 @@ import pytest
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
+from orchestrator.models import variant_metadata
 from orchestrator.wheel import open_wheel, retag, zipcopy
 from tests.rawzip import Entry, write
 from tests.unit.wheel.conftest import Inspector
@@ -24,6 +25,7 @@ from tests.wheelmaker import (
     make_bill,
     make_elf,
     make_record,
+    make_variant,
     write_zip,
 )
 
@@ -77,6 +79,25 @@ def test_a_variant_keeps_its_label(spec: WheelSpec, inspector: Inspector) -> Non
     )
     assert out.name == "demo-1.0+x-2-cp312-cp312-linux_x86_64-cu13.whl"
     assert inspector.findings(out) == ()
+
+
+def test_a_wheel_becomes_a_variant_and_keeps_its_bytes(
+    spec: WheelSpec, inspector: Inspector
+) -> None:
+    path = inspector.path(spec)
+    own = variant_metadata.loads(make_variant("cu13"), where="x")
+    out = inspector.retag(path, ".", version="1.0.post1", variant=own)
+    assert out.name == "demo-1.0.post1-cp312-cp312-manylinux_2_17_x86_64-cu13.whl"
+    assert inspector.findings(out) == ()
+    written = contents(out)["demo-1.0.post1.dist-info/variant.json"]
+    assert variant_metadata.loads(written, where="x") == own
+    assert compressed(out)[EXTENSION] == compressed(path)[EXTENSION]
+    assert (
+        out.read_bytes()
+        == inspector.retag(path, "2", version="1.0.post1", variant=own).read_bytes()
+    )
+    with pytest.raises(BadWheelError, match="it is a variant already"):
+        inspector.retag(out, "3", variant=own)
 
 
 def test_build_tag(spec: WheelSpec, inspector: Inspector) -> None:
