@@ -214,18 +214,8 @@ class Cibuildwheel:
     ) -> str:
         """Return the engine, and its containers' arguments: label, CA, proxies, tools."""
         containers, host = self.containers, self.containers.host
-        args = (
-            f"--label={containers.label}",
-            f"--label={containers.target_label(target)}",
-            *host.network.container_args(),
-            *tool_mounts(host.toolchain),
-            *containers.engine.mount_args(),
-            *containers.engine.limit_args(target.resources),
-            *compilers.container_args(),
-            *more,
-            *containers.settings.create_args,
-        )
-        quoted = shlex.join(args)
+        own = (*tool_mounts(host.toolchain), *compilers.container_args(), *more)
+        quoted = shlex.join(containers.create_args(target, own))
         # Without this, the host's whole file system would be writable at /host.
         return f"{containers.engine.name}; create_args: {quoted}; disable_host_mount: true"
 

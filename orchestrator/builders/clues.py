@@ -96,6 +96,9 @@ _FAILED_TEST = re.compile(
 _NO_MODULE = re.compile(r"No module named '?(\w+)'?$")
 """How Python says that it cannot import one; a dotted name is part of something installed."""
 
+_UNDER_QEMU = re.compile(r"qemu: uncaught target signal \d+ \(([^)]+)\)")
+"""How QEMU says that a program of another architecture died."""
+
 _LONGEST = 2048
 """Characters of a line in which something is looked for."""
 
@@ -112,6 +115,7 @@ class Clues:
         found: kind -> the name that was missing last.
         address: the server of the last address that was named.
         no_file: the file that a program did not find first.
+        died: the signal that ended a program under QEMU last.
         answer: reads what a line says of the environment that compiles, and how that is wrong.
         environment: what is in that environment; None before it was asked.
         differs: how it is not what the cell asks for.
@@ -121,7 +125,16 @@ class Clues:
     """
 
     __slots__ = (
-        *("address", "answer", "differs", "environment", "failed_tests", "found", "listeners"),
+        *(
+            "address",
+            "answer",
+            "died",
+            "differs",
+            "environment",
+            "failed_tests",
+            "found",
+            "listeners",
+        ),
         *("no_file", "no_module", "tail"),
     )
 
@@ -140,6 +153,7 @@ class Clues:
         self.no_file = ""
         self.no_module = ""
         self.failed_tests: dict[str, None] = {}
+        self.died = ""
 
     @property
     def last_line(self) -> str:
@@ -183,6 +197,8 @@ class Clues:
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
         if name := _first_group(_FAILED_TEST, text):
             self.failed_tests[name] = None
+        if dead := _UNDER_QEMU.match(text):
+            self.died = dead[1]
 
 
 _WORDS = (
@@ -190,7 +206,13 @@ _WORDS = (
     *("make sure", "is not importable", "ailed to connect", "ailed to download", "getaddrinfo"),
     *("emporary failure", "no such host", "sending request for url", "Max retries exceeded"),
     *("No module named", "FAIL", "ERROR", "://", "urlopen error", "Name or service not known"),
-    *("ConnectionError", "Rust package manager", "be found", "returned non-zero"),
+    *(
+        "ConnectionError",
+        "Rust package manager",
+        "be found",
+        "returned non-zero",
+        "uncaught target signal",
+    ),
 )
 """One of them stands in each line that is known."""
 
@@ -227,6 +249,8 @@ def with_clue(
             hint = _no_file(file, failure.step)
         elif failure.kind is FailureKind.BUILD and module:
             hint = _no_module("build", module)
+    if not hint and clues.died:
+        hint = _died_under_qemu(clues.died, target)
     return replace(failure, hint=hint or failure.hint)
 
 
@@ -263,6 +287,14 @@ def _no_file(name: str, step: str) -> str:
     return (
         f"{step} names {name}, which the source does not have (an sdist may leave it out): "
         f'build.{step} = "true" goes without it; or build from a checkout'
+    )
+
+
+def _died_under_qemu(signal: str, target: Target) -> str:
+    return (
+        f"a program died under QEMU ({signal}), by QEMU's fault or its own: install a newer "
+        'qemu-user-static, let it be another processor (such as env.QEMU_CPU = "cortex-a72" for '
+        f"aarch64), or build on a machine that is {target.arch}"
     )
 
 

@@ -25,12 +25,14 @@ from orchestrator.containers.images import (
 )
 from orchestrator.containers.pinned_images import image_reference
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
+from orchestrator.fsutil import write_whole
 from orchestrator.host import process
-from orchestrator.host.emulation import examine
+from orchestrator.host.emulation import examine, processors
 from orchestrator.host.stall import Inside
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.result import ContainerInfo, Failure, FailureKind
 from orchestrator.provision.answers import Answers, once
+from orchestrator.provision.cache_dir import PROCESSORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,6 +117,29 @@ class ContainerFactory(Answers):
         """The options that all containers of a run are created with."""
         network = self.host.network.container_args()
         return (*network, *self.engine.mount_args(), *self.settings.create_args)
+
+    def create_args(self, target: Target, more: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the options that a target's container is created with, some of them our own."""
+        return (
+            f"--label={self.label}",
+            f"--label={self.target_label(target)}",
+            *self.host.network.container_args(),
+            *self.engine.mount_args(),
+            *self.engine.limit_args(target.resources),
+            *self._processors(target.arch),
+            *more,
+            *self.settings.create_args,
+        )
+
+    @once
+    def _processors(self, arch: Arch) -> tuple[str, ...]:
+        """Return the option for an emulated architecture's own list of processors."""
+        text = processors(arch)
+        if not text:
+            return ()
+        file = PROCESSORS.place(self.host.cache_dir) / arch
+        write_whole(file, text, durable=False)
+        return (f"--volume={file}:/proc/cpuinfo:ro",)
 
     def _image(self, image: str, arch: Arch) -> Image:
         return Image(self.engine.name, image, arch, self.env)
@@ -292,15 +317,9 @@ class ContainerFactory(Answers):
         image = self.checked_id(target) or self.reference(target)
         made = process.capture(
             [
-                *(self.engine.name, "create", "--pull=never", f"--label={self.label}"),
-                f"--label={self.target_label(target)}",
+                *(self.engine.name, "create", "--pull=never"),
                 f"--platform={target.arch.facts.oci}",
-                *self.host.network.container_args(),
-                *self.engine.mount_args(),
-                *self.engine.limit_args(target.resources),
-                *mounts,
-                *access.container_args(),
-                *self.settings.create_args,
+                *self.create_args(target, (*mounts, *access.container_args())),
                 *("--entrypoint=", image, *command),
             ],
             env={**self.env, **dict(access.private)},

@@ -92,6 +92,18 @@ def examine(arch: Arch, root: Path = BINFMT_MISC) -> Emulation:
     return replace(found, version=version, problem=problem, warnings=warnings)
 
 
+def processors(arch: Arch) -> str:
+    """Return a /proc/cpuinfo for programs of an architecture that QEMU runs here, or nothing.
+
+    QEMU before 8.2 shows them this machine's own. The library cpuinfo finds no processor in that of
+    an x86, and dies of SIGSEGV, and `import torch` with it.
+    """
+    if how(host_arch(), arch) is not Execution.EMULATED or not arch.facts.cpuinfo:
+        return ""
+    numbers = range(os.cpu_count() or 1)
+    return "".join(f"processor\t: {each}\n{arch.facts.cpuinfo}\n" for each in numbers)
+
+
 def _judge(found: Emulation, code: int | None) -> Iterator[Problem]:
     """Yield what is wrong if the probe, which counts its arguments, exits with a status."""
     if code == _ARGC + 1:

@@ -66,6 +66,7 @@ class Architecture:
         pypi: whether PyPI takes its wheels, as it does where they have such a name.
         first_glibc: its first glibc, where that is later than 2.17.
         first_suite: Debian's first suite, where it was not always there.
+        cpuinfo: what Linux says of a processor of it in /proc/cpuinfo, where programs rely on that.
         first_qemu: the first QEMU that runs its programs, and what older ones lack.
         cross: whether settings of its Python are derived from another one's, and proved right.
         without_wheels: tools of the toolchain's lock that the index has no wheel of for a host of
@@ -91,6 +92,7 @@ class Architecture:
     pypi: bool = False
     first_glibc: str = ""
     first_suite: str = ""
+    cpuinfo: str = ""
     first_qemu: tuple[tuple[int, ...], str] = ((), "")
     cross: bool = False
     without_wheels: tuple[str, ...] = ()
@@ -118,6 +120,13 @@ class Architecture:
     def rust_target(self) -> str:
         """Rust's name of its Linux with glibc."""
         return f"{self.rust}-unknown-linux-{self.abi}"
+
+
+_ARM_CPU = (
+    "BogoMIPS\t: 100.00\nFeatures\t: {}\nCPU implementer\t: 0x41\n"
+    "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd07\nCPU revision\t: 2\n"
+)
+"""A Cortex-A57, QEMU's usual processor of a machine."""
 
 
 class Arch(StrEnum):
@@ -177,6 +186,7 @@ class Arch(StrEnum):
         pages=1 << 16,
         runner="ubuntu-24.04-arm",
         legacy=("manylinux2014",),
+        cpuinfo=_ARM_CPU.format("fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"),
         cross=True,
     )
     ARMV7L = Architecture(
@@ -200,6 +210,7 @@ class Arch(StrEnum):
         runner="ubuntu-24.04-arm",
         letter="7",
         legacy=("manylinux2014",),
+        cpuinfo=_ARM_CPU.format("half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt"),
         without_wheels=("cffi",),
     )
     PPC64LE = Architecture(

@@ -255,10 +255,11 @@ ENVIRONMENTS = CacheArea(
     ("provision/environments.py",),
     lifetime=14 * 24 * 3600.0,
 )
+PROCESSORS = CacheArea("processors", "what emulated programs find in /proc/cpuinfo")
 HEADERS = CacheArea("headers", "C headers of Debian's Pythons")
 AREAS = (
     *(TOOLCHAIN, ZIG, PORTABLE, CROSS_GCC, NVCC, CUDA, FOREIGN_PYTHONS, DRIVERS, NATIVE),
-    *(ENVIRONMENTS, HEADERS),
+    *(ENVIRONMENTS, PROCESSORS, HEADERS),
     CacheArea("pythons", "Pythons that uv fetched: environments are links to them"),
     CacheArea("interpreters", "which Python was found for which tag"),
     CacheArea("nvccs", "digests of this host's CUDA compilers"),

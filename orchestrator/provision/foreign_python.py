@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
-from orchestrator.fsutil import remove_tree
+from orchestrator.fsutil import remove_tree, write_whole
 from orchestrator.host import emulation, process
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.json_file import load_json
@@ -166,6 +166,8 @@ class ForeignPythons(Answers):
             except EnvironmentProblemError as error:
                 what = f"no {tag.words} for {arch}: {refused}; {error.what}"
                 raise error.reword(what) from None
+        if listed := emulation.processors(arch):  # QEMU looks for each file in there first
+            write_whole(made / facts["libraries"] / "proc" / "cpuinfo", listed, durable=False)
         (made / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     def _debian(self, tag: PythonTag, arch: Arch, suite: str, made: Path) -> dict[str, str]:

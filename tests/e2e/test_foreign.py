@@ -135,9 +135,10 @@ try:
     catcher.pass_it(thrower.function)
 except thrower.Shared as error:
     print('PASSED', error)
+print('ON', next(line for line in open('/proc/cpuinfo') if 'CPU implementer' in line))
 {more}"'''
 """
-"""Exceptions cross from one module to another."""
+"""Exceptions cross from one module to another, and the processor is one of the architecture."""
 
 
 def test_what_is_unusual_works_with_native_compilers_or_is_refused_as_by_the_images_own(

@@ -256,3 +256,13 @@ def test_the_table_has_every_row_whole() -> None:
 
     assert len({each.apt for each in rows}) == len(rows)
     assert all(each.names and each.apk for each in rows)
+
+
+def test_a_program_that_died_under_qemu_is_named_unless_something_is_missing(
+    tmp_path: Path,
+) -> None:
+    died = "qemu: uncaught target signal 11 (Segmentation fault) - core dumped"
+    missing = "x.c:1: fatal error: zlib.h: No such file or directory"
+
+    assert "died under QEMU (Segmentation fault)" in hint(tmp_path, died, "make: *** [all] Error 1")
+    assert "zlib" in hint(tmp_path, died, missing)

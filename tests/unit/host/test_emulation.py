@@ -15,6 +15,7 @@ from orchestrator.host.emulation import (
     host_arch,
     how,
     probe_program,
+    processors,
     register,
 )
 from orchestrator.models.platforms import Arch
@@ -49,6 +50,22 @@ def test_host_arch(machine: str, arch: Arch) -> None:
 def test_host_arch_unknown() -> None:
     with pytest.raises(EnvironmentProblemError, match="'sparc64'"):
         host_arch("sparc64")
+
+
+def test_emulated_programs_are_told_of_processors_of_their_own_architecture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+    first, second, end = processors(Arch.AARCH64).split("\n\n")
+
+    lines = [line.split("\t: ") for line in first.splitlines() if "\t: " in line]
+    assert dict(lines)["CPU implementer"] == "0x41"
+    assert "asimd" in dict(lines)["Features"].split()
+    assert second.startswith("processor\t: 1\n")
+    assert end == ""
+    assert processors(Arch.X86_64) == processors(Arch.I686) == processors(Arch.S390X) == ""
 
 
 def test_how() -> None:
