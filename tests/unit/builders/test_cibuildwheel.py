@@ -514,7 +514,7 @@ def test_the_engine_option_is_understood(tmp_path: Path) -> None:
     assert found.disable_host_mount
     assert found.create_args[0] == "--label=orchestrator.run=1"
     assert tuple(found.create_args[-4:]) == hostile
-    assert found.create_args[-6:-4] == ("--cpus=1.5", "--memory=1024b")
+    assert {"--cpus=1.5", "--memory=1024b"} <= set(found.create_args[:-4])
     assert any(each.startswith(f"--volume={bundle}:") for each in found.create_args)
 
 
