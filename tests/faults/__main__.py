@@ -9,7 +9,8 @@ prints how many operations, faults and runs there were, and what did not hold; e
 
 Of the files of one copied package (a build copies pip into its environment) the first, the middle
 and the last of each kind of operation fail. A kill after an operation is the same as one before the
-next, unless that writes half of its bytes. Both are counted, as alike.
+next, unless that writes half of its bytes. A scenario's beginning may be that of another one. All
+of these are counted, as alike.
 """
 
 from __future__ import annotations
@@ -330,7 +331,8 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
     operations = [Operation(number=int(n), op=op, path=path) for n, op, path in lines]
     operations.sort(key=lambda each: each.number)
     assert len(operations) == plain.library.number
-    chosen = tasks(operations)
+    begin = next(each.number for each in operations if scenario.since in each.path)
+    chosen = [each for each in tasks(operations) if each[0] >= begin]
     alike = sum(len(each.kinds) for each in operations) - len(chosen)
     report({"scenario": name, "operations": len(operations), "alike": alike, "runs": 2})
     until = time.time() + sample.seconds
