@@ -119,6 +119,12 @@ def zeroed_hash_chain(folder: Path, n: int) -> Path:
     return wheel_of(folder, x=raw_elf(dynamic, {at: table}))
 
 
+def python_names_of_many_files(folder: Path, n: int) -> Path:
+    """n files of 100 n names that Python's C API may have, in bytes that compress well."""
+    made = elf_of_symbols(b"\0" + b"Py\0" * 100 * n, symbol(1))
+    return wheel_of(folder, **{f"x{number}": made for number in range(n)})
+
+
 def licence_files(folder: Path, n: int) -> Path:
     """n names of licence files, and n files beside them."""
     named = "".join(f"License-File: y{number}\n" for number in range(n))
@@ -254,13 +260,14 @@ LINEAR: tuple[Make, ...] = (
     repeated_needs,
     directories_of_data,
     unlisted_members,
+    zeroed_hash_chain,
 )
 """What is read in time that grows with the file."""
 
 PRODUCTS: tuple[Make, ...] = (
     overlapping_notes,
     needs_and_run_paths,
-    zeroed_hash_chain,
+    python_names_of_many_files,
     tags_and_modules,
     chain_of_libraries,
     empty_run_paths,

@@ -71,6 +71,9 @@ _STEP_BYTES = 16
 # Small records are read from blocks of this size.
 _BLOCK = 1 << 14
 _SYMBOLS_AT_ONCE = 1 << 16
+# Bytes of a few hashes; an honest chain has not many more.
+_FEW_WORDS = 128
+_LOWEST_BIT = bytes(byte & 1 for byte in range(256))
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 
 INITS = (b"PyInit_", b"PyModExport_", b"PyInitU_", b"PyModExportU_", b"_cffi_pypyinit_")
@@ -361,6 +364,18 @@ class _Image:
             cells.byteswap()
         return cells[first::step]
 
+    def even_words(self, offset: int, what: str) -> int:
+        """Return how many even 32-bit words there are before the first odd one."""
+        lowest = 0 if self.order == "<" else 3
+        count, size = 0, _FEW_WORDS
+        while True:
+            at = offset + 4 * count
+            size = max(4, min(2 * size, (self._source.size - at) // 4 * 4))
+            odd = bytes(self.load(at, size, what)[lowest::4]).translate(_LOWEST_BIT)
+            if (place := odd.find(1)) >= 0:
+                return count + place
+            count += len(odd)
+
     def header(self) -> _Header:
         layout = "HHI" + self.word * 3 + "IHHHHHH"
         header = _Header(*self.unpack(layout, 16, "ELF header"))
@@ -408,13 +423,14 @@ class _Strings:
     def __init__(self, spend: Meter, data: bytes | bytearray = b"") -> None:
         self._spend = spend
         self._data = data
+        self._last = data.rfind(b"\0")
         self._left = _MAX_NAME_BYTES
 
     def names(self, indices: Sequence[int]) -> list[str]:
         if not indices:
             return []
-        find, last = self._data.find, self._data.rfind(b"\0")
-        if (index := max(indices)) > last:
+        find = self._data.find
+        if (index := max(indices)) > self._last:
             raise MalformedElfError(f"string {index} is not in its string table")
         before = self._left
         stops = []
@@ -438,6 +454,7 @@ class _Strings:
             while at >= 0 and len(found) < _MAX_PYTHON_NAMES:
                 found.add(at + begin)
                 at = self._data.find(word, at + 1)
+        self._spend(len(found), 0, "names")
         return frozenset(found)
 
 
@@ -666,11 +683,7 @@ class _Dynamic:
             return first
         chain = start + buckets * 4 + (last - first) * 4
         # The last chain ends with an odd hash.
-        while not self._image.unpack("I", chain, what)[0] & 1:
-            self._image.spend(1, 0, what)
-            chain += 4
-            last += 1
-        return last + 1
+        return last + self._image.even_words(chain, what) + 1
 
 
 _UNVERSIONED = ("", "")

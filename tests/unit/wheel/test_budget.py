@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,14 @@ from tests.auditor import load_policies
 from tests.hostile_wheels import (
     LINEAR,
     PRODUCTS,
+    STRSZ,
+    STRTAB,
+    VERNEED,
+    VERNEEDNUM,
     Make,
     deep_names,
     overlapping_names,
+    raw_elf,
     unlisted_members,
     work,
 )
@@ -120,7 +126,6 @@ LARGE = {
     "scattered_version_needs": 1600,
     "segments_of_many_files": 350,
     "tags_and_modules": 700,
-    "zeroed_hash_chain": 600,
 }
 """How far some kinds have to be multiplied; 250 is enough for the others."""
 
@@ -169,6 +174,23 @@ class Searched(bytearray):
         Searched.searched += (len(self) if at < 0 else at) - start
         return at
 
+    def rfind(self, what: Any, start: Any = 0, end: Any = None, /) -> int:
+        at = super().rfind(what, start, end)
+        Searched.searched += len(self) - max(at, 0)
+        return at
+
+
+class SearchedSource:
+    """An ELF file whose tables count how many of their bytes are searched."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        Searched.searched = 0
+
+    def read(self, offset: int, size: int) -> bytearray:
+        return Searched(self._data[offset : offset + size])
+
 
 def test_overlapping_names_are_not_all_searched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -177,16 +199,36 @@ def test_overlapping_names_are_not_all_searched(
     with open_wheel(overlapping_names(tmp_path, 2000)) as archive:
         data = archive.read("demo/x.so")
 
-    class Source:
-        size = len(data)
-
-        def read(self, offset: int, size: int) -> bytearray:
-            return Searched(data[offset : offset + size])
-
     monkeypatch.setattr(elf, "_MAX_NAME_BYTES", 1 << 16)
     with pytest.raises(elf.MalformedElfError, match="bytes of names"):
-        elf.parse(Source())
+        elf.parse(SearchedSource(data))
     assert Searched.searched < 1 << 18
+
+
+def test_the_end_of_the_names_is_looked_for_once() -> None:
+    """A table of names has one long name at its end, which nothing needs, and many libraries."""
+    names, count = b"\0libc.so.6\0GLIBC_2.5\0" + b"x" * (1 << 18), 1000
+    need = struct.pack("<HHIII", 1, 0, 1, 0, 16) * count
+    dynamic = [(STRTAB, 1 << 15), (STRSZ, len(names)), (VERNEED, 1024), (VERNEEDNUM, count)]
+    data = raw_elf(dynamic, {1024: need, 1 << 15: names})
+    assert len(elf.parse(SearchedSource(data)).versions) == count
+    assert Searched.searched < 1 << 20
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 5000, 100_000])
+def test_a_long_hash_chain_is_read_to_its_end(order: str, count: int) -> None:
+    at = 1 << 12
+    words = [2] * (count - 1) + [3]
+    table = struct.pack(f"{order}IIIIQI", 1, 1, 1, 0, 0, 1) + struct.pack(
+        f"{order}{count}I", *words
+    )
+    data = raw_elf([], {at: table})
+    image = elf._Image(elf._Memory(data), lambda *_: None)
+    dynamic = elf._Dynamic(image, image.header(), ())
+    image.order = order
+    assert work(lambda: dynamic._count_by_gnu_hash(at)) < 3000
+    assert dynamic._count_by_gnu_hash(at) == count + 1
 
 
 def test_the_difference_of_two_texts_takes_time_that_grows_with_them(tmp_path: Path) -> None:
