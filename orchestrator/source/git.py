@@ -12,15 +12,16 @@ import os
 import re
 import shlex
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
-from orchestrator.fsutil import read_file
+from orchestrator.fsutil import read_file, walk
 from orchestrator.host.network import base_env
-from orchestrator.host.process import capture
+from orchestrator.host.process import TIMED_OUT, capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
 TIMEOUT = 300.0
 
-_READ_FIRST = (
-    *("HEAD", "config", "config.worktree", "index", "commondir", "packed-refs", "shallow"),
-    *("info/exclude", "info/attributes", "objects/info/alternates"),
-)
-"""Files of a repository that git opens whatever it is asked."""
+SOON = 5.0
+"""Seconds in which git answers; if it does not, what it may be waiting for is looked for."""
 
+_NOT_READ = frozenset({"annex", "lfs", "modules"})
+"""Directories of a repository that are other programs', or repositories of their own."""
+
+_READ_IN_TREES = frozenset({".gitattributes", ".gitignore", ".gitmodules", ".mailmap"})
+_NAMES_A_FILE = ("core.attributesfile", "core.excludesfile")
 
 _USERS_FILES = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """Variables that say where the user's own configuration is; all others of git are dropped."""
@@ -84,14 +87,21 @@ class Repository:
     options: tuple[str, ...]
 
     def ask(self, folder: Path, *words: str) -> Captured:
-        """Run a command of git in a directory of the work tree, and return what it says."""
-        return capture(
-            ["git", *self.options, *words],
-            env=environment(),
-            cwd=folder,
-            timeout=TIMEOUT,
-            errors="surrogateescape",
-        )
+        """Run a command of git in a directory of the work tree, and return what it says.
+
+        Raises:
+            SourceError: git waits for a file that is none.
+        """
+        argv, env = ["git", *self.options, *words], environment()
+        said = capture(argv, env=env, cwd=folder, timeout=SOON, errors="surrogateescape")
+        if said.returncode == TIMED_OUT:
+            # An honest tree is not searched for this: it may be a large one, as git's time says.
+            with suppress(OSError):  # too deep
+                for place, _, files in walk(self.top):
+                    names = _READ_IN_TREES.intersection(files)
+                    _refuse_endless(Path(place, name) for name in names)
+            said = capture(argv, env=env, cwd=folder, timeout=TIMEOUT, errors="surrogateescape")
+        return said
 
     def write_program(self, place: Path) -> None:
         """Write a program that another one may take for git: it asks this repository like this."""
@@ -128,9 +138,7 @@ def find(folder: Path) -> Repository | None:
             where=str(top),
             hint=f"if you trust it, `git config --global --add safe.directory {top}`",
         )
-    for file in (folder / name for folder in folders for name in _READ_FIRST):
-        if file.exists() and not file.is_file():  # git would wait for what a pipe says
-            raise SourceError.of("is not a regular file", where=str(file))
+    _refuse_endless(_odd_files(folders))
     # Named like this, git looks for no other repository, such as a bare one in a directory.
     place = (f"--git-dir={top / '.git'}", f"--work-tree={top}")
     settings = (
@@ -158,13 +166,19 @@ def _programs(top: Path, place: Iterable[str]) -> Iterator[str]:
     Raises:
         SourceError: git cannot read them, or one of them cannot be overridden.
     """
-    argv = ["git", *place, "config", "--null", "--list", "--name-only"]
-    said = capture(argv, env=environment(), cwd=top, errors="surrogateescape")
+    argv = ["git", *place, "config", "--null", "--list"]
+    said = capture(argv, env=environment(), cwd=top, timeout=SOON, errors="surrogateescape")
     if not said.ok:
         raise SourceError.of(
-            f"git cannot read its configuration: {said.last_line}", where=str(top / ".git")
+            f"git cannot read its configuration: {said.last_line}",
+            where=str(top / ".git"),
+            hint="each file that it includes must be a regular one",
         )
-    for name in filter(_NAMES_A_PROGRAM.fullmatch, said.stdout.split("\0")):
+    settings = [each.partition("\n") for each in said.stdout.split("\0")[:-1]]
+    files = (text for name, _, text in settings if name in _NAMES_A_FILE)
+    # `Path.expanduser` raises for a user who does not exist.
+    _refuse_endless(top / os.path.expanduser(file) for file in files)  # noqa: PTH111
+    for name in filter(_NAMES_A_PROGRAM.fullmatch, (name for name, _, _ in settings)):
         if "=" in name:
             raise SourceError.of(
                 f"git's setting {name!r} names a program, and cannot be switched off",
@@ -172,6 +186,40 @@ def _programs(top: Path, place: Iterable[str]) -> Iterator[str]:
                 hint="rename the section so that it has no '='",
             )
         yield name
+
+
+def _odd_files(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield what is in a repository, also behind links, and is no file and no directory."""
+    pending, seen = [*folders], set[str]()
+    while pending:
+        folder = os.path.realpath(pending.pop())
+        if folder in seen:
+            continue
+        seen.add(folder)
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir() and entry.name not in _NOT_READ:
+                    pending.append(Path(entry.path))
+                elif not entry.is_file():
+                    yield Path(entry.path)
+
+
+def _refuse_endless(files: Iterable[Path]) -> None:
+    """Refuse pipes, which git would wait for, and devices, which it would read without end.
+
+    Raises:
+        SourceError: with the first of them.
+    """
+    for file in files:
+        with suppress(OSError, ValueError):
+            mode = file.stat().st_mode
+            device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+            if stat.S_ISFIFO(mode) or (device and not file.samefile(os.devnull)):
+                raise SourceError.of(
+                    "is a pipe or a device: git would read it without end",
+                    where=str(file),
+                    hint="remove it, or put a regular file there",
+                )
 
 
 def directories(place: Path) -> tuple[Path, ...]:

@@ -70,8 +70,9 @@ def ask(root: Path, host: Host) -> Captured:
         return capture(argv, env={**host.env, "PATH": programs}, timeout=TIMEOUT)
 
 
-_DESCRIBE = ("git", "describe", "--tags")
-"""Says whether any tag is known; setuptools-scm takes 0.1.dev where none is."""
+_DESCRIBE = ("git", "describe", "--tags", "--dirty")
+"""Says whether any tag is known; setuptools-scm takes 0.1.dev where none is. It reads what that
+reads, so that a file that git would wait for is found here."""
 
 
 def _require_tag(repository: git.Repository, wanted: Mapping[str, Any]) -> None:

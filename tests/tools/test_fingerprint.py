@@ -243,17 +243,6 @@ def test_what_another_version_has_found_is_not_taken(
     assert len(list(first.parent.iterdir())) == 2
 
 
-@pytest.mark.parametrize("name", ["HEAD", "config", "index", "packed-refs", "info/exclude"])
-def test_a_pipe_of_a_repository_is_an_error_and_not_waited_for(tree: Tree, name: str) -> None:
-    tree.commit()
-    place = tree.root / ".git" / name
-    place.parent.mkdir(exist_ok=True)
-    place.unlink(missing_ok=True)
-    os.mkfifo(place)
-    with pytest.raises(SourceError, match=f"{name}: is not a regular file"):
-        tree.identify()
-
-
 def test_a_git_file_may_say_anything(tree: Tree) -> None:
     for text in ("gitdir: a\0b", "gitdir: " + "../" * 5000, "x" * 100_000, ""):
         (tree.root / ".git").write_text(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -309,3 +310,93 @@ def test_a_setting_that_cannot_be_switched_off_is_an_error(trap: Trap) -> None:
 
     with pytest.raises(SourceError, match="cannot be switched off"):
         git.find(trap.root)
+
+
+ODD_FILES = (
+    *("HEAD", "config", "index", "packed-refs", "commondir", "shallow", "info/exclude"),
+    *("refs/heads/main", "refs/tags/x", f"refs/replace/{'0' * 40}", "info/grafts"),
+    *("info/attributes", "objects/info/alternates", "objects/info/commit-graph"),
+    *("objects/pack/multi-pack-index", f"objects/00/{'0' * 38}"),
+)
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+@pytest.mark.parametrize("kind", ["pipe", "device", "behind a link"])
+def test_what_git_would_read_without_end_is_an_error_at_once(
+    trap: Trap, tmp_path: Path, name: str, kind: str
+) -> None:
+    place = trap.root / ".git" / name
+    shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink(missing_ok=True)
+    if kind == "behind a link" and "/" in name:
+        folder = trap.root / ".git" / name.partition("/")[0]
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(tmp_path / "moved")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(place)
+    for ask in (lambda: list(members(trap.root)), lambda: git_epoch(trap.root)):
+        with pytest.raises(SourceError, match=f"{place.name}: is a pipe or a device"):
+            ask()
+
+
+def test_what_git_never_reads_may_be_anything(trap: Trap) -> None:
+    """The file of git's own monitor is a socket; tools link what they switch off to /dev/null."""
+    repository = trap.root / ".git"
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.bind(str(repository / "fsmonitor--daemon.ipc"))
+    (repository / "info/attributes").symlink_to(os.devnull)
+    (repository / "refs/round").symlink_to(repository / "refs")
+    (repository / "lfs").mkdir()
+    os.mkfifo(repository / "lfs/pipe")
+    trap.ask()
+
+
+@pytest.mark.parametrize("setting", ["excludesFile", "attributesFile"])
+@pytest.mark.parametrize("value", ["pipe", "/dev/zero"])
+def test_a_setting_may_name_no_pipe_either(trap: Trap, setting: str, value: str) -> None:
+    (trap.root / ".gitignore").write_text("pipe\n")
+    os.mkfifo(trap.root / "pipe")
+    trap.git("config", f"core.{setting}", value)
+    where = str(trap.root / value) if value == "pipe" else value
+    with pytest.raises(SourceError, match=f"{where}: is a pipe or a device"):
+        list(members(trap.root))
+
+
+def test_a_pipe_that_a_configuration_includes_is_waited_for_a_moment(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(trap.root / "pipe")
+    trap.git("config", "include.path", str(trap.root / "pipe"))
+    monkeypatch.setattr(git, "SOON", 0.3)
+    with pytest.raises(SourceError, match="cannot read its configuration") as caught:
+        list(members(trap.root))
+    assert "file that it includes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (".gitignore", ("ls-files", "--others", "--exclude-standard")),
+        ("sub/.gitignore", ("ls-files", "--others", "--exclude-standard")),
+        (".gitattributes", ("describe", "--tags", "--dirty")),
+    ],
+)
+def test_a_pipe_in_the_tree_is_found_when_git_waits_for_it(
+    trap: Trap, name: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap.git("tag", "v1")
+    place = trap.root / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    repository = git.find(trap.root)
+    assert repository is not None
+    os.utime(trap.root / "big.dat", (0, 0))  # git looks at it again, with its attributes
+    os.mkfifo(place)
+    monkeypatch.setattr(git, "SOON", 0.3)
+    with pytest.raises(SourceError, match=f"{name}: is a pipe or a device"):
+        repository.ask(trap.root, *words)
+
+
+def test_a_git_that_is_only_slow_is_waited_for(trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "SOON", 0.0)
+    monkeypatch.setattr(git, "_programs", lambda *_: iter(()))
+    trap.ask()
