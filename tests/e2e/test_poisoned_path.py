@@ -15,7 +15,7 @@ from tests.factories import program, write_project
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
 
-NAMES = (*TOOLS, "abi3audit", "build", "pip3", "python3", f"python3.{sys.version_info[1]}")
+NAMES = (*TOOLS, "build", "pip3", "python3", f"python3.{sys.version_info[1]}")
 
 
 def built(folder: Path, backend: str, python: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""twine and abi3audit of the locked toolchain, and real wheels of the package index."""
+"""twine and abi3info of the locked toolchain, and real wheels of the package index."""
 
 from __future__ import annotations
 

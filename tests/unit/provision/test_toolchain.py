@@ -22,6 +22,7 @@ from orchestrator.provision.failures import machine_error, step_error
 from orchestrator.provision.toolchain import existing, lock_digest, lock_text, sync
 from orchestrator.provision.toolchain_env import MARKER, BaseInterpreter, Toolchain
 from orchestrator.provision.wheelhouse import Platform
+from tests.conftest import REPOSITORY
 
 HERE = Path(toolchain.__file__).parent
 
@@ -38,6 +39,14 @@ def test_lock_holds_what_is_asked_for() -> None:
         wanted = line.partition("#")[0].partition(";")[0].strip()
         if wanted:
             assert wanted in (locked if "==" in wanted else names)
+
+
+def test_the_docs_say_what_each_tool_is_for() -> None:
+    page = (REPOSITORY / "docs/reference/toolchain.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row)}
+    lines = (HERE / "toolchain.in").read_text().splitlines()
+    assert {re.split("[=; ]", line)[0] for line in lines} <= named
 
 
 def fake(cache: Path, name: str = "cp313-0", lock: str = lock_digest()) -> Toolchain:
