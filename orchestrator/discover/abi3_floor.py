@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 LOWEST = "lowest"
 """The stable ABI of the Python that builds the wheel."""
 
-_FLOOR = re.compile(r"cp3\d+")
-_FEATURE = re.compile(r"abi3-py3(\d+)")
-_LIMITED = re.compile(r"limited_api\s*:\s*'3\.(\d+)'")
-_SETTING = re.compile(r"py-(?:limited-)?api\W+(cp3\d+)")
+_FLOOR = re.compile(r"cp3\d{1,3}")
+_FEATURE = re.compile(r"abi3-py3(\d{1,3})")
+_LIMITED = re.compile(r"limited_api\s*:\s*'3\.(\d{1,3})'")
+_SETTING = re.compile(r"py-(?:limited-)?api\W+(cp3\d{1,3})\b")
 _CRATES = ("pyo3", "pyo3-ffi")
 
 

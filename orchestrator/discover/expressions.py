@@ -10,9 +10,15 @@ from operator import contains
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-_PLACE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+LONGEST = 21_000
+"""Characters of an expression, at most, says GitHub."""
+
+_LARGEST = 4096
+"""Characters that expressions may put into a text; nothing that a wheel depends on has more."""
+
+_NUMBERED = re.compile(r"\{(\d{1,3})\}")
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[A-Za-z_][\w-]*)"
     r"|(?P<sign>&&|\|\||==|!=|[!().,\[\]]))"
@@ -43,19 +49,31 @@ def interpolate(text: str, contexts: Mapping[str, Mapping[str, Any]]) -> str:
     Raises:
         UnknownValueError: one of them cannot be told.
     """
-    return _PLACE.sub(lambda match: _string(evaluate(match[1], contexts)), text)
+    plain, *places = text.split("${{")
+    parts, left = [plain], _LARGEST
+    for place in places:
+        expression, end, plain = place.partition("}}")
+        value = _string(evaluate(expression, contexts)) if end else f"${{{{{expression}"
+        left -= len(value) if end else 0
+        if left < 0:
+            raise UnknownValueError
+        parts += (value, plain)
+    return "".join(parts)
 
 
 def evaluate(expression: str, contexts: Mapping[str, Mapping[str, Any]]) -> Any:
     """Return the value of an expression; raises UnknownValueError."""
-    tokens, at = [], 0
-    while expression[at:].strip():
+    tokens, at = list[tuple[str, str]](), 0
+    expression = expression.rstrip()
+    if len(expression) > LONGEST:
+        raise UnknownValueError
+    while at < len(expression):
         match = _TOKEN.match(expression, at)
         if match is None:
             raise UnknownValueError
         tokens.append((str(match.lastgroup), match[0].strip()))
         at = match.end()
-    parser = _Parser(tokens, contexts)
+    parser = _Parser(tokens[::-1], contexts)
     try:
         value = parser.either()
     except RecursionError:
@@ -75,12 +93,25 @@ def _string(value: object) -> str:
 
 def _member(value: object, key: str) -> Any:
     if isinstance(value, list):
-        return value[int(key)] if key.isdigit() and int(key) < len(value) else ""
+        number = int(key) if re.fullmatch("[0-9]{1,6}", key) else len(value)
+        return value[number] if number < len(value) else ""
     return value.get(key, "") if isinstance(value, dict) else ""
 
 
+def _formatted(text: str, values: Sequence[str]) -> Any:
+    """Fill in ``{0}`` and its like, once; what gets too long is unknown."""
+    numbers = [int(each) for each in _NUMBERED.findall(text)]
+    if sum(len(values[each]) for each in numbers if each < len(values)) > _LARGEST:
+        return _UNKNOWN
+    known = dict(enumerate(values))
+    return _NUMBERED.sub(lambda match: known.get(int(match[1]), match[0]), text)
+
+
 class _Parser:
-    """Recursive descent: each method takes the tokens of one level of precedence."""
+    """Recursive descent: each method takes the tokens of one level of precedence.
+
+    The next token is the last of the list.
+    """
 
     def __init__(
         self, tokens: list[tuple[str, str]], contexts: Mapping[str, Mapping[str, Any]]
@@ -90,8 +121,8 @@ class _Parser:
 
     def _take(self, *signs: str) -> str:
         """Take the next token if it is one of these signs."""
-        if self.tokens and self.tokens[0][1] in signs and self.tokens[0][0] == "sign":
-            return self.tokens.pop(0)[1]
+        if self.tokens and self.tokens[-1][1] in signs and self.tokens[-1][0] == "sign":
+            return self.tokens.pop()[1]
         return ""
 
     def _expect(self, sign: str) -> None:
@@ -130,9 +161,9 @@ class _Parser:
             value = self.either()
             self._expect(")")
             return value
-        if not self.tokens or self.tokens[0][0] == "sign":
+        if not self.tokens or self.tokens[-1][0] == "sign":
             raise UnknownValueError
-        kind, token = self.tokens.pop(0)
+        kind, token = self.tokens.pop()
         if kind == "text":
             return token[1:-1].replace("''", "'")
         if kind == "number":
@@ -150,13 +181,12 @@ class _Parser:
             return _UNKNOWN
         match function, arguments:
             case "contains", [list() as items, item]:
-                return any(_string(each).lower() == _string(item).lower() for each in items)
+                wanted = _string(item).lower()
+                return any(_string(each).lower() == wanted for each in items)
             case (("contains" | "startswith" | "endswith"), [whole, part]):
                 return _TESTS[function](_string(whole).lower(), _string(part).lower())
             case "format", [str() as text, *values]:
-                for number, value in enumerate(values):
-                    text = text.replace(f"{{{number}}}", _string(value))
-                return text
+                return _formatted(text, [*map(_string, values)])
             case _:
                 return _UNKNOWN
 
@@ -165,11 +195,11 @@ class _Parser:
         while sign := self._take(".", "["):
             if not self.tokens:
                 raise UnknownValueError
-            key = self.tokens.pop(0)[1].strip("'")
+            key = self.tokens.pop()[1].strip("'")
             if sign == "[":
                 self._expect("]")
             if value is not _UNKNOWN:  # what is not in a known context is empty
                 value = _member(value, key)
-            if value is None:  # a variable that nothing here can tell
-                value = _UNKNOWN
+            if value is None or (isinstance(value, str) and len(value) > _LARGEST):
+                value = _UNKNOWN  # a variable that nothing here can tell
         return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value

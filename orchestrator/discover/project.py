@@ -18,7 +18,7 @@ from orchestrator.discover.abi3_floor import (
 )
 from orchestrator.discover.absent_files import absent_files
 from orchestrator.discover.setup_script import SetupScript, read_setup
-from orchestrator.discover.workflows import Workflow, read_workflow
+from orchestrator.discover.workflows import Meter, Workflow, read_workflow
 from orchestrator.errors import ConfigError
 from orchestrator.source.declared import table_of
 from orchestrator.source.locate import directory_identity, read_text, read_toml
@@ -235,13 +235,15 @@ def _workflows(root: Path) -> tuple[dict[str, Workflow], tuple[str, ...]]:
     folder = root / ".github" / "workflows"
     found: dict[str, Workflow] = {}
     notes: list[str] = []
+    meter = Meter()
     if folder.is_symlink() or not folder.is_dir():
         return found, ()
     for path in sorted(folder.iterdir()):
         if path.suffix in {".yml", ".yaml"}:
             name = path.relative_to(root).as_posix()
             try:
-                found[name] = read_workflow(read_text(root, name, errors="replace"), where=name)
+                text = read_text(root, name, errors="replace")
+                found[name] = read_workflow(text, where=name, meter=meter)
             except ConfigError as error:
                 notes += [each.what for each in error.problems]
     notes += [note for workflow in found.values() for note in workflow.notes]

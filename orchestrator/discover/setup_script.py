@@ -20,7 +20,8 @@ _COMPILERS = frozenset(
     {"cythonize", "mypycify", "CMakeExtension", "RustExtension", "has_ext_modules", "build_ext"}
     | {"Extension", "Pybind11Extension", "CppExtension", "CUDAExtension"}
 )
-_FLOOR = re.compile(r"cp3\d+")
+_FLOOR = re.compile(r"cp3\d{1,3}")
+_LONGEST_NAME = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def read_setup(text: str) -> SetupScript | None:
     names = {name for node in nodes for name in _names(node)}
     asked = frozenset(name for node in nodes for name in _variables(node))
     values = _values(nodes)
-    floors = [*_floors(tree, values, conditional=False)]
+    floors = [*_floors(tree, values)]
     certain = [floor for floor, conditional in floors if not conditional]
     return SetupScript(
         compiles=next(iter(sorted(names & _EXTENSIONS) or sorted(names & _COMPILERS)), ""),
@@ -99,26 +100,50 @@ def _modules(node: ast.AST) -> Iterator[str]:
         case ast.ImportFrom(module=str() as module, names=names, level=0):
             yield from (f"{module}.{each.name}" for each in names)
         case ast.Attribute() if isinstance(node.value, ast.Attribute):
-            yield ast.unparse(node)
+            yield ".".join(_dotted(node))
         case _:
             return
+
+
+def _dotted(node: ast.expr) -> list[str]:
+    """Return the parts of a dotted name; nothing for anything else, or a longer one."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute) and len(parts) < _LONGEST_NAME:
+        parts.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(parts)] if isinstance(node, ast.Name) else []
+
+
+def _last(node: ast.expr) -> str:
+    """Return the last part of a name, whatever stands before it."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _variables(node: ast.AST) -> Iterator[str]:
     """Yield the variable that a node reads, as os.getenv("X"), environ["X"], "X" in environ."""
     match node:
+        case ast.Call(
+            func=ast.Attribute(value=place, attr="get"),
+            args=[ast.Constant(value=str() as name), *_],
+        ) if _is_environ(place):
+            yield name
         case ast.Call(func=function, args=[ast.Constant(value=str() as name), *_]):
-            called = ast.unparse(function)
-            if called.endswith(("getenv", "environ.get")):
+            if _last(function).endswith("getenv"):
                 yield name
         case ast.Subscript(value=value, slice=ast.Constant(value=str() as name)):
-            if ast.unparse(value).endswith("environ"):
+            if _is_environ(value):
                 yield name
         case ast.Compare(left=ast.Constant(value=str() as name), ops=[ast.In() | ast.NotIn()]):
-            if ast.unparse(node.comparators[0]).endswith("environ"):
+            if _is_environ(node.comparators[0]):
                 yield name
         case _:
             return
+
+
+def _is_environ(node: ast.expr) -> bool:
+    return _last(node).endswith("environ")
 
 
 class _UnknownError(Exception):
@@ -133,7 +158,7 @@ def _values(nodes: list[ast.AST]) -> dict[str, object]:
             for name in node.targets:
                 if isinstance(name, ast.Name):
                     with contextlib.suppress(_UnknownError):
-                        found[name.id] = _value(node.value, found)
+                        found[name.id] = _known(node.value, found)
     return found
 
 
@@ -146,8 +171,15 @@ def _asks(node: ast.AST, values: Mapping[str, object]) -> bool:
     )
 
 
+def _known(node: ast.AST, values: Mapping[str, object]) -> object:
+    """Evaluate an expression for an empty environment; raises _UnknownError."""
+    try:
+        return _value(node, values)
+    except RecursionError:
+        raise _UnknownError from None
+
+
 def _value(node: ast.AST, values: Mapping[str, object]) -> object:
-    """Evaluate an expression for an empty environment."""
     found: object
     match node:
         case ast.Constant(value=value):
@@ -158,6 +190,8 @@ def _value(node: ast.AST, values: Mapping[str, object]) -> object:
             found = _value(default[0], values) if default else None
         case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
             found = [_value(each, values) for each in elements]
+            if any(isinstance(each, list) for each in found):
+                raise _UnknownError  # lists of lists may be compared without end
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             found = not _value(inner, values)
         case ast.Call(func=ast.Name(id="bool"), args=[inner]):
@@ -172,7 +206,7 @@ def _value(node: ast.AST, values: Mapping[str, object]) -> object:
 def _compared(
     operator: ast.cmpop, left: ast.expr, right: ast.expr, values: Mapping[str, object]
 ) -> object:
-    if isinstance(operator, ast.In) and ast.unparse(right).endswith("environ"):
+    if isinstance(operator, ast.In) and _is_environ(right):
         return False
     first, second = _value(left, values), _value(right, values)
     match operator:
@@ -192,33 +226,33 @@ def _holds(test: ast.expr, values: Mapping[str, object]) -> bool:
     answers = []
     for part in parts:
         try:
-            answers.append(not _asks(part, values) or bool(_value(part, values)))
+            answers.append(not _asks(part, values) or bool(_known(part, values)))
         except _UnknownError:
             answers.append(False)
     disjunction = isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or)
     return any(answers) if disjunction else all(answers)
 
 
-def _floors(
-    node: ast.AST, values: Mapping[str, object], *, conditional: bool
-) -> Iterator[tuple[str, bool]]:
+def _floors(tree: ast.AST, values: Mapping[str, object]) -> Iterator[tuple[str, bool]]:
     """Yield each Python of the stable ABI, and whether the environment has to ask for it."""
-    match node:
-        case ast.Dict(keys=keys, values=floors):
-            for key, floor in zip(keys, floors, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "py_limited_api":
-                    yield from _floor(floor, conditional)
-        case ast.keyword(arg="py_limited_api", value=value):
-            yield from _floor(value, conditional)
-        case ast.Tuple(elts=[ast.Constant(value=str() as floor), ast.Constant("abi3"), *_]):
-            if _FLOOR.fullmatch(floor):
-                yield floor, conditional
-        case ast.If(test=test) | ast.IfExp(test=test):
-            conditional = conditional or not _holds(test, values)
-        case _:
-            pass
-    for child in ast.iter_child_nodes(node):
-        yield from _floors(child, values, conditional=conditional)
+    pending = [(tree, False)]
+    while pending:
+        node, conditional = pending.pop()
+        match node:
+            case ast.Dict(keys=keys, values=floors):
+                for key, floor in zip(keys, floors, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == "py_limited_api":
+                        yield from _floor(floor, conditional)
+            case ast.keyword(arg="py_limited_api", value=value):
+                yield from _floor(value, conditional)
+            case ast.Tuple(elts=[ast.Constant(value=str() as floor), ast.Constant("abi3"), *_]):
+                if _FLOOR.fullmatch(floor):
+                    yield floor, conditional
+            case ast.If(test=test) | ast.IfExp(test=test):
+                conditional = conditional or not _holds(test, values)
+            case _:
+                pass
+        pending += ((child, conditional) for child in ast.iter_child_nodes(node))
 
 
 def _floor(value: ast.expr, conditional: bool) -> Iterator[tuple[str, bool]]:  # noqa: FBT001
@@ -230,7 +264,7 @@ def _switch(
     tree: ast.AST, nodes: list[ast.AST], values: Mapping[str, object]
 ) -> tuple[str, str] | None:
     """Return the one variable that has to ask for every extension, and what it has to be."""
-    guards = [*_guards(tree, values, None)]
+    guards = dict.fromkeys(_guards(tree, values))
     asked = [each for each in guards if each is not None]
     if not asked or len(asked) < len(guards):
         return None
@@ -253,18 +287,16 @@ def _switch(
     return (variables.pop(), next(wanted, "1")) if len(variables) == 1 else None
 
 
-def _guards(
-    node: ast.AST, values: Mapping[str, object], guard: ast.expr | None
-) -> Iterator[ast.expr | None]:
+def _guards(tree: ast.AST, values: Mapping[str, object]) -> Iterator[ast.expr | None]:
     """Yield for each extension the condition that holds only if a variable is set; else None."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _COMPILERS:
-        yield guard
-    for child in ast.iter_child_nodes(node):
-        inner = guard
-        if isinstance(node, ast.If | ast.IfExp) and _in_body(node, child):
+    pending: list[tuple[ast.AST, ast.expr | None]] = [(tree, None)]
+    while pending:
+        node, guard = pending.pop()
+        if isinstance(node, ast.Call) and _last(node.func) in _COMPILERS:
+            yield guard
+        inner, body = guard, set[int]()
+        if isinstance(node, ast.If | ast.IfExp):
             inner = guard or (None if _holds(node.test, values) else node.test)
-        yield from _guards(child, values, inner)
-
-
-def _in_body(node: ast.If | ast.IfExp, child: ast.AST) -> bool:
-    return child in node.body if isinstance(node.body, list) else child is node.body
+            body = {*map(id, node.body if isinstance(node, ast.If) else [node.body])}
+        children = [*ast.iter_child_nodes(node)]
+        pending += ((each, inner if id(each) in body else guard) for each in reversed(children))

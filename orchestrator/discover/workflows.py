@@ -26,6 +26,29 @@ MOST_JOBS = 256
 LARGEST = 1 << 20
 """Characters of a workflow, and values that its aliases may stand for."""
 
+MOST_READ = 8 << 20
+"""Characters that the combinations of all jobs have together; those of a large project have some
+hundred thousand."""
+
+_EACH = 16
+"""Characters that any value counts as, with what is kept of it."""
+
+_STEP = 1000
+"""Characters that a step counts as: each may be a run of cibuildwheel, with all its identifiers."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """What is left of the characters of a project's workflows, whose parts multiply."""
+
+    left: int = MOST_READ
+
+    def spend(self, characters: int) -> None:
+        """Use some; raises ValueError if there are not so many left."""
+        self.left -= characters
+        if self.left < 0:
+            raise ValueError("jobs, combinations and variables multiply without end")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -74,20 +97,29 @@ class Workflow:
     notes: tuple[str, ...]
 
 
-def read_workflow(text: str, *, where: str) -> Workflow:
+def read_workflow(text: str, *, where: str, meter: Meter | None = None) -> Workflow:
     """Return the jobs of a workflow; every value is a string, ``3.10`` stays ``3.10``.
 
+    Args:
+        text: the file.
+        where: its name.
+        meter: what the workflows of a project share.
+
     Raises:
-        ConfigError: it is no YAML, or no workflow.
+        ConfigError: it is no YAML, no workflow, or stands for too much.
     """
     try:
-        tree = _load(text)
+        return _workflow(_load(text), where, meter or Meter())
     except (YAMLError, RecursionError, ValueError, AttributeError) as error:
         what = f"cannot be read as YAML: {str(error).partition(chr(10))[0]}"
         raise ConfigError.of(what, where=where) from None
+
+
+def _workflow(tree: object, where: str, meter: Meter) -> Workflow:
     jobs: list[WorkflowJob] = []
     matrices: list[Mapping[str, Any]] = []
     notes: list[str] = []
+    inputs = _inputs(_table(tree))
     for name, job in _table(_table(tree).get("jobs")).items():
         if not isinstance(job, dict):
             continue
@@ -96,10 +128,9 @@ def read_workflow(text: str, *, where: str) -> Workflow:
             matrices.append(matrix)
         elif matrix is not None:
             notes.append(f"{where}: the matrix of {name} is computed by another job")
-        contexts = {"inputs": _inputs(_table(tree)), "matrix": {}}
-        for combination in _combinations(_table(matrix)):
-            known = {**contexts, "matrix": combination}
-            jobs.append(_job(job, _table(_table(tree).get("env")), known))
+        for combination in _combinations(_table(matrix), meter):
+            known = {"inputs": inputs, "matrix": combination}
+            jobs.append(_job(job, _table(_table(tree).get("env")), known, meter))
     return Workflow(jobs=tuple(jobs), matrices=tuple(matrices), notes=tuple(notes))
 
 
@@ -133,6 +164,16 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [each for each in _list(value) if isinstance(each, dict)]
+
+
+def _size(node: object) -> int:
+    """Return how many characters a part of a workflow has; `_check_size` bounds its values."""
+    parts = [*node, *node.values()] if isinstance(node, dict) else _list(node)
+    return _EACH + (sum(map(_size, parts)) if parts else len(str(node)))
+
+
 def _inputs(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of the workflow with their defaults; those without one are empty."""
     events = [each for each in _table(tree.get("on")).values() if isinstance(each, dict)]
@@ -143,25 +184,26 @@ def _inputs(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _combinations(matrix: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _combinations(matrix: Mapping[str, Any], meter: Meter) -> Iterator[dict[str, Any]]:
     """Yield what ``matrix`` is in each job."""
     axes = {
         name: values
         for name, values in matrix.items()
         if name not in {"include", "exclude"} and isinstance(values, list)
     }
-    base = [
-        dict(zip(axes, values, strict=True))
-        for values, _ in zip(product(*axes.values()), range(MOST_JOBS), strict=False)
-        if axes
-    ]
-    excluded = [each for each in _list(matrix.get("exclude")) if isinstance(each, dict)]
+    excluded = _dicts(matrix.get("exclude"))
+    rules = 1 + sum(map(len, excluded))
+    base = []
+    for values, _ in zip(product(*axes.values()), range(MOST_JOBS if axes else 0), strict=False):
+        meter.spend(_EACH * (len(axes) + rules))
+        base.append(dict(zip(axes, values, strict=True)))
     base = [each for each in base if not any(_matches(each, rule) for rule in excluded)]
     combined = [dict(each) for each in base]
     added = []
     for entry in _list(matrix.get("include"))[:MOST_JOBS]:
         if not isinstance(entry, dict):
             continue
+        meter.spend(_EACH * (1 + len(entry)) * (1 + len(base)))
         # It goes into each combination of which it changes no value, else it is one of its own.
         fitting = [
             number
@@ -179,13 +221,19 @@ def _matches(combination: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
 
 
 def _job(
-    job: Mapping[str, Any], env: Mapping[str, Any], contexts: Mapping[str, Mapping[str, Any]]
+    job: Mapping[str, Any],
+    env: Mapping[str, Any],
+    contexts: Mapping[str, Mapping[str, Any]],
+    meter: Meter,
 ) -> WorkflowJob:
+    own, steps = _table(job.get("env")), _dicts(job.get("steps"))
+    meter.spend(_size(job.get("runs-on")) + _size(env) + _size(own) + _EACH)
+    for step in steps:
+        meter.spend(_size(step) + _EACH * (len(env) + len(own)) + _STEP)
     runner = _runner(job.get("runs-on"), contexts)
     system = "Linux" if re.search("ubuntu|linux", runner) else "macOS"
     contexts = {**contexts, "runner": {"os": "Windows" if "windows" in runner else system}}
-    contexts = _with_env(_with_env(contexts, env), _table(job.get("env")))
-    steps = (each for each in _list(job.get("steps")) if isinstance(each, dict))
+    contexts = _with_env(_with_env(contexts, env), own)
     read = [_step(each, contexts) for each in steps if _runs(each, contexts)]
     return WorkflowJob(runner=runner, steps=tuple(read))
 

@@ -9,14 +9,14 @@ from typing import Self
 
 from orchestrator.errors import ConfigError
 
-_TAG = re.compile(r"(cp|pp)3(\d+)(t?)")
+_TAG = re.compile(r"(cp|pp)3(\d{1,3})(t?)")
 
-_SPELLED = re.compile(r"(cpython|python|pypy|)3\.(\d+)(t?)")
+_SPELLED = re.compile(r"(cpython|python|pypy|)3\.(\d{1,3})(t?)")
 
 ABI3 = "abi3-"
 """What a value of the axis begins with that stands for the stable ABI: ``abi3-cp39``."""
 
-ABI3_FLOOR = r"^cp3[0-9]+t?$"
+ABI3_FLOOR = r"^cp3[0-9]{1,3}t?$"
 """The tags of Pythons that have the stable ABI, for schemas."""
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from orchestrator.discover.expressions import UnknownValueError, evaluate, interpolate
+from tests.hostile_wheels import work
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "matrix": {"os": "ubuntu-24.04", "cibw": {"arch": "auto"}, "plat": ["a", "b"], "off": "false"},
@@ -73,3 +75,38 @@ def test_texts_are_filled_in() -> None:
 
     with pytest.raises(UnknownValueError):
         interpolate("${{ matrix.plat }}", CONTEXTS)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "1==" * 7000 + "1",
+        "'" + "x" * 30_000 + "'",
+        "matrix.plat['²']",
+        f"matrix.plat[{'1' * 5000}]",
+        "format('{0}'," + ",".join(f"'{{{n}}}{{{n}}}'" for n in range(1, 40)) + ")",
+        "format('" + "{0}" * 5000 + "', 'xxxxxxxxxxxxxxxx')",
+        "contains(matrix.plat, matrix.long)",
+    ],
+)
+def test_long_expressions_take_time_that_grows_with_them(expression: str) -> None:
+    contexts = {"matrix": {"plat": ["x"] * 300, "long": "y" * 100_000}}
+
+    def use() -> None:
+        with contextlib.suppress(UnknownValueError):
+            assert len(str(evaluate(expression, contexts))) < 10_000
+
+    assert work(use) < 5_000_000
+
+
+def test_what_is_filled_in_is_filled_in_once() -> None:
+    assert evaluate("format('{0}{1}{7}', '{1}', 'x')", {}) == "{1}x{7}"
+
+
+def test_a_text_does_not_grow_without_end() -> None:
+    contexts = {"env": {"A": "x" * 1000}}
+    assert interpolate("${{env.A}}" * 4, contexts) == "x" * 4000
+    with pytest.raises(UnknownValueError):
+        interpolate("${{env.A}}" * 5, contexts)
+    assert interpolate("x" * 100_000, contexts) == "x" * 100_000
+    assert work(lambda: interpolate("${{" * 50_000, contexts)) < 5_000_000

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.discover.setup_script import SetupScript, read_setup
+from tests.hostile_wheels import work
 
 
 def read(text: str) -> SetupScript:
@@ -143,3 +144,33 @@ def test_a_variable_may_have_to_ask_for_what_is_compiled(
     text: str, switch: tuple[str, str] | None
 ) -> None:
     assert read(text).switch == switch
+
+
+def compared(n: int) -> str:
+    """Two lists of lists, each of which has 2 ** n texts."""
+    rows = [f"{name}0 = [os.getenv('X')]" for name in "ab"]
+    rows += [f"{name}{i} = [{name}{i - 1}, {name}{i - 1}]" for i in range(1, n) for name in "ab"]
+    return "\n".join([*rows, f"c = a{n - 1} == b{n - 1}"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = a" + ".b" * 2000,
+        "x = a" + '("x")' * 900,
+        "x = 1" + " + 1" * 2500,
+        "x = " + "not " * 900 + "os.environ",
+        "if a:\n  b\n" + "elif a:\n  b\n" * 900,
+        ("x = a" + ".b" * 300 + "\n") * 10,
+        compared(60),
+        "if os.getenv('A'):\n" + "  Extension('a', [])\n" * 1000,
+    ],
+)
+def test_deep_and_long_scripts_take_time_that_grows_with_them(text: str) -> None:
+    assert work(lambda: read(text)) < 10_000_000
+
+
+def test_a_number_that_no_python_has_is_no_floor() -> None:
+    assert read(f"setup(py_limited_api='cp3{'1' * 5000}')\nsetup(py_limited_api='cp39')").abi3 == (
+        "cp39"
+    )

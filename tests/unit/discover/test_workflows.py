@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.discover.workflows import WorkflowJob, read_workflow
+from orchestrator.discover.workflows import MOST_READ, Meter, WorkflowJob, read_workflow
 from orchestrator.errors import ConfigError
 
 
@@ -146,3 +146,68 @@ def test_a_workflow_that_github_would_refuse_is_no_bug(text: str) -> None:
 def test_a_doubled_anchor_is_nothing_to_talk_about(recwarn: pytest.WarningsRecorder) -> None:
     assert jobs("a: &a x\nb: &a y\n") == ()
     assert not recwarn.list
+
+
+def flow(*words: str) -> str:
+    return f"{{{', '.join(words)}}}"
+
+
+PRODUCTS = {
+    "combinations, and axes": flow(
+        "jobs: "
+        + flow(
+            "a: {strategy: {matrix: "
+            + flow(*(f"a{i}: [1, 2]" for i in range(8)), *(f"b{i}: [1]" for i in range(9000)))
+            + "}}"
+        )
+    ),
+    "combinations, and what is included": flow(
+        "x: &x " + flow(*(f"k{i}: 1" for i in range(500))),
+        "jobs: {a: {strategy: {matrix: "
+        + flow(*(f"a{i}: [1, 2]" for i in range(8)), f"include: [{', '.join(['*x'] * 256)}]")
+        + "}}}",
+    ),
+    "jobs, and variables": flow(
+        "env: " + flow(*(f"k{i}: 1" for i in range(1000))),
+        "jobs: " + flow(*(f"j{i}: {{}}" for i in range(1000))),
+    ),
+    "steps, and variables": flow(
+        "env: " + flow(*(f"k{i}: 1" for i in range(1000))),
+        "jobs: {a: {steps: [" + ", ".join(["{run: a}"] * 1000) + "]}}",
+    ),
+    "combinations, and a long script": flow(
+        "jobs: {a: {strategy: {matrix: {a: ["
+        + ", ".join(map(str, range(250)))
+        + "]}}, steps: [{run: "
+        + "x" * 50_000
+        + "}]}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PRODUCTS)
+def test_what_multiplies_is_refused(what: str) -> None:
+    with pytest.raises(ConfigError, match="multiply without end"):
+        jobs(PRODUCTS[what])
+
+
+def test_all_workflows_of_a_project_share_what_they_may_stand_for() -> None:
+    text = "jobs: {a: {steps: [" + ", ".join(["{run: a}"] * 500) + "]}}"
+    meter = Meter()
+    assert len(read_workflow(text, where="w.yml", meter=meter).jobs[0].steps) == 500
+    used = MOST_READ - meter.left
+    meter.left = 2 * used - 1
+    read_workflow(text, where="w.yml", meter=meter)
+    with pytest.raises(ConfigError, match="multiply without end"):
+        read_workflow(text, where="w.yml", meter=meter)
+
+
+def test_an_honest_workflow_is_far_from_the_limit() -> None:
+    """That of a project with a hundred combinations, twenty steps and as many variables."""
+    meter = Meter()
+    axes = flow(*(f"{axis}: [{', '.join(map(str, range(10)))}]" for axis in "ab"))
+    env = flow(*(f"CIBW_VARIABLE_{i}: some value of {i}" for i in range(20)))
+    steps = ", ".join(["{uses: actions/checkout@v5, with: {path: some/where}}"] * 20)
+    text = f"{{env: {env}, jobs: {{a: {{strategy: {{matrix: {axes}}}, steps: [{steps}]}}}}}}"
+    assert len(read_workflow(text, where="w.yml", meter=meter).jobs) == 100
+    assert meter.left > 0.3 * MOST_READ
