@@ -18,8 +18,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -200,9 +200,11 @@ def _fits(value: str, pattern: str) -> bool:
 @lru_cache(maxsize=1024)
 def _specifiers(pattern: str) -> SpecifierSet | None:
     try:
-        return SpecifierSet(pattern, prereleases=True)
-    except InvalidSpecifier:
+        found = SpecifierSet(pattern, prereleases=True)
+        hash(found)  # versions are parsed late
+    except ValueError:  # InvalidSpecifier, or more digits than Python makes a number of
         return None
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -214,7 +216,7 @@ def _version(value: str) -> Version | None:
 def _plain(value: str) -> Version | None:
     try:
         return Version(value.removesuffix(".*"))
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return None
 
 

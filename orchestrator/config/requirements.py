@@ -16,7 +16,8 @@ def requirement_fault(text: str, *, is_constraint: bool = False) -> str:
     """Return what is wrong with a requirement; empty if nothing is."""
     try:
         found = Requirement(text)
-    except InvalidRequirement as error:
+        hash(found.specifier)  # versions are parsed late
+    except ValueError as error:  # InvalidRequirement, or too many digits for a number of Python
         return f"{text!r} is not a requirement (PEP 508): {str(error).splitlines()[0]}"
     if is_constraint and found.extras:
         return f"{text!r}: a constraint cannot have extras"

@@ -187,7 +187,7 @@ def _hatch_hook(root: Path, build: Mapping[str, Any]) -> str:
 
 def _metadata_requires_python(root: Path, tool: Mapping[str, Any]) -> str:
     python = table_of(table_of(tool, "poetry"), "dependencies").get("python", "")
-    caret = re.fullmatch(r"\^(\d+)\.(\d+)(\.\d+)?", str(python).strip())
+    caret = re.fullmatch(r"\^(\d{1,3})\.(\d+)(\.\d+)?", str(python).strip())
     if caret:  # Poetry's own spelling
         return f">={caret[1]}.{caret[2]},<{int(caret[1]) + 1}"
     headers = read_text(root, "PKG-INFO", errors="replace").partition("\n\n")[0]

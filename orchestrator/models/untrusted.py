@@ -140,11 +140,11 @@ BuildTag = Annotated[str, Length(LONGEST_VERSION, pattern=r"^([0-9][A-Za-z0-9_.+
 def _is_version(text: str) -> bool:
     if len(text) > LONGEST_VERSION:
         return False
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return False
     return text.isascii() and text == text.strip()
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 
 from orchestrator.models.python_tag import PythonTag
 
@@ -25,7 +25,7 @@ PLATFORM = "linux"
 
 _MACHINES = frozenset({"auto", "auto32", "auto64", "all", "native"})
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _MOST = 10_000
 """Patterns that one may stand for; braces multiply."""
 
@@ -127,12 +127,14 @@ class CibuildwheelSelection:
 
 
 def allows(requires_python: str, python: str) -> bool:
-    """Whether ``requires-python`` allows a Python; as cibuildwheel, by its last patch release."""
+    """Whether ``requires-python`` allows a Python; as cibuildwheel, by its last patch release.
+
+    What is no specifier allows all: the build says so.
+    """
     try:
-        specifier = SpecifierSet(requires_python)
-    except InvalidSpecifier:
+        return SpecifierSet(requires_python).contains(f"{PythonTag.parse(python).version}.99")
+    except ValueError:  # InvalidSpecifier, or more digits than Python makes a number of
         return True
-    return specifier.contains(f"{PythonTag.parse(python).version}.99")
 
 
 def matches(patterns: str, identifier: str) -> bool:

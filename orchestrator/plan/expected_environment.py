@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.plan.devices import WITHOUT, cuda_version, rocm_version
 
@@ -93,7 +93,7 @@ def version_pattern(value: str) -> str:
     plain = value.removesuffix(".*")
     try:
         version = Version(plain)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return ""
     is_exact = len(version.release) > 2 or str(version) != version.base_version  # noqa: PLR2004
     if plain != value or not is_exact:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 from orchestrator.config.settings import baseline_of
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import Exclusion
+from orchestrator.plan.cibuildwheel_selection import allows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,9 +24,6 @@ EXISTING = "cibuildwheel"
 """The rule of cells whose Python was never made for their platform."""
 
 RULES = frozenset({SUPPORTED, EXISTING})
-
-_LATEST = 99
-"""The patch release with which cibuildwheel asks `requires-python`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +53,7 @@ class Possible:
 
     def serves(self, tag: PythonTag) -> bool:
         """Whether the project supports a Python."""
-        try:
-            supported = SpecifierSet(self.requires_python)
-        except InvalidSpecifier:  # the build says so
-            return True
-        return supported.contains(f"{tag.version}.{_LATEST}", prereleases=True)
+        return allows(self.requires_python, str(tag))
 
     def _fault(self, cell: Cell) -> tuple[str, str]:
         """Return the rule and the reason of a cell that cannot be built; nothing for others."""

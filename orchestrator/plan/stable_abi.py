@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.errors import ConfigError
 
@@ -39,7 +39,7 @@ def lowest_values(
 def _serves(floor: str, value: str) -> bool:
     try:
         return Version(floor) <= Version(value)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return floor == value
 
 
@@ -101,7 +101,7 @@ def _pin_fault(pin: str, lowest: str, served: Iterable[str]) -> str:
     try:
         versions = sorted(map(Version, served))
         below = f"{Version(lowest).base_version}.dev0"
-    except InvalidVersion:  # labels, which no specifier is about
+    except ValueError:  # labels, which no specifier is about
         return ""
     for version in versions:
         if not allowed.contains(version, prereleases=True):

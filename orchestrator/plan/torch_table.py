@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from pydantic import ValidationError
 
 from orchestrator.config.load import problem_of
@@ -197,7 +197,7 @@ def _is_version(value: str) -> bool:
         return True
     try:
         Version(f"{found[1]}.{found[2]}{value[found.end() :]}".removesuffix(".*"))
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         return False
     return True
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.config import template
 from orchestrator.config.presets import PRESETS
@@ -407,7 +407,7 @@ class _Names(dict[str, str]):
 def _version(text: str, *, where: str, shown: str) -> Version:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         raise ConfigError.of(
             f"{shown} is not a PEP 440 version",
             where=where,
@@ -475,7 +475,7 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
     """
     if not tables.parts.pins:
         return ()
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - rare
+    from packaging.requirements import Requirement  # noqa: PLC0415 - rare
 
     requirements = []
     for project, text in tables.parts.pins.items():
@@ -484,7 +484,8 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
             continue
         try:
             requirement = Requirement(f"{project}{specifier}")
-        except InvalidRequirement:
+            hash(requirement.specifier)  # versions are parsed late
+        except ValueError:  # InvalidRequirement, or more digits than Python makes a number of
             requirement = None
         if requirement is None or not requirement.specifier or requirement.url:
             raise ConfigError.of(

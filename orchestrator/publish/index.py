@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import read_file
@@ -164,7 +164,7 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
     version = str(headers.get("Version", "")).strip()
     try:
         same = Version(version) == name.version
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         same = False
     if not same:
         raise BadWheelError.of(

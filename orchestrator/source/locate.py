@@ -120,7 +120,8 @@ def _locate_requirement(text: str) -> SourceLocation:
 
     try:
         requirement = requirements.Requirement(text)
-    except requirements.InvalidRequirement:
+        hash(requirement.specifier)  # versions are parsed late
+    except ValueError:  # InvalidRequirement, or more digits than Python makes a number of
         requirement = None
     if requirement is None or "/" in text:
         _refuse(
