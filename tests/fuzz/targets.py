@@ -473,6 +473,62 @@ def project_seeds() -> Iterator[bytes]:
     yield b"cp3{10..12,9}-* *-{many,musl}linux_{x86_64,i6{8,9}6} cp31[0-4]t?-*"
 
 
+INIT_FILES = (
+    *("pyproject.toml", "PKG-INFO", "setup.cfg", "setup.py", "Cargo.toml", "meson.build"),
+    ".github/workflows/w.yml",
+)
+
+
+def init_target() -> Callable[[bytes], None]:
+    """What `init` writes for any tree is a matrix that can be read, or there is an error."""
+    import datetime as dt
+
+    from orchestrator.config.load import load
+    from orchestrator.discover.cells import Surroundings
+    from orchestrator.discover.new_matrix import new_matrix
+    from orchestrator.discover.project import read_project
+    from orchestrator.errors import ConfigError, SourceError
+    from orchestrator.host.program_tables import builder_facts, builtin_table
+    from orchestrator.source.locate import locate
+
+    folder, facts = _folder(), builder_facts()
+    around = Surroundings(
+        catalog=facts, table=builtin_table(), native="x86_64", today=dt.date(2026, 1, 1)
+    )
+    (folder / ".github/workflows").mkdir(parents=True)
+
+    def target(data: bytes) -> None:
+        texts = [*data.split(b"\xff"), *[b""] * len(INIT_FILES)]
+        for name, text in zip(INIT_FILES, texts, strict=False):
+            (folder / name).write_bytes(text)
+        try:
+            found = read_project(folder, locate(str(folder), base=folder))
+            made = new_matrix(found, None, around)
+        except (ConfigError, SourceError):
+            return
+        load(made.text.encode(), facts=facts)
+
+    return target
+
+
+def init_seeds() -> Iterator[bytes]:
+    own = (
+        b'[project]\nname = "demo"\nversion = "1.0"\nrequires-python = ">=3.10"\n'
+        b'[build-system]\nrequires = ["setuptools", "torch"]\n[tool.cibuildwheel]\n'
+        b'build = ["cp3{10..13}-*"]\nskip = "*-musllinux_*"\nmanylinux-x86_64-image = "a/b:c"\n'
+        b'[[tool.cibuildwheel.overrides]]\nselect = "cp312-*"\nmanylinux-aarch64-image = "q/r"\n'
+    )
+    cargo = b'[dependencies]\npyo3 = {version = "0.2", features = ["abi3-py39"]}\n'
+    meson = b"project('a', 'c', version: '1.0')\npy.extension_module('a', limited_api: '3.9')\n"
+    flow, script, _ = project_seeds()
+    config = b"[metadata]\nname = demo\n[bdist_wheel]\npy_limited_api = cp39\n"
+    yield b"\xff".join([own, b"", config, script, b"", b"", flow])
+    rust = own.replace(b'["setuptools", "torch"]', b'["maturin"]\nbuild-backend = "maturin"')
+    yield b"\xff".join([rust, b"", b"", b"", cargo, b"", flow])
+    mesons = own.replace(b'["setuptools", "torch"]', b'["a"]\nbuild-backend = "mesonpy"')
+    yield b"\xff".join([mesons + b"[tool.meson-python]\nlimited-api = true\n", *[b""] * 4, meson])
+
+
 def page_target() -> Callable[[bytes], None]:
     """A page of an index is files, or an error."""
     from orchestrator.errors import OrchestratorError
@@ -526,6 +582,7 @@ MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "source": source_seeds,
     "matrix": matrix_seeds,
     "project": project_seeds,
+    "init": init_seeds,
     "page": page_seeds,
 }
 
@@ -535,6 +592,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "source": source_target,
     "matrix": matrix_target,
     "project": project_target,
+    "init": init_target,
     "page": page_target,
     "record": record_target,
     "plan": plan_target,

@@ -264,6 +264,38 @@ def test_a_file_that_never_ends_in_a_tree_of_others(cli: Cli, name: str, kind: s
         check_refused(said, ExitCode.CONFIG, place.name)
 
 
+DIGITS = "1" * 5000
+"""More than Python makes a number of."""
+
+NUMBERS = {
+    "requires-python": (
+        "src/pyproject.toml",
+        "[project]",
+        f'[project]\nrequires-python = ">=3.{DIGITS}"',
+    ),
+    "version": ("src/pyproject.toml", 'version = "', f'version = "{DIGITS}'),
+    "a selection": (
+        "src/pyproject.toml",
+        "[project]",
+        f'[tool.cibuildwheel]\nbuild = "cp3{{1..{DIGITS}}}-*"\n[project]',
+    ),
+    "a condition": ("matrix.toml", "[axes]", f'[[exclude]]\nwhen = "python>{DIGITS}"\n[axes]'),
+    "a Python": ("matrix.toml", '"cp312"', f'"cp3{DIGITS}"'),
+    "a requirement": ("matrix.toml", "[axes]", f'[build]\nrequires = ["a>{DIGITS}"]\n[axes]'),
+    "a source": ("matrix.toml", 'source = "src"', f'source = "a>{DIGITS}"'),
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new"), NUMBERS.values(), ids=NUMBERS.keys())
+def test_a_number_that_python_cannot_hold_is_no_bug(
+    cli: Cli, name: str, old: str, new: str
+) -> None:
+    place = cli.root / name
+    assert old in place.read_text()
+    place.write_text(place.read_text().replace(old, new, 1))
+    assert cli("plan").code in {ExitCode.OK, ExitCode.CONFIG}
+
+
 @pytest.mark.parametrize("command", [("plan",), ("plan", "--format=ids"), ("build",)])
 @pytest.mark.parametrize(
     ("selections", "message"),
