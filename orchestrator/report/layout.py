@@ -45,21 +45,26 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
         yield f"{prefix}{line}"
 
 
+_MOST_TO_COLUMN = 8
+"""Characters to a column; further ones have no width, and need not be looked at to fold a word."""
+
 _JOINTS = "/,=;"
 """A word that is longer than a line is folded behind one of these, if there is one."""
 
 
 def _folded(word: str, width: int, first: str, rest: str) -> Iterator[str]:
-    prefix = first
-    while word and cell_len(prefix + word) > width:
+    prefix, at = first, 0
+    while at < len(word):
         room = max(width - cell_len(prefix), 1)
-        head = (chop_cells(word, room) or [word])[0] or word[0]  # [] for words without a width
+        part = word[at : at + _MOST_TO_COLUMN * (room + 1)]
+        if at + len(part) == len(word) and cell_len(prefix + part) <= width:
+            yield part
+            return
+        head = (chop_cells(part, room) or [part])[0] or part[0]  # [] for words without a width
         joint = max(map(head.rfind, _JOINTS)) + 1
         head = head[:joint] if joint > room // 3 else head
         yield head
-        prefix, word = rest, word[len(head) :]
-    if word:
-        yield word
+        prefix, at = rest, at + len(head)
 
 
 COLUMN = 30

@@ -57,6 +57,7 @@ def restore_results(
     """Return the results of the targets that need not be built, their wheels in ``dist/``.
 
     Targets are in plan order. A library is looked for only if a wheel that needs it must be built.
+    All are noted as last results, as the run that built them may have failed to.
     """
     wheels = [target for target in targets if target.library is None]
     found = _restore_wheels(wheels, lambda each: _restore(actions.get(each.id, ()), cache))
@@ -75,6 +76,7 @@ def restore_results(
             wanted.update(library.needs)
         else:
             results[library.id] = result
+    cache.note_last({each: action.address for each, action in cache.restored.items()})
     return results
 
 

@@ -276,6 +276,8 @@ class ResultCache:
             is_library = assignment.target.library is not None
             if result is not None and is_library and not self.restore_outputs(action):
                 result = None
+            if result is not None:
+                self.note_last({assignment.target.id: action.address})
             yield result
 
     def store_wheel(  # noqa: PLR0913 - mostly keywords

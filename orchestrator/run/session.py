@@ -160,9 +160,7 @@ def _restore(
         containers=containers,
         wanted=options.backend,
     )
-    results = restore_results(inputs.targets, actions, cache)
-    cache.note_last({each: action.address for each, action in cache.restored.items()})
-    return results
+    return restore_results(inputs.targets, actions, cache)
 
 
 def _clean_up(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.layout import command, fitted, near, wrapped
+from tests.hostile_wheels import work
 
 
 def test_a_word_stays_whole_if_a_line_holds_it() -> None:
@@ -56,3 +57,18 @@ def test_a_path_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     assert near(tmp_path / "dist") == "dist"
     assert near(tmp_path.parent / "x") == str(tmp_path.parent / "x")
+
+
+@pytest.mark.parametrize("letter", ["x", "x/", "字", "e\u0301", "\u0301"])
+def test_a_long_word_takes_time_that_grows_with_it(letter: str) -> None:
+    """A line of a log may be a megabyte without a blank."""
+
+    def cost(n: int) -> int:
+        word = letter * n
+        lines: list[str] = []
+        steps = work(lambda: lines.extend(wrapped(word, 40, first="  ")))
+        assert "".join(map(str.strip, lines)) == word
+        return steps
+
+    one, two, four = (cost(n) for n in (2000, 4000, 8000))
+    assert four - two < 2.6 * (two - one)

@@ -82,6 +82,7 @@ class Shelf:
         self.asked: list[str] = []
         self.brought: list[str] = []
         self.restored: dict[TargetId, Action] = {}
+        self.noted: dict[TargetId, Digest] = {}
 
     def restore(self, action: Action) -> BuildResult | None:
         what = action.request.target
@@ -89,6 +90,7 @@ class Shelf:
         self.readers[what.id] = threading.current_thread().name
         if what.id not in self.there:
             return None
+        self.restored[what.id] = action
         size = self.sizes.get(what.id)
         wheel = None if size is None else replace(factories.WHEEL, size=size)
         return factories.result(what.id, key=action.request.key, wheel=wheel, cached=True)
@@ -96,6 +98,9 @@ class Shelf:
     def restore_outputs(self, action: Action) -> bool:
         self.brought.append(action.request.target.id)
         return action.request.target.id not in self.lost
+
+    def note_last(self, results: dict[TargetId, Digest]) -> None:
+        self.noted |= results
 
 
 def actions(machine: Machine, plan: tuple[Target, ...] = PLAN) -> dict[TargetId, Any]:
@@ -123,6 +128,17 @@ def test_a_library_that_a_missing_wheel_needs_is_brought_and_its_own_needs_are_n
 
     assert found(shelf) == {"base", "core", "one", "alone"}
     assert shelf.brought == ["core"]
+
+
+def test_what_was_restored_is_noted_whoever_asks_for_it() -> None:
+    """Also in a run's second look, which knows more of the machine; the first run may not have."""
+    shelf = Shelf("one", "alone")
+    found(shelf)
+    assert shelf.noted == {
+        each: some[0].address
+        for each, some in actions(Machine()).items()
+        if each in {"one", "alone"}
+    }
 
 
 def test_small_wheels_are_read_one_after_the_other_and_large_ones_at_once() -> None:
