@@ -35,6 +35,7 @@ RULES: Mapping[str, RuleLevel] = {
     "wheel-build": RuleLevel.ERROR,
     "wheel-version": RuleLevel.ERROR,
     "variant": RuleLevel.ERROR,
+    "variant-arch": RuleLevel.ERROR,
     "data-layout": RuleLevel.ERROR,
     "entry-points": RuleLevel.ERROR,
     "script-name": RuleLevel.ERROR,

@@ -23,6 +23,9 @@ Value = Annotated[str, Length(100, pattern="^[a-z0-9_.]+$")]
 Label = Annotated[str, Length(16, pattern="^[0-9a-z_.]+$")]
 Properties = dict[Word, dict[Word, tuple[Value, ...]]]
 """Namespace -> feature -> values, of which a machine must have one."""
+_Texts = tuple[str, ...]
+Plain = bool | int | str | _Texts | dict[str, str | _Texts | dict[str, _Texts]] | None
+"""What the drafts have beside that; it is nested no deeper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +43,10 @@ class VariantMetadata:
 
     schema: Annotated[str, Length(1000)]
     namespaces: tuple[Word, ...]
-    priorities: dict[str, Any] = field(default_factory=dict)
-    providers: dict[Word, Any] = field(default_factory=dict)
+    priorities: dict[str, Plain] = field(default_factory=dict)
+    providers: dict[Word, dict[str, Plain]] = field(default_factory=dict)
     variants: dict[Label, Properties]
-    more: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Plain] = field(default_factory=dict)
 
     @property
     def flaw(self) -> str:

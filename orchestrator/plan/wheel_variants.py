@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from orchestrator.config.settings import Settings, VariantSettings
     from orchestrator.models.target import Plan, Target, TargetId
-    from orchestrator.models.variant_metadata import Properties
+    from orchestrator.models.variant_metadata import Plain, Properties
 
-PROVIDERS: Mapping[str, dict[str, Any]] = {
+PROVIDERS: Mapping[str, dict[str, Plain]] = {
     "nvidia": {
-        "requires": ["nvidia-variant-provider"],
+        "requires": ("nvidia-variant-provider",),
         "plugin-api": "nvidia_variant_provider.plugin:NvidiaVariantPlugin",
     },
-    "x86_64": {"requires": ["x86-64-variant-provider"]},
-    "aarch64": {"requires": ["aarch64-variant-provider"]},
+    "x86_64": {"requires": ("x86-64-variant-provider",)},
+    "aarch64": {"requires": ("aarch64-variant-provider",)},
 }
 """Namespaces that installers know."""
 
@@ -170,15 +170,17 @@ class _Maker:
             variants={},
         )
 
-    def _provider(self, namespace: str, features: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    def _provider(self, namespace: str, features: dict[str, tuple[str, ...]]) -> dict[str, Plain]:
         """Return who knows a namespace; one of the project's own has every value that it names."""
         own = self._variant.providers.get(namespace)
         if own is None:
-            static = {feature: [*values] for feature, values in features.items()}
-            own_order = {"static-properties": static, "feature-order": [*static]}
-            return PROVIDERS.get(namespace, own_order)
+            static: dict[str, Plain] = {
+                "static-properties": {**features},
+                "feature-order": tuple(features),
+            }
+            return PROVIDERS.get(namespace, static)
         api = {"plugin-api": own.plugin_api} if own.plugin_api else {}
-        return {"requires": [*own.requires], **api}
+        return {"requires": own.requires, **api}
 
 
 def _values(target: Target) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.models import variant_metadata
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel.checked_wheel import finding
+from orchestrator.wheel import gpu_report
+from orchestrator.wheel.checked_wheel import few, finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from orchestrator.models.variant_metadata import VariantMetadata
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.checked_wheel import CheckedWheel
+
+
+_ARCHITECTURE = re.compile(r"(?P<number>\d+)[af]?_(?:real|(?P<virtual>virtual))")
+"""A value of nvidia::sm_arch."""
+
+_FEATURES = re.compile(r"[af]$")
+"""What marks code that uses features of one architecture, or of its family, alone."""
 
 
 def path_of(archive: WheelArchive) -> str:
@@ -45,6 +54,27 @@ def read(archive: WheelArchive) -> VariantMetadata | None:
     if found.flaw:
         raise archive.bad(f"{place}: {found.flaw}")
     return found
+
+
+def variant_architectures(subject: CheckedWheel) -> Iterator[Finding]:
+    """A variant for an architecture of NVIDIA's has code for it."""
+    devices = subject.found.devices
+    try:
+        stated = read(subject.archive)
+    except BadWheelError:
+        return  # `variant_agrees` says so
+    if stated is None or any(device.problem for device in devices.values()):
+        return
+    nvidia = stated.variants[subject.archive.name.label].get("nvidia", {})
+    code = gpu_report.device_code(devices)
+    there = {_FEATURES.sub("", each.arch) for each in code}
+    for value in nvidia.get("sm_arch", ()):
+        match = _ARCHITECTURE.fullmatch(value)
+        wanted = match and f"{'compute' if match['virtual'] else 'sm'}_{match['number']}"
+        if wanted and wanted not in there:
+            has = few(sorted(each.arch for each in code if each.arch)) or "no code for GPUs"
+            message = f"the label stands for sm_arch {value}, which needs {wanted}; it has {has}"
+            yield finding("variant-arch", message)
 
 
 def variant_agrees(subject: CheckedWheel) -> Iterator[Finding]:

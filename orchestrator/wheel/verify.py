@@ -16,7 +16,7 @@ from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import summarise
-from orchestrator.wheel.variant import variant_agrees
+from orchestrator.wheel.variant import variant_agrees, variant_architectures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,7 +79,13 @@ def verify(
             demands=asked,
             stable_abi=policies.stable_abi if rules.promises_stable_abi(archive.name) else None,
         )
-        every = (*rules.RULES, variant_agrees, *contents.RULES, *installation.RULES)
+        every = (
+            *rules.RULES,
+            variant_agrees,
+            variant_architectures,
+            *contents.RULES,
+            *installation.RULES,
+        )
         findings = chain.from_iterable(rule(subject) for rule in every)
         short = tuple(archive.budget.findings(_with_levels(findings, asked)))
     return replace(report, problems=(*apply_levels(report.problems, asked), *short))

@@ -640,8 +640,10 @@ def seeds(kind: str) -> Iterator[bytes]:
 
 
 def documents(kind: str) -> Iterator[bytes]:
+    from dataclasses import replace
     from datetime import UTC, datetime
 
+    from orchestrator.models import variant_metadata
     from orchestrator.models.reading import parse
     from orchestrator.models.target import BackendName, Digest
     from orchestrator.models.untrusted import FileMode, RelativePath
@@ -650,6 +652,7 @@ def documents(kind: str) -> Iterator[bytes]:
     from orchestrator.report import schemas, serialize
     from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict, pack
     from tests.unit.report.test_document_compat import recorded
+    from tests.wheelmaker import make_variant
 
     results = parse(schemas.ResultsDocument, recorded("results")).results
     built = next(each for each in results if each.compiled is not None)
@@ -683,8 +686,15 @@ def documents(kind: str) -> Iterator[bytes]:
         metadata="1" * 64,
         cells=(("cp312", "x"),),
     )
+    label = variant_metadata.loads(make_variant("cu13"), where="variant.json")
+    labelled = replace(file, filename=f"{WHEEL.removesuffix('.whl')}-cu13.whl", variant=label)
     variant = SubIndex(path="cu126/torch-2.8", values=(("cuda", "12.6"),))
-    site = Site(files=(file,), variants=(variant,), aliases=(("a", "cuda"),), published=(("", ""),))
+    site = Site(
+        files=(file, labelled),
+        variants=(variant,),
+        aliases=(("a", "cuda"),),
+        published=(("", ""),),
+    )
     yield {
         "record": lambda: pack(record).partition(b"\n")[2],
         "plan": lambda: serialize.dumps(recorded("plan")).encode(),

@@ -18,6 +18,7 @@ import pytest
 from orchestrator.models.wheel_name import WheelName
 from orchestrator.provision.toolchain import Toolchain
 from tests.conftest import MACHINE, TAG, Said, orchestrator, ran
+from tests.gpumaker import entry, fatbin
 from tests.servers import Server, served
 from tests.wheelmaker import WheelSpec, make_variant
 
@@ -101,6 +102,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spec = WheelSpec(version=target["version"], python=TAG, abi=TAG)
         spec.platform = f"manylinux_2_17_{MACHINE}"
         spec.members = code_of(target["id"].split("-", 2)[2])
+        if sm := target["variant"].get("sm"):
+            spec.members["demo.fatbin"] = fatbin(entry(int(sm)))
         spec.write(folder / "dist")
     wheels = sorted((folder / "dist").iterdir())
     into = ("--variants", "--output-dir", "variants")

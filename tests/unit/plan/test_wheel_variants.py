@@ -101,11 +101,11 @@ tpu = { requires = "tpu-provider>=1", plugin-api = "tpu.plugin:Plugin" }
     }
     assert one.metadata.namespaces == ("tpu", "x86_64", "blas")
     assert one.metadata.providers == {
-        "tpu": {"requires": ["tpu-provider>=1"], "plugin-api": "tpu.plugin:Plugin"},
-        "x86_64": {"requires": ["x86-64-variant-provider"]},
+        "tpu": {"requires": ("tpu-provider>=1",), "plugin-api": "tpu.plugin:Plugin"},
+        "x86_64": {"requires": ("x86-64-variant-provider",)},
         "blas": {
-            "static-properties": {"library": ["mkl", "openblas"]},
-            "feature-order": ["library"],
+            "static-properties": {"library": ("mkl", "openblas")},
+            "feature-order": ("library",),
         },
     }
 

@@ -598,6 +598,11 @@ def test_a_version_has_one_document_on_all_its_variants() -> None:
         (make_variant("a", **{"default-priorities": {"namespace": []}}), "namespace lacks own"),
         (make_variant("a", variants={"a": {"Own": {"kind": ["x"]}}}), "variant.json: variants"),
         (make_variant("a", variants=None), "variant.json: variants"),
+        (make_variant("a", more=json.loads("[" * 300 + "]" * 300)), "variant.json: more.more"),
+        (
+            make_variant("a", providers={"own": {"x": float("nan")}}),
+            "variant.json: providers.own.x",
+        ),
         (b"[1]", "not a document of wheel variants"),
         (b"[" * 100_000, "not a JSON document"),
         (b'"' + b"x" * (1 << 20) + b'"', "at most 1048576 are read"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.gpumaker import PTX, SPECIFIC, entry, fatbin
 from tests.unit.wheel.conftest import Inspector
 from tests.wheelmaker import WheelSpec, make_variant
 
@@ -57,3 +58,35 @@ def test_a_label_and_a_document_go_together(spec: WheelSpec, inspector: Inspecto
     del files[f"{spec.dist_info}/variant.json"]
     (found,) = inspector.findings(spec.write(inspector.path(spec).parent, files))
     assert found.message == "it is a variant (cu130) without demo-1.0.dist-info/variant.json"
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "missing"),
+    [
+        (["90_real"], [entry(90)], []),
+        (["90_real"], [entry(90, flags=SPECIFIC)], []),
+        (["90a_real"], [entry(90, flags=SPECIFIC)], []),
+        (["90_real"], [entry(80), entry(90), entry(120)], []),
+        (["80_real", "90_real"], [entry(90)], ["sm_80"]),
+        (["90_real"], [entry(90, kind=PTX)], ["sm_90"]),
+        (["90_virtual"], [entry(90, kind=PTX)], []),
+        (["90_virtual"], [entry(90)], ["compute_90"]),
+        (["90_real"], [], ["sm_90"]),
+        (["something.else"], [entry(90)], []),
+    ],
+)
+def test_a_variant_for_an_architecture_has_code_for_it(
+    spec: WheelSpec, inspector: Inspector, values: list[str], code: list[bytes], missing: list[str]
+) -> None:
+    nvidia = {"nvidia": {"sm_arch": values}}
+    spec.label = "sm"
+    spec.members["demo/kernels.fatbin"] = fatbin(*code) if code else b""
+    spec.extra_info["variant.json"] = make_variant(
+        "sm",
+        variants={"sm": nvidia},
+        providers={"nvidia": {"requires": ["x"]}},
+        **{"default-priorities": {"namespace": ["nvidia"]}},
+    )
+    found = [each for each in inspector.findings(inspector.path(spec)) if "variant" in each.rule]
+    assert [each.rule for each in found] == ["variant-arch"] * len(missing)
+    assert [each.message.partition("needs ")[2].partition(";")[0] for each in found] == missing
