@@ -120,7 +120,7 @@ sys/capability.h          cap                             libcap-dev           l
 seccomp.h                 seccomp,libseccomp              libseccomp-dev       libseccomp-devel       libseccomp-dev
 security/pam              pam                             libpam0g-dev         pam-devel              linux-pam-dev
 nl-types.h,netlink/       nl-3,libnl-3.0                  libnl-3-dev          libnl3-devel           libnl3-dev
-graphviz/                 cgraph,gvc,libcgraph,dot           libgraphviz-dev      graphviz-devel         graphviz-dev
+graphviz/                 cgraph,gvc,libcgraph            libgraphviz-dev      graphviz-devel         graphviz-dev
 poppler/                  poppler-cpp,poppler             libpoppler-cpp-dev   poppler-cpp-devel      poppler-dev
 xmlsec/                   xmlsec1,xmlsec1-config          libxmlsec1-dev       xmlsec1-devel          xmlsec-dev
 enchant.h                 enchant-2                       libenchant-2-dev     enchant2-devel         enchant2-dev
@@ -138,6 +138,8 @@ swig                      swig           swig           swig
 gfortran,fortran,CMAKE_Fortran_COMPILER  gfortran  gcc-gfortran  gfortran
 cargo,rustc,rust          cargo          cargo          cargo
 go,golang                 golang-go      golang         go
+dot                       graphviz       graphviz       graphviz
+proj                      proj-bin       proj           proj-util
 nasm                      nasm           nasm           nasm
 yasm                      yasm           yasm           yasm
 cmake                     cmake          cmake          cmake
@@ -197,5 +199,5 @@ def system_packages() -> tuple[SystemPackage, ...]:
             dnf=dnf,
             apk=apk,
         )
-        for headers, names, apt, dnf, apk in (*libraries, *programs)
+        for headers, names, apt, dnf, apk in (*programs, *libraries)
     )

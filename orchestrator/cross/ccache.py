@@ -56,12 +56,15 @@ class CompilerCache:
         size: the limit of the entries of each kind, in bytes.
         remote: address of a storage that machines share, as ccache spells it; may contain a
             password. Empty for none.
+        shares: whether builds in other directories on this host get the same objects. Those that
+            record what a program runs name the directory of its profile.
     """
 
     program: Path
     home: Path
     size: int
     remote: str = field(repr=False, default="")
+    shares: bool = True
 
     def on_host(
         self, target: Target, scratch: Path, *, found: Iterable[str], compiler: str = ""
@@ -78,7 +81,9 @@ class CompilerCache:
         env = self._env(self._entries("host"), _log_folder(scratch), program=self.program)
         # Targets have different directories, but shall share objects.
         namespace = f"{target.arch}-{_short(compiler)}" if compiler else str(target.arch)
-        env |= {"CCACHE_BASEDIR": str(scratch), "CCACHE_NAMESPACE": namespace}
+        env["CCACHE_NAMESPACE"] = namespace
+        if self.shares:
+            env["CCACHE_BASEDIR"] = str(scratch)
         return self._access(env, self._links(names, self.program), names)
 
     def in_container(

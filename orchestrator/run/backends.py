@@ -83,6 +83,7 @@ class BackendFactory:
     tools: Tools
     containers: ContainerFactory
     pyproject: str
+    profiles: bool
     shows: bool
 
     def assign(self, request: BuildRequest, choice: Choice, action: Action | None) -> Assignment:
@@ -171,6 +172,7 @@ class BackendFactory:
             home=host.cache_dir / "ccache",
             size=settings.size,
             remote=host.environ.get(REMOTE, "") if remote else "",
+            shares=not self.profiles,
         )
 
     def _backend(self, request: BuildRequest, choice: Choice) -> Backend:

@@ -140,6 +140,7 @@ class MissingBuilder:
             tools=self.tools,
             containers=self.containers,
             pyproject=staged.pyproject,
+            profiles=staged.profiles,
             shows=self.observers.stopped is not None,
         )
         requests = {each: found[0].request for each, found in actions.items() if found}

@@ -25,12 +25,15 @@ from orchestrator.fsutil import (
 )
 from orchestrator.host import process
 from orchestrator.models.target import Digest, Source
+from orchestrator.models.untrusted import RelativePath
 from orchestrator.source import git
+from orchestrator.source.declared import table_of
 from orchestrator.source.locate import (
     SourceKind,
     SourceLocation,
     directory_identity,
     read_text,
+    read_toml,
 )
 from orchestrator.source.own_options import own_options
 from orchestrator.source.unpack import unpack
@@ -86,6 +89,18 @@ class StagedSource:
     def pyproject(self) -> str:
         """The text of pyproject.toml; empty if there is none."""
         return read_text(self.root, "pyproject.toml")
+
+    @property
+    def profiles(self) -> bool:
+        """Whether its build scripts let gcc use what a program did when it ran."""
+        listed = table_of(read_toml(self.root, "pyproject.toml"), "build-system").get(
+            "backend-path"
+        )
+        named = listed if isinstance(listed, list) else []
+        folders = [self.root / each for each in map(str, named) if RelativePath.match(each)]
+        scripts = [path for folder in (self.root, *folders) for path in sorted(folder.glob("*.py"))]
+        names = [path.relative_to(self.root).as_posix() for path in scripts]
+        return any("-fprofile-" in read_text(self.root, each, errors="replace") for each in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

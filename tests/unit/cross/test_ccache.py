@@ -62,6 +62,15 @@ def test_a_project_with_a_launcher_of_its_own_is_left_alone(
     assert own_launcher(with_env(**env), pyproject) == expected
 
 
+def test_objects_that_name_a_profile_are_not_shared(cache: CompilerCache, tmp_path: Path) -> None:
+    alone = replace(cache, shares=False)
+
+    shared, own = (dict(c.on_host(TARGET, tmp_path, found=("cc",)).env) for c in (cache, alone))
+
+    assert shared["CCACHE_BASEDIR"] == str(tmp_path)
+    assert "CCACHE_BASEDIR" not in own
+
+
 def test_a_container_gets_the_program_and_the_links_to_read_and_the_entries_to_write(
     cache: CompilerCache, tmp_path: Path
 ) -> None:
