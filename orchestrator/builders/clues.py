@@ -238,14 +238,17 @@ def with_clue(
     """Return a failure with the hint that fits what the build of a source printed."""
     hint = ""
     file = clues.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
+    file = "" if file.startswith("/") else file  # a file of the machine
     # A module of the source is missing because it was not built or installed.
     module = "" if _has_module(source, clues.no_module) else clues.no_module
     if failure.kind is FailureKind.TEST:
         hint = _why_test_failed(file, module, clues)
     elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
-        if clues.lacks is not None:
-            hint = _missing(*clues.lacks, target, in_container=in_container)
-        elif failure.step in {"before-all", "before-build"} and "/" in file.lstrip("/"):
+        lacks = clues.lacks
+        # The hint of a step that prepares names a program that nobody knows, and the key to set.
+        if lacks and (failure.kind is FailureKind.BUILD or lacks[0] == "host" or _is_known(*lacks)):
+            hint = _missing(*lacks, target, in_container=in_container)
+        elif failure.step in {"before-all", "before-build"} and "/" in file:
             hint = _no_file(file, failure.step)
         elif failure.kind is FailureKind.BUILD and module:
             hint = _no_module("build", module)

@@ -216,6 +216,7 @@ def test_a_test_that_needs_files_which_the_source_has_not(
         (["sh: 1: cannot open x: No such file", "FAILED t.py::x"], "its test t.py::x fails"),
         (["ModuleNotFoundError: No module named 'pytest'"], 'test.requires = ["pytest"]'),
         (["ERROR: tests (unittest.loader._FailedTest)", "No module named 'tests'"], "names tests,"),
+        (["cat: /etc/redhat-release: No such file or directory"], FAILED.hint),
         (["FAILED", "ERROR: everything"], FAILED.hint),
     ],
 )
@@ -237,7 +238,7 @@ def test_a_module_of_the_source_is_required_from_nowhere(tmp_path: Path) -> None
         ("sh: 1: .github/workflows/x.sh: not found", ".github/workflows/x.sh"),
         ("bash: ./tools/x.sh: No such file or directory", "./tools/x.sh"),
         ("bash: SOURCE/tools/x.sh: No such file or directory", "tools/x.sh"),
-        ("sh: 1: yum: not found", ""),
+        ("sh: 1: yum: not found", ""),  # what `setup_hint` is for
         ("cat: /etc/redhat-release: No such file or directory", ""),
     ],
 )
@@ -249,6 +250,13 @@ def test_a_step_that_needs_files_which_the_source_has_not(
     said = hint(tmp_path, line, failure=failure)
 
     assert (f"names {name}, which" in said and 'before-all = "true"' in said) is bool(name)
+    assert (said == failure.hint) is not bool(name)
+
+
+def test_a_step_that_prepares_is_told_what_has_the_program(tmp_path: Path) -> None:
+    failure = replace(FAILED, kind=FailureKind.SETUP, step="before-build")
+
+    assert "cmake (apt)" in hint(tmp_path, "sh: 1: cmake: not found", failure=failure)
 
 
 def test_the_table_has_every_row_whole() -> None:
