@@ -34,6 +34,7 @@ _LACKS = {
         r"cannot find -l:?([\w.+-]+)"
         r"|unable to find (?:dynamic system )?library '?(?:-l)?(\w[\w.+-]*)"
         r"|\blib([\w.+-]+)\.so[\w.]*: cannot open shared object file"
+        r"|(?:ould not|annot|nable to) (?:find |or |load |the )+lib([\w+-]+)"
     ),
     "host": re.compile(
         r"[Cc]ould not resolve (?:host|proxy): ([\w.-]+)|[Cc]ould not resolve hostname ([\w.-]+):"
@@ -241,10 +242,12 @@ def with_clue(
     file = "" if file.startswith("/") else file  # a file of the machine
     # A module of the source is missing because it was not built or installed.
     module = "" if _has_module(source, clues.no_module) else clues.no_module
+    lacks = clues.lacks
     if failure.kind is FailureKind.TEST:
         hint = _why_test_failed(file, module, clues)
+        if not hint and lacks and _is_known(*lacks):
+            hint = _missing(*lacks, target, in_container=in_container)
     elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
-        lacks = clues.lacks
         # The hint of a step that prepares names a program that nobody knows, and the key to set.
         if lacks and (failure.kind is FailureKind.BUILD or lacks[0] == "host" or _is_known(*lacks)):
             hint = _missing(*lacks, target, in_container=in_container)

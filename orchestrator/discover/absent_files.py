@@ -29,8 +29,8 @@ IN_SOURCE = ("before-all", "before-build")
 
 REPAIR = "repair-wheel-command"
 TEST = "test-command"
-_NEEDED_BY_TESTS = (TEST, "before-test", "test-sources", "before-all")
-"""``before-all`` also makes what tests need: users, servers."""
+_NEEDED_BY_TESTS = (TEST, "before-test", "test-sources", *IN_SOURCE)
+"""Commands before the build also make what tests need: libraries, users, servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

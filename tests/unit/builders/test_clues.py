@@ -216,6 +216,8 @@ def test_a_test_that_needs_files_which_the_source_has_not(
         (["sh: 1: cannot open x: No such file", "FAILED t.py::x"], "its test t.py::x fails"),
         (["ModuleNotFoundError: No module named 'pytest'"], 'test.requires = ["pytest"]'),
         (["ERROR: tests (unittest.loader._FailedTest)", "No module named 'tests'"], "names tests,"),
+        # rtree
+        (["OSError: Could not find libspatialindex_c library file"], "libspatialindex-dev"),
         (["cat: /etc/redhat-release: No such file or directory"], FAILED.hint),
         (["FAILED", "ERROR: everything"], FAILED.hint),
     ],

@@ -337,6 +337,10 @@ def test_from_cibuildwheel_needs_cibuildwheel(tree: Tree) -> None:
         ),
         # It may make what the test needs.
         (
+            'before-build = "sh {project}/lib.sh"\ntest-command = "tox"',
+            {"before-build": "", "command": IMPORT},
+        ),
+        (
             'before-all = "tools/x.sh"\ntest-command = "su -l x -c true"',
             {"before-all": "", "command": ""},
         ),
