@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import to_json
@@ -167,16 +168,13 @@ def _contents(place: Path) -> tuple[Path, bytes]:
 def earlier_seconds(folder: Path) -> dict[TargetId, float]:
     """Return how long targets took in earlier runs; without a ``results.json`` of ours, nothing."""
     try:
-        document = load_json(dict[str, Any], folder / NAME)
-        if document["schema"] != SCHEMA:
-            return {}
         return {
             TargetId(result["id"]): float(result["duration"])
-            for result in document["results"]
+            for result in _earlier(folder / NAME).get("results", [])
             # What came from the store took no time, and what failed may have stopped early.
             if result["status"] == Status.OK and not result.get("cached")
         }
-    except (ConfigError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return {}  # it only helps to order
 
 
@@ -291,6 +289,15 @@ def write(
 
 def _earlier(path: Path) -> dict[str, Any]:
     """Return the existing document, or an empty one if it is broken or not ours."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return {}
+    return _read_earlier(path, (seen.st_ino, seen.st_size, seen.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)  # a run reads it for the order of its targets, and when it writes its own
+def _read_earlier(path: Path, _sign: tuple[int, ...]) -> dict[str, Any]:
     found: Any = None
     with contextlib.suppress(ConfigError):
         found = load_json(dict[str, Any], path)
