@@ -167,3 +167,20 @@ def large(count: int = 854, slots: int = 8, *, failing: bool = False) -> dict[st
             )
         )
     return document(*sorted(made, key=lambda each: str(each["id"])), runs=(run(),))
+
+
+def nightly(number: int, count: int = 24) -> dict[str, Any]:
+    """The results of one of many runs, each of them a day and a version after the last."""
+    made = large(count)
+    for each in made["results"]:
+        each["run"] = f"r{number}"
+        each["duration"] += number
+        each["target"]["version"] = f"1.{number}.0+{each['target']['variant']['cuda']}"
+        if each["started"] is not None:
+            each["started"] += number * 86400
+        if each["wheel"] is not None:
+            each["wheel"]["version"] = each["target"]["version"]
+            each["wheel"]["size"] += number * 530_000
+            each["wheel"]["observed_tag"] = f"manylinux_2_{28 + number // 3}_x86_64"
+    made["runs"] = [run(f"r{number}", BEGAN + number * 86400)]
+    return made

@@ -27,6 +27,7 @@ _AGAIN = "`orchestrator report` makes it from results.json at any time"
     epilog=examples(
         "report dist/results.json",
         "report jobs/*/results.json --html report.html",
+        "report dist releases/*/results.json --html report.html",
     ),
 )
 @click.argument(
@@ -46,16 +47,17 @@ _AGAIN = "`orchestrator report` makes it from results.json at any time"
 def command(results: Sequence[Path], **reports: Path | None) -> None:
     """Show how runs ended, from results.json files or directories that have one.
 
-    If several files have a target, the one that started last counts. Without options: Markdown.
+    If several files have a target, the result that started last counts; the HTML page also shows
+    the earlier ones, as a history. Without options: Markdown.
     """
     from orchestrator.report import serialize as documents
     from orchestrator.report.results import read_raw
 
-    document = documents.merged(map(read_raw, results))
+    found = [read_raw(each) for each in results]
     if not any(reports.values()):
         reports["markdown"] = STDOUT
     check_reports(reports)
-    problems = write_reports(reports, document)
+    problems = write_reports(reports, documents.merged(found), parts=found)
     if problems:
         raise EnvironmentProblemError(*problems)
 
@@ -84,11 +86,14 @@ def check_reports(reports: Mapping[str, Path | None]) -> None:
 
 
 def write_reports(
-    reports: Mapping[str, Path | None], document: Mapping[str, Any]
+    reports: Mapping[str, Path | None],
+    document: Mapping[str, Any],
+    *,
+    parts: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Problem, ...]:
     """Write the reports of a valid ``results.json``, each whole or not at all.
 
-    Return what went wrong.
+    `parts` are the documents that it was merged from. Return what went wrong.
     """
     from orchestrator.fsutil import write_whole
     from orchestrator.models.reading import parse
@@ -100,7 +105,7 @@ def write_reports(
     parsed = parse(ResultsDocument, document)
     problems = []
     for name, path in wanted.items():
-        text = _text(name, document, parsed)
+        text = _text(name, document, parsed, parts)
         if path == STDOUT:
             emit(text)
             continue
@@ -116,11 +121,22 @@ def _wanted(reports: Mapping[str, Path | None]) -> dict[str, Path]:
     return {name: path for name, path in reports.items() if path is not None}
 
 
-def _text(name: str, document: Mapping[str, Any], parsed: ResultsDocument) -> str:
+def _text(
+    name: str,
+    document: Mapping[str, Any],
+    parsed: ResultsDocument,
+    parts: Sequence[Mapping[str, Any]],
+) -> str:
+    from orchestrator.models.reading import parse
     from orchestrator.report import html_report, junit, markdown
     from orchestrator.report import serialize as documents
+    from orchestrator.report.history import history
+    from orchestrator.report.schemas import SCHEMA, ResultsDocument
 
     if name == "json":
         return documents.dumps(document)
+    if name == "html" and len(parts) > 1:
+        past = history(parse(ResultsDocument, {"schema": SCHEMA, **each}) for each in parts)
+        return html_report.render(parsed, past)
     renderers = {"html": html_report.render, "junit": junit.render, "markdown": markdown.render}
     return renderers[name](parsed)

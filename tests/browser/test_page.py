@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,9 +11,11 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import sync_playwright
 
 from orchestrator.models.reading import parse
-from orchestrator.report import html_report
+from orchestrator.plan.selection import select
+from orchestrator.report import html_report, serialize
+from orchestrator.report.history import history
 from orchestrator.report.schemas import ResultsDocument
-from tests import reports
+from tests import factories, reports
 from tests.unit.report.test_reports import hostile
 
 if TYPE_CHECKING:
@@ -42,10 +46,15 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     complaints: list[str] = []
     contexts = []
 
-    def show(document: dict[str, Any], width: int = DESK, scheme: Any = "light") -> Page:
+    def show(
+        *documents: dict[str, Any], width: int = DESK, scheme: Any = "light", after: str = ""
+    ) -> Page:
         file = tmp_path / "report.html"
-        file.write_text(html_report.render(parse(ResultsDocument, document)), encoding="utf-8")
+        past = history(parse(ResultsDocument, each) for each in documents)
+        merged = parse(ResultsDocument, serialize.merged(documents))
+        file.write_text(html_report.render(merged, past), encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said.text))
@@ -54,7 +63,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Open]:
             "request",
             lambda request: None if request.url.startswith("file:") else complaints.append("asked"),
         )
-        page.goto(file.as_uri())
+        page.goto(file.as_uri() + after)
         return page
 
     yield show
@@ -71,7 +80,7 @@ def shown(page: Page, selector: str) -> int:
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_everybody_can_read_it(show: Open, scheme: str, width: int) -> None:
     """Contrast, headings, tables, names of links and regions: what axe-core checks."""
-    page = show(reports.large(24, slots=3), width, scheme)
+    page = show(*map(reports.nightly, range(4)), width=width, scheme=scheme, after="#filter=cp313")
     for each in page.locator("details").all():
         each.evaluate("each => { each.open = true }")
 
@@ -82,9 +91,14 @@ def test_everybody_can_read_it(show: Open, scheme: str, width: int) -> None:
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
 
 
+@pytest.mark.parametrize("after", ["", "#filter=cp"])
 @pytest.mark.parametrize("document", [reports.large(), hostile()], ids=["854 targets", "hostile"])
-def test_a_phone_scrolls_only_down(show: Open, document: dict[str, Any]) -> None:
-    page = show(document, PHONE)
+def test_a_phone_scrolls_only_down(show: Open, document: dict[str, Any], after: str) -> None:
+    earlier = deepcopy(document)
+    for each in earlier["results"]:
+        each["started"] = 1.0
+    page = show(document, earlier, width=PHONE, after=after)
+    assert page.locator("#history").is_visible()
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
@@ -126,6 +140,54 @@ def test_the_filter_leaves_what_was_asked_for(show: Open) -> None:
     assert shown(page, ".grid tbody tr") == 2
     page.get_by_label("Filter").fill("")
     assert page.locator(".out").count() == 0
+
+
+def test_a_link_leads_to_what_is_shown(show: Open) -> None:
+    page = show(reports.large(120))
+    assert not page.get_by_role("link", name="link to this view").is_visible()
+    page.get_by_label("Filter").fill("CP313T x86_64 ok")
+    rows = page.locator(".list tbody tr[data-target]:not(.out)")
+    wanted = rows.count()
+    link = page.get_by_role("link", name="link to this view").get_attribute("href")
+    assert page.url.endswith(f"report.html{link}"), "the address bar has it too"
+
+    again = show(reports.large(120), after=link)
+
+    assert wanted > 1
+    assert again.locator(".list tbody tr[data-target]:not(.out)").count() == wanted
+    assert again.get_by_label("Filter").input_value() == "CP313T x86_64 ok"
+    again.get_by_label("Filter").fill("")
+    assert again.url.endswith("report.html")
+
+
+def test_the_command_of_a_view_builds_what_is_shown(show: Open) -> None:
+    page = show(reports.large(120), after="#filter=cp313t%20ok%20aarch64")
+    rows = page.locator(".list tbody tr[data-target]:not(.out)")
+    shown_ids = [each.get_attribute("data-target") for each in rows.all()]
+    page.locator("#filter").get_by_role("button", name="copy").click()
+    page.locator("#filter").get_by_role("button", name="copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+
+    program, command, option, expression = shlex.split(copied)
+    assert (program, command, option) == ("orchestrator", "build", "--select")
+    assert expression.split(" | ") == shown_ids
+    planned = [factories.target(each["id"], covers=((),)) for each in reports.large(120)["results"]]
+    assert [each.id for each in select(planned, [expression])] == shown_ids
+
+
+def test_the_command_of_a_target_is_copied_or_at_least_selected(show: Open) -> None:
+    page = show(reports.large(24))
+    place = page.locator("details").first
+    place.get_by_role("button", name="copy").click()
+    place.get_by_role("button", name="copied").wait_for()
+    wanted = page.evaluate("navigator.clipboard.readText()")
+    assert wanted.startswith("orchestrator rebuild cp")
+
+    page.context.clear_permissions()
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(Error()) }")
+    place.get_by_role("button", name="copied").click()
+    place.get_by_role("button", name="selected").wait_for()
+    assert page.evaluate("getSelection().toString()") == wanted
 
 
 def test_the_keyboard_leads_from_a_cell_to_why_it_failed(show: Open) -> None:
