@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.models.words import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -76,7 +78,9 @@ def clipped(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2
-    return f"{text[:half]} ... ({len(text) - 2 * half} more characters) ... {text[-half:]}"
+    return (
+        f"{text[:half]} ... ({count_of(len(text) - 2 * half, 'more character')}) ... {text[-half:]}"
+    )
 
 
 MANY = 20

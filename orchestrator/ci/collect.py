@@ -16,6 +16,7 @@ from orchestrator.fsutil import copy_beneath, file_sha256, remove_partial, repla
 from orchestrator.models.result import Failure, FailureKind, Status
 from orchestrator.models.target import TargetId
 from orchestrator.models.wheel_name import WheelName
+from orchestrator.models.words import count_of
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
@@ -234,7 +235,7 @@ class _Table:
                 hint="upload the whole output directory of each job",
             )
         if info.st_size > wheel.size and stat.S_ISREG(info.st_mode):
-            what = f"it has {info.st_size} bytes, and its result says {wheel.size}"
+            what = f"it has {count_of(info.st_size, 'byte')}, and its result says {wheel.size}"
             return self._refusal(result, what)  # it is not even copied
         try:
             _install(folder, self.output / wheel.filename, wheel.sha256)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Job, TargetId
+from orchestrator.models.words import count_of
 from orchestrator.plan.selection import balance, closure
 from orchestrator.run.resources import estimate_seconds
 
@@ -123,7 +124,7 @@ def _grouped(targets: Sequence[Target], most: int) -> dict[_Group, list[Target]]
         names = ", ".join("+".join(runner) for runner, _ in list(coarse)[:LISTED])
         raise ConfigError.of(
             f"the targets need {len(coarse)} different runners ({names}, ...), "
-            f"and there may be only {most} jobs",
+            f"and there may be only {count_of(most, 'job')}",
             where="--max-jobs",
             hint=f"allow {len(coarse)}, or narrow the plan with --select",
         )
@@ -217,7 +218,7 @@ def _name(wheels: Sequence[Target]) -> str:
         " ".join(values) if len(values) <= LISTED else f"{len(values)} x {axis}"
         for axis, values in axes.items()
     ]
-    return _short(f"{', '.join(parts)} ({len(wheels)} targets)")
+    return _short(f"{', '.join(parts)} ({count_of(len(wheels), 'target')})")
 
 
 def _short(text: str) -> str:

@@ -12,6 +12,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigError
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def github(jobs: Sequence[Job]) -> str:
     text = json.dumps({"include": include}, separators=(",", ":"))
     if 2 * len(text) > MOST_BYTES:
         raise ConfigError.of(
-            f"the job matrix has {len(text)} characters, and an output of GitHub "
+            f"the job matrix has {count_of(len(text), 'character')}, and an output of GitHub "
             f"holds {MOST_BYTES // 2}",
             where="--format github",
             hint="give the runners shorter labels, or plan fewer jobs with --max-jobs",

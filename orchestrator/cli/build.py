@@ -16,6 +16,7 @@ from orchestrator.cli.output import MATRIX, STDOUT, WORK_DIR, print_text, stderr
 from orchestrator.cli.report import check_reports, write_reports
 from orchestrator.errors import ConfigError, ExitCode, Problem
 from orchestrator.models.target import BackendName, TargetId
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -333,7 +334,8 @@ def _print_end(
     console.print(summary.problems(results, width=width, again=again))
     wheels = sum(target.library is None for target in plan.targets)
     good = sum(result.wheel is not None for result in results)
-    end = f"{good} of {wheels} targets have their wheel in {near(output)}"
+    have = "has its" if good == 1 else "have their"
+    end = f"{good} of {count_of(wheels, 'target')} {have} wheel in {near(output)}"
     print_text(console, end)
 
 

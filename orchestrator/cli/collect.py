@@ -14,6 +14,7 @@ from orchestrator.cli.options import DIRECTORY, FILE
 from orchestrator.cli.output import say
 from orchestrator.cli.report import write_reports
 from orchestrator.errors import EnvironmentProblemError, ExitCode, Problem
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,9 @@ def _say(
             say(f"{one_line(result.target_id)}: {reason(result)}")
     libraries = sum(target.library is not None for target in plan.targets)
     wheels = len(plan.targets) + len(plan.undetermined) - libraries
-    say(f"{wheels - len(lacking)} of {wheels} planned wheels are in {output}")
+    good = wheels - len(lacking)
+    are = "is" if good == 1 else "are"
+    say(f"{good} of {count_of(wheels, 'planned wheel')} {are} in {output}")
 
 
 def _summarise(results: ResultsDocument) -> list[Problem]:

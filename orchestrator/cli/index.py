@@ -11,6 +11,7 @@ from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, channel_option, optional_matrix_option, repeatable
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import ConfigError
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,8 @@ def _print(report: UpdateReport) -> None:
     from orchestrator.publish.index_site import default_variant
 
     site, would = report.site, "" if report.pages is None else "would be "
-    say(f"{len(report.added)} added, {len(report.dropped)} dropped, {len(site.files)} files")
+    files = count_of(len(site.files), "file")
+    say(f"{len(report.added)} added, {len(report.dropped)} dropped, {files}")
     if report.pages is not None:
         say(f"{report.pages} pages would be written; nothing was")
     for names, what in (
@@ -130,7 +132,8 @@ def _print(report: UpdateReport) -> None:
         for name in names:
             say(f"{would}{what}: {printable(name)}")
     for variant in site.variants:
-        show(f"{printable(variant.path or '.')}: {len(site.listed(variant.path))} files")
+        files = count_of(len(site.listed(variant.path)), "file")
+        show(f"{printable(variant.path or '.')}: {files}")
     default = default_variant(site)
     if default is not None and default.path and site.listed(""):
         say("no page lists wheels without a sub-index: --default '' makes the root list them")

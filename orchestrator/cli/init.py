@@ -13,6 +13,7 @@ from orchestrator.cli.help import examples
 from orchestrator.cli.options import FILE
 from orchestrator.cli.output import MATRIX, say, show, write_file
 from orchestrator.errors import ConfigError, NothingSelectedError, OrchestratorError
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,8 @@ def _write(
         say(f"found: {line}")
     for line in new.notes:
         say(f"not decided: {line}")
-    say(f"wrote {output}: {len(workspace.plan.ids)} targets; `orchestrator plan` shows them")
+    targets = count_of(len(workspace.plan.ids), "target")
+    say(f"wrote {output}: {targets}; `orchestrator plan` shows them")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from orchestrator.cli.options import external_option, json_option, wheels_argume
 from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import clipped
 from orchestrator.models.wheel import finding_lines
+from orchestrator.models.words import count_of
 from orchestrator.report.summary import device_code_text, size
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _text(path: Path, report: WheelReport) -> str:
         lines.append(f"  not       {step.tag}")
         lines += [f"  because   {_because(reason)}" for reason in step.reasons[:FEW]]
         if (more := len(step.reasons) - FEW) > 0:
-            lines.append(f"            and {more} more reasons (--json shows all)")
+            lines.append(f"            and {count_of(more, 'more reason')} (--json shows all)")
         lines += [f"  cure      {remedy}" for remedy in step.remedies]
     for library, files in report.external_libs:
         lines.append(f"  external  {library}, needed by {', '.join(files)}")

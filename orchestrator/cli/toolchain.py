@@ -14,6 +14,7 @@ from orchestrator.cli.options import ARCH, DIRECTORY, FILE, json_option, repeata
 from orchestrator.cli.output import emit, print_json, printable, say, show
 from orchestrator.errors import ConfigError, closest
 from orchestrator.models.platforms import Arch
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ def download(folder: Path, arches: Sequence[str]) -> None:
         arches=[Arch(arch) for arch in arches] or [host_arch()],
         environ=os.environ,
     )
-    say(f"{count} wheels in {folder}")
+    say(f"{count_of(count, 'wheel')} in {folder}")
 
 
 @command.command("prune", epilog=examples("toolchain prune"))

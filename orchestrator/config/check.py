@@ -29,6 +29,7 @@ from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import ABI3, FIRST_ABI3T, PythonTag
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -273,7 +274,7 @@ class _Checker:
         for index, row in enumerate(rows.values):
             place = f"{where}.values[{index}]"
             if len(row) != len(rows.axes):
-                what = f"has {len(row)} values for {len(rows.axes)} axes"
+                what = f"has {count_of(len(row), 'value')} for {len(rows.axes)} axes"
                 self.report(what, place, f"one each for {', '.join(rows.axes)}")
                 continue
             for column, (axis, values) in enumerate(zip(rows.axes, row, strict=True)):

@@ -11,6 +11,7 @@ from orchestrator.discover.image_choice import images_of
 from orchestrator.discover.matrix_text import matrix_text
 from orchestrator.discover.torch_axes import cuda_of_workflows, torch_axes
 from orchestrator.errors import ConfigError
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def _found(facts: ProjectFacts, release: Release | None, runs: tuple[Run, ...]) 
         yield "[tool.cibuildwheel], which its builds obey"
     yield from dict.fromkeys(run.where for run in runs if run.where in facts.workflows)
     if release and release.wheels:
-        yield f"{len(release.files)} wheels of {release.version} on {release.index}"
+        yield f"{count_of(len(release.files), 'wheel')} of {release.version} on {release.index}"
 
 
 def _open(facts: ProjectFacts, release: Release | None, torch: TorchAxes | None) -> Iterator[str]:

@@ -13,6 +13,7 @@ from orchestrator.config.settings import baseline_of
 from orchestrator.config.unknown_keys import ENABLE_GROUPS, without_unknown
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3
+from orchestrator.models.words import count_of
 from orchestrator.plan.cibuildwheel_selection import CibuildwheelSelection, joined, matches
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def _unselected(
     deciding = [name for name in ("build", "skip", "enable") if name in table]
     deciding += ["archs"] if selection.fixed_archs else []
     more = f" and {len(other) - FEW} more" if len(other) > FEW else ""
+    planned = count_of(len(cells), "planned cell")
     yield (
-        f"{len(other)} of {len(cells)} planned cells are not in the project's own selection "
+        f"not in the project's own selection: {len(other)} of {planned} "
         f"([tool.cibuildwheel] {', '.join(deciding) or 'without enable'}): "
         f"{', '.join(other[:FEW])}{more}; the matrix decides, and [[exclude]] leaves cells out"
     )
@@ -102,7 +104,6 @@ def _other_images(
         if own and own != target.image == default and not target.baseline:
             found[target.platform, target.arch, own, target.image].append(target.build_identifier)
     for (platform, arch, own, planned), identifiers in found.items():
-        many = "s" * (len(identifiers) > 1)
         taken = f'images.{platform} = "{own}" takes that one'
         if len(identifiers) < counts[platform]:
             taken = f'an [[override]] with image = "{own}" takes that one'
@@ -110,7 +111,7 @@ def _other_images(
             taken = f"cibuildwheel {facts.version} does not have that one any more"
         yield (
             f"{platform} is built in {planned}, and not in {own} as the project's own table says "
-            f"({len(identifiers)} target{many}): {taken}"
+            f"({count_of(len(identifiers), 'target')}): {taken}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.config import condition
 from orchestrator.errors import ConfigError, NothingSelectedError, closest
 from orchestrator.models.python_tag import ABI3
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -146,7 +147,7 @@ def shard(targets: Sequence[T], text: str) -> tuple[T, ...]:
     chosen = tuple(target for target in targets if target.id in ids)
     if not chosen:
         raise NothingSelectedError.of(
-            f"shard {text} has nothing to do: there are {len(groups)} groups of targets",
+            f"shard {text} has nothing to do: it has {count_of(len(groups), 'group')} of targets",
             where="--shard",
             hint="use fewer shards",
         )

@@ -26,6 +26,7 @@ from orchestrator.host.index_router import IndexRoutes, original, routed
 from orchestrator.host.process import PLAIN_UMASK, Cancel, run
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.words import count_of
 from orchestrator.provision import wheelhouse
 from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remove_entry, silent
 from orchestrator.provision.failures import run_step
@@ -257,7 +258,7 @@ class EnvironmentMaker:
         say: Progress,
     ) -> None:
         """Install a lock; every package comes from the index that it was found on."""
-        say(f"preparing an environment of {len(lock)} packages (once, in the cache)")
+        say(f"preparing an environment of {count_of(len(lock), 'package')} (once, in the cache)")
         scratch = made.parent
         (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
         options = question.options(self.host.toolchain.python)

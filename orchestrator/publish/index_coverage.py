@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.wheel_name import WheelName
+from orchestrator.models.words import count_of
 from orchestrator.plan.cover import expression
 from orchestrator.report.plans import coverage
 from orchestrator.report.schemas import CoverageDocument, HeldTarget, LackingTarget
@@ -142,11 +143,15 @@ def markdown(held: CoverageDocument, plan: Plan) -> str:
 
 def _summary(held: CoverageDocument) -> str:
     total = len(held.has) + len(held.lacks)
-    parts = [f"the index has {len(held.has)} of {total} planned wheels"]
+    parts = [f"the index has {len(held.has)} of {count_of(total, 'planned wheel')}"]
     parts += [f"{len(held.unknown)} more have no version yet"] if held.unknown else []
-    parts += [f"{len(held.beyond)} files beyond the plan"] if held.beyond else []
+    parts += [f"{count_of(len(held.beyond), 'file')} beyond the plan"] if held.beyond else []
     parts += [f"{len(held.yanked)} yanked"] if held.yanked else []
-    parts += [f"{held.other_versions} files of other versions"] if held.other_versions else []
+    parts += (
+        [f"{count_of(held.other_versions, 'file')} of other versions"]
+        if held.other_versions
+        else []
+    )
     return ", ".join(parts)
 
 
@@ -233,8 +238,8 @@ _LATEST = 40
 
 def release_table(gap: ReleaseGap, version: str) -> str:
     """Return the comparison with a release as text."""
-    total = len(gap.made) + len(gap.missing)
-    lines = [f"the plan makes {len(gap.made)} of the {total} wheels for Linux of {version}"]
+    total = count_of(len(gap.made) + len(gap.missing), "wheel")
+    lines = [f"the plan makes {len(gap.made)} of the {total} for Linux of {version}"]
     if gap.elsewhere:
         lines.append(f"{len(gap.elsewhere)} more are for other systems")
     for title, names in (("not made", gap.missing), ("new", gap.new)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.config.destinations import DESTINATIONS, refusals
+from orchestrator.models.words import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -157,4 +158,4 @@ def shown(size: int) -> str:
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20)):
         if size >= factor:
             return f"{size / factor:.4g} {unit}"
-    return f"{size} bytes"
+    return count_of(size, "byte")

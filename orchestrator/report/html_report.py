@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from orchestrator.errors import clipped
 from orchestrator.models.result import Status
+from orchestrator.models.words import count_of
 from orchestrator.report.history import History
 from orchestrator.report.progress import duration
 from orchestrator.report.results import NAME
@@ -97,6 +98,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "count_of": count_of,
         "duration": duration,
         "size": size,
         "when": _when,

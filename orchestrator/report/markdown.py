@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from orchestrator.models.result import Status
+from orchestrator.models.words import count_of
 from orchestrator.report.progress import duration
 from orchestrator.report.summary import size
 from orchestrator.report.text import NOBODY, code, escape, no_command, one_line, visible
@@ -125,7 +126,7 @@ def _table(view: ResultsView, room: int) -> str:
     results = view.document.results
     head = [
         "<details>",
-        f"<summary>{len(results)} targets</summary>",
+        f"<summary>{count_of(len(results), 'target')}</summary>",
         "",
         _row(("target", "status", "tag", "size", "time", "CPU", "wheel")),
         "|---|---|---|--:|--:|--:|---|",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.host.redaction import masked
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import BackendName, Target
+from orchestrator.models.words import count_of
 from orchestrator.plan.other_systems import in_words, other_system
 from orchestrator.report.text import (
     aligned,
@@ -198,11 +199,11 @@ def summary(plan: Plan) -> Iterator[str]:
     wheels = [each for each in plan.everything if each.python]
     cells = sum(len(each.covers) for each in wheels)
     libraries = len(plan.ids) - len(wheels)
-    parts = [f"{len(wheels)} targets"]
-    parts += [f"for {cells} cells"] if cells != len(wheels) else []
-    parts += [f"{libraries} libraries"] if libraries else []
+    parts = [count_of(len(wheels), "target")]
+    parts += [f"for {count_of(cells, 'cell')}"] if cells != len(wheels) else []
+    parts += [count_of(libraries, "library")] if libraries else []
     parts += [f"not built here: {in_words(plan.elsewhere)}"] if plan.elsewhere else []
-    parts += [f"{len(plan.exclusions)} cells excluded"]
+    parts += [f"{count_of(len(plan.exclusions), 'cell')} excluded"]
     parts += [f"channel {plan.channel}"] if plan.channel else []
     yield ", ".join(parts)
     reasons: dict[str, Counter[str]] = {}
@@ -210,8 +211,8 @@ def summary(plan: Plan) -> Iterator[str]:
         reasons.setdefault(each.rule, Counter())[each.reason] += 1
     for rule, counted in reasons.items():
         reason, *others = counted
-        more = f" (and {len(others)} more reasons: --excluded)" if others else ""
-        yield f"  {rule}: {counted.total()} cells: {reason}{more}"
+        more = f" (and {count_of(len(others), 'more reason')}: --excluded)" if others else ""
+        yield f"  {rule}: {count_of(counted.total(), 'cell')}: {reason}{more}"
 
 
 def _summary(plan: Plan, width: int | None) -> Iterator[str]:
@@ -220,9 +221,9 @@ def _summary(plan: Plan, width: int | None) -> Iterator[str]:
 
 def excluded(plan: Plan, width: int | None = None) -> str:
     """Return the exclusions by rule, with the values of the excluded cells."""
-    lines = [f"{len(plan.exclusions)} cells excluded"]
+    lines = [f"{count_of(len(plan.exclusions), 'cell')} excluded"]
     for (rule, reason), found in exclusion_groups(plan).items():
-        lines += _wrapped(f"{rule}: {len(found)} cells: {reason}", width, "  ")
+        lines += _wrapped(f"{rule}: {count_of(len(found), 'cell')}: {reason}", width, "  ")
         for axis, values in axis_values(found).items():
             lines += _wrapped(f"    {axis:<12} {_few(values)}", width, " " * 17)
     return _lines(lines)
@@ -257,7 +258,7 @@ def markdown(plan: Plan) -> str:
     more = len(plan.targets) - len(shown)
     lines = ["### Coverage", "", *markdown_table(rows), "", legend, ""]
     lines += [f"{'- ' * line.startswith(' ')}{escape(line.strip())}" for line in summary(plan)]
-    lines += ["", f"<details><summary>{len(plan.targets)} targets</summary>", ""]
+    lines += ["", f"<details><summary>{count_of(len(plan.targets), 'target')}</summary>", ""]
     lines += markdown_table(_table(shown))
     lines += ["", f"and {more} more: `plan --format ids` has them all"] if more else []
     lines += ["", "</details>"]

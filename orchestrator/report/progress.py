@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.models.result import BuildResult, FailureKind, Status
+from orchestrator.models.words import count_of
 from orchestrator.report.layout import near, wrapped
 from orchestrator.report.text import plain
 
@@ -87,7 +88,7 @@ class RunView:
         """The state in one line, without the running targets."""
         parts = [f"{n} {status}" for status, n in self.counts.items() if n]
         parts += [f"{self.resting} waiting to be tried again"] if self.resting else []
-        line = f"{self.ended}/{self.total} targets"
+        line = f"{self.ended}/{count_of(self.total, 'target')}"
         line += f" ({', '.join(parts)})" if parts else ""
         line += f", {duration(self.elapsed)}"
         line += f", about {duration(self.left)} left" if self.left is not None else ""
@@ -96,7 +97,7 @@ class RunView:
 
 def from_the_store(count: int) -> str:
     """Say how many results came from the store."""
-    return f"{count} target{'s' * (count != 1)} came from the store"
+    return f"{count_of(count, 'target')} came from the store"
 
 
 def duration(seconds: float) -> str:
@@ -158,7 +159,11 @@ def _folded(line: str, width: int) -> list[str]:
     if len(parts) <= LINES_OF_ONE:
         return parts
     half = LINES_OF_ONE // 2
-    return [*parts[:half], f"  | ({len(parts) - 2 * half} more lines, see the log)", *parts[-half:]]
+    return [
+        *parts[:half],
+        f"  | ({count_of(len(parts) - 2 * half, 'more line')}, see the log)",
+        *parts[-half:],
+    ]
 
 
 @dataclass(kw_only=True, eq=False)

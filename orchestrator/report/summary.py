@@ -13,6 +13,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilerKind, EmulationMode
 from orchestrator.models.wheel import Compression
+from orchestrator.models.words import count_of
 from orchestrator.report.layout import command, fitted, near, wrapped
 from orchestrator.report.progress import STYLES, duration
 
@@ -60,11 +61,6 @@ def few(targets: Sequence[TargetId]) -> str:
     more = len(targets) - FEW
     named = targets if more <= 0 else targets[:FEW]
     return ", ".join([*named, *([f"and {more} more"] if more > 0 else [])])
-
-
-def count_targets(number: int) -> str:
-    """``1`` -> ``1 target``."""
-    return f"{number} target{'s' * (number != 1)}"
 
 
 # Before the build
@@ -116,7 +112,7 @@ def _cause(failure: Failure) -> str:
 def _counted(what: str, causes: Iterable[str], width: int) -> Iterator[str]:
     """Yield each cause once, with the number of targets that have it."""
     for cause, number in Counter(causes).items():
-        yield from wrapped(f"{count_targets(number)} {what}: {cause}", width, rest=_INDENT)
+        yield from wrapped(f"{count_of(number, 'target')} {what}: {cause}", width, rest=_INDENT)
 
 
 # At the end
@@ -197,7 +193,7 @@ def untested(results: Sequence[BuildResult], *, width: int) -> RenderableType:
         line
         for (what, why), ids in notes.items()
         for line in (
-            *wrapped(f"{what} ({count_targets(len(ids))}): {why}", width, rest=_INDENT),
+            *wrapped(f"{what} ({count_of(len(ids), 'target')}): {why}", width, rest=_INDENT),
             *wrapped(few(ids), width, first=_INDENT),
         )
     ]
@@ -242,7 +238,7 @@ def problems(results: Sequence[BuildResult], *, width: int, again: Sequence[str]
     for (status, _, cause, hint), group in sorted(groups.items(), key=_failed):
         alike = dict.fromkeys(each.failure.message for each in group if each.failure is not None)
         why = cause if len(alike) > 1 else next(iter(alike))
-        title = f"{count_targets(len(group))} {_ENDED[status]}: {why}"
+        title = f"{count_of(len(group), 'target')} {_ENDED[status]}: {why}"
         blocks.append(Text(""))
         blocks += [Text(each, style=STYLES[status]) for each in wrapped(title, width, rest=_INDENT)]
         lines = _mending(group, hint, width, again)
@@ -251,7 +247,7 @@ def problems(results: Sequence[BuildResult], *, width: int, again: Sequence[str]
         len(group) for (status, *_), group in groups.items() if status is Status.CANCELLED
     )
     if cancelled:
-        text = f"\n{count_targets(cancelled)} cancelled"
+        text = f"\n{count_of(cancelled, 'target')} cancelled"
         blocks.append(Text(text, style=STYLES[Status.CANCELLED]))
     return Group(*blocks)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind, Status
+from orchestrator.models.words import count_of
 from orchestrator.plan.resolve import EMULATED_COST
 from orchestrator.run import resources, scheduler
 from orchestrator.run.executors.local import LocalRun
@@ -115,7 +116,7 @@ def describe_budget(budget: Resources) -> str:
     share = f"{budget.millicpus / 1000:g} CPUs and {budget.memory / resources.GIB:.1f} GiB"
     if budget.slots == 1:
         return f"one target at a time, with {share}"
-    return f"up to {budget.slots} targets at once, together {share}"
+    return f"up to {count_of(budget.slots, 'target')} at once, together {share}"
 
 
 def estimates(

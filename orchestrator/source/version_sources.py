@@ -25,6 +25,7 @@ from orchestrator.errors import (
 from orchestrator.fsutil import read_beneath
 from orchestrator.models.reading import toml_value
 from orchestrator.models.target import VersionAnswer, VersionQuestion
+from orchestrator.models.words import count_of
 from orchestrator.provision.answers import Answers, once
 from orchestrator.source import backend, git, scm
 from orchestrator.source.declared import attribute
@@ -115,7 +116,7 @@ _Said = tuple[str | None, str]
 def _answer(text: str, value: str | None, note: str) -> VersionAnswer:
     stripped = (value or "").strip()
     if not usable(stripped):
-        note = f"its {len(stripped)} characters cannot be part of a version"
+        note = f"its {count_of(len(stripped), 'character')} cannot be part of a version"
         return VersionAnswer(source=text, value="", note=note, refused=True)
     return VersionAnswer(source=text, value=stripped, note="" if stripped else note)
 

@@ -23,6 +23,7 @@ from orchestrator.fsutil import copy_range, open_regular
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import LONGEST_NAME
 from orchestrator.models.wheel_name import WheelName
+from orchestrator.models.words import count_of
 from orchestrator.wheel.budget import Budget
 from orchestrator.wheel.inflate import METHODS, CompressedMember, DamagedError, fastest
 
@@ -258,7 +259,7 @@ class WheelArchive:
         """Return bytes of the wheel file itself."""
         found = os.pread(self._file.fileno(), size, offset)
         if len(found) != size:
-            raise self.bad(f"{size} bytes expected at {offset}, the file ends before")
+            raise self.bad(f"{count_of(size, 'byte')} expected at {offset}, the file ends before")
         return found
 
     def body(self, entry: zipfile.ZipInfo) -> int:
@@ -348,7 +349,7 @@ class WheelArchive:
         self.budget.unpacked(unpacked)
         size = os.fstat(self._file.fileno()).st_size
         if unpacked > max(_BOMB_SIZE, _BOMB_RATIO * size):
-            raise self.bad(f"a zip bomb: {size} bytes claim to hold {unpacked}")
+            raise self.bad(f"a zip bomb: {count_of(size, 'byte')} claim to hold {unpacked}")
 
     def _check_layout(self) -> None:
         """Compare every local header with the zip directory, and note where the bodies begin.
@@ -384,7 +385,8 @@ class WheelArchive:
         tops = {entry.filename.split("/", 1)[0] for entry in self.entries if "/" in entry.filename}
         found = sorted(top for top in tops if top.endswith(".dist-info"))
         if len(found) != 1:
-            count = f"{len(found)} .dist-info directories ({', '.join(found)})" if found else ""
+            number = count_of(len(found), ".dist-info directory")
+            count = f"{number} ({', '.join(found)})" if found else ""
             hint = "a wheel has exactly one (PEP 427)"
             raise self.bad(count or "no .dist-info directory", hint)
         return found[0]
@@ -546,7 +548,7 @@ def _flaw_of_size(entry: zipfile.ZipInfo) -> str | None:
         return "is a directory that holds bytes"
     stored = entry.compress_type == zipfile.ZIP_STORED
     if stored and entry.file_size != entry.compress_size:
-        return f"is stored in {entry.compress_size} bytes, but claims {entry.file_size}"
+        return f"is stored in {count_of(entry.compress_size, 'byte')}, but claims {entry.file_size}"
     if not stored and entry.file_size > _DEFLATE_RATIO * entry.compress_size:
-        return f"claims {entry.file_size} bytes; {entry.compress_size} cannot hold them"
+        return f"claims {count_of(entry.file_size, 'byte')}; {entry.compress_size} cannot hold them"
     return None

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import clipped
+from orchestrator.models.words import count_of
 from orchestrator.wheel import record
 from orchestrator.wheel.archive import CHUNK, open_wheel
 
@@ -200,7 +201,9 @@ def _text_difference(a: _Member, b: _Member) -> str:
     changed = list(_changed_lines(left, right))
     if not changed:
         return "same lines, other order" if left != right else ""
-    more = f"\n... and {len(changed) - LINES} more lines" if len(changed) > LINES else ""
+    more = (
+        f"\n... and {count_of(len(changed) - LINES, 'more line')}" if len(changed) > LINES else ""
+    )
     return "\n".join(map(clipped, changed[:LINES])) + more
 
 

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models.words import count_of
 from orchestrator.wheel import sbom
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 
@@ -140,7 +141,7 @@ def _held(archive: WheelArchive, name: str, wanted: list[tuple[str, bytes]]) -> 
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 10**6:.1f} MB" if size >= 10**5 else f"{size} bytes"
+    return f"{size / 10**6:.1f} MB" if size >= 10**5 else count_of(size, "byte")
 
 
 RULES: tuple[Callable[[CheckedWheel], Iterator[Finding]], ...] = (

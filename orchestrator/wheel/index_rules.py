@@ -18,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models.words import count_of
 from orchestrator.wheel.archive import FLAG_DESCRIPTOR, open_wheel
 from orchestrator.wheel.checked_wheel import few, parsed_version
 
@@ -109,7 +110,7 @@ def _fields(found: Metadata) -> Iterator[str]:
     if found.metadata_version not in METADATA_VERSIONS:
         yield f"Metadata-Version {found.metadata_version} is not one that it knows"
     if found.summary and len(found.summary) > SUMMARY:
-        yield f"Summary has {len(found.summary)} characters, not {SUMMARY} or fewer"
+        yield f"Summary has {count_of(len(found.summary), 'character')}, not {SUMMARY} or fewer"
     if found.license and found.license_expression:
         yield "License and License-Expression exclude each other"
     for field, text in (

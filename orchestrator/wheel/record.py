@@ -7,6 +7,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.models.words import count_of
 from orchestrator.wheel.scan import record_hash
 
 if TYPE_CHECKING:
@@ -80,13 +81,13 @@ def content(archive: WheelArchive) -> bytes:
     names = sum(len(member.filename.encode()) for member in archive.members)
     size = archive.packed(place).size
     if size > 4 * names + rows * _ROW_BYTES:
-        raise archive.bad(f"RECORD has {size} bytes for {members} members")
+        raise archive.bad(f"RECORD has {size} bytes for {count_of(members, 'member')}")
     text = archive.read(place)
     # Lines may end in CR, LF or both, and names may contain line ends.
     lines = text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
     inside = sum(len(member.filename.splitlines()) for member in archive.members)
     if lines > rows + inside:
-        raise archive.bad(f"RECORD has {lines} lines for {members} members")
+        raise archive.bad(f"RECORD has {count_of(lines, 'line')} for {count_of(members, 'member')}")
     archive.budget.text(size, "RECORD")
     return text
 

@@ -22,6 +22,7 @@ from orchestrator.models.external_libraries import PRESETS, allowed
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import FIRST_ABI3T, PythonTag, stable_tag
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.models.words import count_of
 from orchestrator.wheel import record
 from orchestrator.wheel.abi3 import is_python_name
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
@@ -72,8 +73,10 @@ def record_entries(subject: CheckedWheel) -> Iterator[Finding]:
     odd = {path: name for path, name in spelled.items() if path not in names and name in names}
     if odd:
         first, name = next(iter(odd.items()))
-        message = f"RECORD lists {len(odd)} files in another spelling, such as {first!r}: write "
-        yield finding("record-extra", f"{message}{name!r}, relative to the wheel's root")
+        message = (
+            f"RECORD lists {count_of(len(odd), 'file')} in another spelling, such as {first!r}"
+        )
+        yield finding("record-extra", f"{message}: write {name!r}, relative to the wheel's root")
     counts = Counter(odd.get(row.path, row.path) for row in subject.rows)
     unlisted = record.signatures_of(subject.archive) | {record.path_of(subject.archive)}
     for name in sorted(names - set(counts) - unlisted):
@@ -102,8 +105,8 @@ def record_contents(subject: CheckedWheel) -> Iterator[Finding]:
             yield finding("record-hash", message)
         size = sizes[row.path]
         if row.size != str(size):
-            message = f"{row.path}: RECORD says {row.size or 'nothing'}, the file has {size} bytes"
-            yield finding("record-size", message)
+            message = f"{row.path}: RECORD says {row.size or 'nothing'}, the file has "
+            yield finding("record-size", message + count_of(size, "byte"))
 
 
 def metadata_valid(subject: CheckedWheel) -> Iterator[Finding]:

@@ -101,11 +101,11 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel: Path, python: str) 
     said = use(wheel, interpreter(python))
 
     assert f"orchestrator {__version__}" in said
-    assert "1 of 1 targets" in said
+    assert "1 of 1 target " in said
 
 
 def test_the_sdist_works_too(sdist: Path) -> None:
-    assert "1 of 1 targets" in use(sdist, sys.executable)
+    assert "1 of 1 target " in use(sdist, sys.executable)
 
 
 def use(file: Path, python: str) -> str:

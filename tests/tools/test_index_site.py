@@ -75,9 +75,9 @@ def test_each_variant_of_the_plan_has_an_index_and_the_default_is_the_root(tmp_p
     options = ("--default", "cuda=12.6", "--alias", "latest-cuda=cuda>=13", "--alias", "old=torch")
     said = index("dist", "--output", "site", *options, cwd=tmp_path)
     assert said.stdout.splitlines() == [
-        "cu126/torch2.8: 1 files",
-        "cu130/torch2.8: 1 files",
-        "cu130/torch2.9: 1 files",
+        "cu126/torch2.8: 1 file",
+        "cu130/torch2.8: 1 file",
+        "cu130/torch2.9: 1 file",
     ]
     site = tmp_path / "site"
     (name,) = names(site, "cu130/torch2.9/demo")

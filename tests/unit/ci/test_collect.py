@@ -265,7 +265,7 @@ def test_a_missing_target_is_named_with_its_job_and_keeps_nothing_back(place: Pa
         "  hint: the log holds the compiler's messages",
         f"{C}: missing: no job has a result of it",
         "  hint: run job 07 (job 07) again, or see why it ended early",
-        "1 of 3 planned wheels are in dist",
+        "1 of 3 planned wheels is in dist",
     ]
     report = (place / "dist" / "report.md").read_text("utf-8")
     assert "no job has a result of it" in report

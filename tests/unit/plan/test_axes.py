@@ -106,7 +106,7 @@ values = [["1", "1"]]
             "rows[0].axes",
             "'arch' has values in axes.arch as well",
         ),
-        ('axes = ["a", "b"]\nvalues = [["1"]]', "rows[0].values[0]", "has 1 values for 2 axes"),
+        ('axes = ["a", "b"]\nvalues = [["1"]]', "rows[0].values[0]", "has 1 value for 2 axes"),
         ('axes = ["a", "a"]\nvalues = [["1", "2"]]', "rows[0].axes[1]", "'a' is there twice"),
         ('axes = ["a"]\nvalues = [["1"]]', "rows[0].axes", "needs at least 2 items"),
         (

@@ -503,7 +503,7 @@ def test_a_dry_run_of_a_new_site_makes_nothing(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     assert f"would be added: {path.name}" in said.err
     assert "would be added: cu126/demo/" in said.err
-    assert said.out == "cu126: 1 files\n"
+    assert said.out == "cu126: 1 file\n"
 
 
 def test_a_dry_run_shows_what_would_change_and_changes_nothing(

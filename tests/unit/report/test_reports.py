@@ -157,7 +157,7 @@ def test_results_of_an_earlier_version_are_read() -> None:
     found = read_results(json.dumps(document), where="x")
 
     assert [each.target for each in found.results] == [None, None]
-    assert "2 results do not say what cells they cover" in html_report.render(found)
+    assert "2 results without a record of the covered cells" in html_report.render(found)
     assert junit.render(found)
     assert markdown.render(found)
 
