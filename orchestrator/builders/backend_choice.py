@@ -396,8 +396,9 @@ def _with_detail(choice: Choice, detail: str) -> Choice:
 
 
 def _unavailable(errors: Iterable[OrchestratorError]) -> Choice:
+    """Say why no way works, and how to mend the first one that can be mended."""
     problems = [problem for error in errors for problem in error.problems]
-    hint = "; ".join(dict.fromkeys(each.hint for each in problems if each.hint))
+    hint = next((each.hint for each in problems if each.hint), "")
     failure = Failure(
         kind=FailureKind.UNAVAILABLE,
         message="; ".join(dict.fromkeys(each.what for each in problems)) or _NOTHING,

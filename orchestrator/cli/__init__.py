@@ -141,10 +141,16 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _print_errors(error: OrchestratorError) -> None:
+    from orchestrator.cli.output import stderr
     from orchestrator.host.redaction import masked
+    from orchestrator.report.layout import wrapped
 
+    width = stderr().width
     for problem in error.problems:
-        say(masked(f"error: {replace(problem, where=printable(problem.where))}"))
+        text = masked(f"error: {replace(problem, where=printable(problem.where))}")
+        for line in text.splitlines():
+            indent = " " * (len(line) - len(line.lstrip()))
+            say("\n".join(wrapped(line, width, first=indent, rest=f"{indent}  ", whole=True)))
 
 
 GARBAGE = 200_000

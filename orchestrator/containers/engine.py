@@ -145,7 +145,11 @@ def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
             return probe(name, env=env)
         except EnvironmentProblemError as error:
             errors.append(error)
-    problems = (problem for error in errors for problem in error.problems)
+    present = [error for error in errors if error.kind is not ErrorKind.NOT_FOUND]
+    if not present and preference == "auto":
+        _refuse("neither docker nor podman is installed", _INSTALL)
+    # Nobody with one engine that fails has to install another.
+    problems = (problem for error in present or errors for problem in error.problems)
     raise EnvironmentProblemError(*problems, transient=any(e.transient for e in errors))
 
 
@@ -194,6 +198,9 @@ def _list(engine: EngineName, label: str, env: Mapping[str, str]) -> Captured:
     return capture(listing, env=env, timeout=60)
 
 
+_INSTALL = "install podman or docker (Debian: `apt-get install podman`)"
+
+
 def _probe_docker(env: Mapping[str, str], timeout: float) -> EngineStatus:
     name = EngineName.DOCKER
     answer = capture([name, "version", "--format", "{{json .}}"], env=env, timeout=timeout)
@@ -238,7 +245,7 @@ def _refuse_docker(answer: Captured) -> NoReturn:
     said = answer.stderr
     passing = may_pass(said.splitlines())
     if answer.returncode == NOT_FOUND:
-        _refuse("docker is not installed", "install docker or podman", ErrorKind.NOT_FOUND)
+        _refuse("docker is not installed", _INSTALL, ErrorKind.NOT_FOUND)
     if "permission denied" in said.lower():
         hint = "add yourself to the docker group (`usermod -aG docker $USER`, then log in again)"
         _refuse("no permission to talk to the docker daemon", hint)
@@ -288,8 +295,7 @@ def _refuse_podman(answer: Captured) -> NoReturn:
     said = answer.stderr
     passing = may_pass(said.splitlines())
     if answer.returncode == NOT_FOUND:
-        hint = "install podman or docker (Debian: `apt-get install podman`)"
-        _refuse("podman is not installed", hint, ErrorKind.NOT_FOUND)
+        _refuse("podman is not installed", _INSTALL, ErrorKind.NOT_FOUND)
     if re.search(r"newuidmap|newgidmap|subuid|subgid|user namespace", said):
         hint = "install uidmap, and `usermod --add-subuids 100000-165535 "
         hint += "--add-subgids 100000-165535 $USER`"

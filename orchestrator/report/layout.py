@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ LEAST = 20
 _GAP = "  "
 
 
-def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) -> Iterator[str]:
+def wrapped(
+    text: str, width: int, *, first: str = "", rest: str | None = None, whole: bool = False
+) -> Iterator[str]:
     """Yield the lines of a text, none for none: words stay whole, but for those longer than a line.
 
     Args:
@@ -25,10 +28,12 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
         width: columns of the longest line.
         first: begins the first line.
         rest: begins all others; by default as many blanks.
+        whole: whether to break no word and no quoted command, so that each can be copied; a line
+            with a longer one is longer.
     """
     rest = " " * cell_len(first) if rest is None else rest
     prefix, line = first, ""
-    words = text.split()
+    words = _UNBROKEN.findall(text) if whole else text.split()
     for word in words:
         joined = f"{line} {word}".lstrip()
         if cell_len(prefix + joined) <= width:
@@ -37,7 +42,7 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
         if line or (prefix.strip() and cell_len(rest + word) <= width):
             yield f"{prefix}{line}".rstrip()
             prefix = rest
-        *most, line = _folded(word, width, prefix, rest)
+        *most, line = [word] if whole else _folded(word, width, prefix, rest)
         for part in most:
             yield f"{prefix}{part}"
             prefix = rest
@@ -47,6 +52,9 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) 
 
 _MOST_TO_COLUMN = 8
 """Characters to a column; further ones have no width, and need not be looked at to fold a word."""
+
+_UNBROKEN = re.compile(r"[^\s`]*(?:`[^`\n]+`[^\s`]*)+|\S+")
+"""A word, or a command in backticks with what clings to it."""
 
 _JOINTS = "/,=;"
 """A word that is longer than a line is folded behind one of these, if there is one."""

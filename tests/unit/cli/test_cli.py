@@ -117,8 +117,9 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def check_refused(said: Said, code: ExitCode, *messages: str) -> None:
     assert said.code == code, said
     assert said.out == ""
+    told = " ".join(said.err.split())
     for message in messages:
-        assert message in said.err
+        assert " ".join(message.split()) in told
     assert "Traceback" not in said.err
     assert "bug" not in said.err
 
@@ -373,6 +374,23 @@ def test_every_problem_has_its_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     )
 
     assert cli("plan").err == "error: here: one\n  hint: do this\nerror: two\n"
+
+
+def test_errors_fit_the_columns_and_break_nothing_that_is_copied(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/a/path/" + "of-many-words/" * 6
+    command = "orchestrator build --select 'cp312-* & cuda=13.0' --output-dir a-long-name --jobs=2"
+    breaking(monkeypatch, EnvironmentProblemError.of("a b " * 40, where=path, hint=f"`{command}`"))
+
+    for columns in ("80", "60", ""):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = cli("plan").err.splitlines()
+        assert f"  {path}:" in lines
+        assert f"    `{command}`" in lines
+        others = [line for line in lines if path not in line and command not in line]
+        assert max(map(len, others)) <= int(columns or 80)
+        assert " ".join(others).split() == ["error:", *["a", "b"] * 40, "hint:"]
 
 
 @pytest.mark.parametrize(
