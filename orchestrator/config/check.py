@@ -60,6 +60,8 @@ _PLATFORMS = frozenset(f"{libc}_{arch}" for libc in Libc for arch in Arch)
 _NEEDED = ("pyproject.toml", "setup.py", "setup.cfg")
 _REPAIRS = ("none", "auditwheel")
 
+_AXIS_NAME = "lower-case letters, digits and underscores"
+
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9._*-]*[A-Za-z0-9*])?")
 """The name of a distribution, or a glob over such names."""
 
@@ -239,7 +241,7 @@ class _Checker:
         if not axis_name_ok(name):
             reserved = " (reserved)" if name in RESERVED_AXES else ""
             what = f"{name!r} cannot name an axis{reserved}"
-            self.report(what, where, "lower-case letters, digits and underscores")
+            self.report(what, where, "choose another name" if reserved else _AXIS_NAME)
 
     def check_built_in(self, name: str, axis: Axis, where: str) -> None:
         for key in ("label", "when", "label-only"):
@@ -462,9 +464,10 @@ class _Checker:
     ) -> None:
         for name in parts.parts:
             if not axis_name_ok(name) or name in axes:
+                taken = name in axes or name in RESERVED_AXES
                 why = "an axis has that name" if name in axes else "reserved, or not a name"
                 what = f"{name!r} cannot name a part of the version ({why})"
-                hint = "lower-case letters, digits and underscores"
+                hint = "choose another name" if taken else _AXIS_NAME
                 self.report(what, f"{where}.parts.{name}", hint)
         for name in sorted(parts.omit.keys() - names):
             what = f"{name!r} is neither an axis nor a part"

@@ -297,8 +297,10 @@ def _refuse_podman(answer: Captured) -> NoReturn:
     if answer.returncode == NOT_FOUND:
         _refuse("podman is not installed", _INSTALL, ErrorKind.NOT_FOUND)
     if re.search(r"newuidmap|newgidmap|subuid|subgid|user namespace", said):
-        hint = "install uidmap, and `usermod --add-subuids 100000-165535 "
-        hint += "--add-subgids 100000-165535 $USER`"
+        hint = (
+            "install uidmap, and `usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 $USER`"
+        )
         _refuse(f"podman cannot run rootless: {plain_message(answer.last_line)}", hint)
     if "connect" in said and ("podman.sock" in said or "Podman" in said):
         hint = "`podman machine start`, or check CONTAINER_HOST"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from orchestrator.config import template
@@ -84,6 +86,18 @@ def test_one_wrong_thing_is_one_problem(case: dict[str, str]) -> None:
     assert found.where == case["where"]
     assert case["what"] in found.what
     assert case.get("hint", "") in found.hint
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_whoever_follows_the_hint_is_right(case: dict[str, str]) -> None:
+    axes = "" if "axes." in case.get("mended", "") or case["where"] == "axes" else AXES
+    found = problem(case["toml"], axes="" if case["where"] == "axes" else AXES)
+    meant = re.match(r"did you mean '([^']+)'", found.hint)
+    if meant is not None and "mended" not in case:
+        wrong = re.findall(r"'([^']+)'", found.what)[0]
+        settings(re.sub(rf"\b{wrong}\b", meant[1], case["toml"]), axes=axes)
+    elif found.hint:
+        settings(case["mended"], axes=axes)
 
 
 TEMPLATES = {
