@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from orchestrator.discover.project import ProjectFacts
     from orchestrator.source.locate import SourceLocation
 
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""The name of a project (PEP 508), without a version."""
+
 
 @click.command(
     "init",
-    epilog=examples("init", "init --from-cibuildwheel", "init demo==1.0 --output demo.toml"),
+    epilog=examples("init", "init --from-cibuildwheel", "init numpy --output numpy.toml"),
 )
 @click.argument("source", default=".")
 @click.option(
@@ -56,7 +60,10 @@ def command(
     output: Path,
     force: bool,
 ) -> None:
-    """Write a matrix.toml for a project: a directory, an sdist, or name==version."""
+    """Write a matrix.toml for a project: a directory, an sdist, or name==version.
+
+    A name alone stands for the newest version that has an sdist.
+    """
     if output.exists() and not force:
         if check is None:
             raise ConfigError.of(
@@ -76,7 +83,7 @@ def _write(
     from orchestrator.discover.project import read_project
     from orchestrator.source.locate import locate
 
-    origin = locate(source, base=Path.cwd())
+    origin = locate(source if no_index else _pinned(source), base=Path.cwd())
     with _unpacked(origin) as root:
         facts = read_project(root, origin)
     release = None if no_index else _release(facts, index)
@@ -103,6 +110,22 @@ def _write(
     say(f"wrote {output}: {targets}; `orchestrator plan` shows them")
 
 
+def _pinned(source: str) -> str:
+    """Add the newest version that has an sdist to the bare name of a project."""
+    from orchestrator.discover.release import newest_sdist
+
+    if not _NAME.fullmatch(source) or Path(source).exists():
+        return source
+    index = _pip_index()
+    version = newest_sdist(_file_names(index, source))
+    if not version:
+        what = f"there is no directory {source!r}, and no sdist of such a project"
+        hint = "name a directory, an sdist, or name==version of a release that has an sdist"
+        raise ConfigError.of(what, where=index.rpartition("@")[2], hint=hint)
+    say(f"found: {source} {version}, the newest version with an sdist")
+    return f"{source}=={version}"
+
+
 @contextmanager
 def _unpacked(origin: SourceLocation) -> Iterator[Path]:
     """Yield the directory of a source; an sdist is fetched and unpacked for it."""
@@ -124,16 +147,11 @@ def _unpacked(origin: SourceLocation) -> Iterator[Path]:
 
 def _release(facts: ProjectFacts, index: str | None) -> Release | None:
     """Ask an index for the last release; only one that was named has to answer."""
-    from orchestrator.host.index_config import PUBLIC_INDEX
-    from orchestrator.host.network import HostNetwork
-
     if not facts.name:
         say("the project has no static name: no index was asked for its wheels")
         return None
-    env = HostNetwork.detect(os.environ).child_env()
-    url = index or env.get("PIP_INDEX_URL") or env.get("UV_DEFAULT_INDEX") or PUBLIC_INDEX
     try:
-        return _last_release(url, facts.name)
+        return _last_release(index or _pip_index(), facts.name)
     except OrchestratorError as error:
         if index is not None:
             raise
@@ -143,12 +161,25 @@ def _release(facts: ProjectFacts, index: str | None) -> Release | None:
 
 def _last_release(index: str, project: str) -> Release:
     from orchestrator.discover.release import last_release
+
+    return last_release(_file_names(index, project), index=index.rpartition("@")[2])
+
+
+def _file_names(index: str, project: str) -> list[str]:
+    """Return the names of the files of a project on an index, without yanked ones."""
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.simple_index import listing
 
     files = listing(index, project, HostNetwork.detect(os.environ)) or ()
-    names = (each.name for each in files if not each.yanked)
-    return last_release(names, index=index.rpartition("@")[2])
+    return [each.name for each in files if not each.yanked]
+
+
+def _pip_index() -> str:
+    from orchestrator.host.index_config import PUBLIC_INDEX
+    from orchestrator.host.network import HostNetwork
+
+    env = HostNetwork.detect(os.environ).child_env()
+    return env.get("PIP_INDEX_URL") or env.get("UV_DEFAULT_INDEX") or PUBLIC_INDEX
 
 
 def _surroundings() -> Surroundings:

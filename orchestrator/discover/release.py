@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from orchestrator.discover.cells import Release, ReleasedWheel
 from orchestrator.models.wheel_name import WheelName
@@ -30,6 +33,19 @@ def last_release(names: Iterable[str], *, index: str) -> Release:
         files=tuple(sorted(map(str, own))),
         index=index,
     )
+
+
+def newest_sdist(names: Iterable[str]) -> str:
+    """Return the newest version that has an sdist; a prerelease only if there is nothing else.
+
+    `names` are those of the files that the index has; empty for none.
+    """
+    versions = []
+    for name in names:
+        with contextlib.suppress(InvalidSdistFilename):
+            versions.append(parse_sdist_filename(name)[1])
+    finished = [each for each in versions if not each.is_prerelease] or versions
+    return str(max(finished, default=""))
 
 
 def _released(name: WheelName) -> Iterator[ReleasedWheel]:

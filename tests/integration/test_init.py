@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,34 @@ def test_the_matrix_follows_the_last_release_and_is_compared_with_it(
 
     assert "makes 0 of the 2 wheels" in said.stdout
     assert "s390x" in (tmp_path / "matrix.toml").read_text()
+
+
+def test_a_name_without_a_version_means_the_newest_that_has_an_sdist(tmp_path: Path) -> None:
+    folder = tmp_path / "site" / "demo"
+    tree = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: demo\nVersion: 1.9\n",
+        "pyproject.toml": '[project]\nname = "demo"\nversion = "1.9"\n',
+        "setup.py": "setup(ext_modules=[x])",
+    }
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "demo-1.9.tar.gz", "w:gz") as archive:
+        for name, text in tree.items():
+            (tmp_path / name).write_text(text)
+            archive.add(tmp_path / name, f"demo-1.9/{name}")
+    names = ["demo-1.10.tar.gz", "demo-1.9.tar.gz", "demo-1.8.tar.gz", "demo-2.0rc1.tar.gz"]
+    names += ["demo-1.11-cp312-cp312-win_amd64.whl", "demo.exe"]
+    links = "".join(f'<a href="{name}">{name}</a>' for name in names[1:])
+    links += f'<a href="{names[0]}" data-yanked>{names[0]}</a>'
+    (folder / "index.html").write_text(links)
+    with served(tmp_path / "site") as server:
+        (tmp_path / "work").mkdir()
+        env = {"PIP_INDEX_URL": server.url, "PIP_CONFIG_FILE": os.devnull}
+        said = orchestrator("init", "demo", cwd=tmp_path / "work", code=0, env=env)
+        none = orchestrator("init", "gone", "--force", cwd=tmp_path / "work", code=2, env=env)
+
+    assert "found: demo 1.9, the newest version with an sdist" in said.stderr
+    assert 'source = "demo==1.9"' in (tmp_path / "work" / "matrix.toml").read_text()
+    assert "there is no directory 'gone', and no sdist" in " ".join(none.stderr.split())
 
 
 def test_an_index_that_nobody_named_need_not_answer(tmp_path: Path) -> None:
