@@ -89,9 +89,21 @@ def ran(
     """Run a program, which has to end with that exit code if one is given."""
     how: dict[str, Any] = {"cwd": cwd, "env": env, "timeout": timeout, "stdin": stdin}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, **how)
-    said = Said(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    said = Said(code=done.returncode, stdout=done.stdout, stderr=_unfolded(done.stderr))
     assert code is None or said.code == code, said.all
     return said
+
+
+def _unfolded(text: str) -> str:
+    """Return errors as a wide terminal has them: a message, and below it a hint, in one line."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        below = bool(lines) and lines[-1].startswith(("error: ", "  hint: "))
+        if below and line.startswith("  ") and not line.startswith("  hint: "):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def with_own_store(env: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -146,8 +146,8 @@ def choose(preference: Preference, *, env: Mapping[str, str]) -> EngineStatus:
         except EnvironmentProblemError as error:
             errors.append(error)
     present = [error for error in errors if error.kind is not ErrorKind.NOT_FOUND]
-    if not present and preference == "auto":
-        _refuse("neither docker nor podman is installed", _INSTALL)
+    if not present:
+        _refuse("; ".join(error.what for error in errors), _INSTALL)
     # Nobody with one engine that fails has to install another.
     problems = (problem for error in present or errors for problem in error.problems)
     raise EnvironmentProblemError(*problems, transient=any(e.transient for e in errors))

@@ -214,10 +214,9 @@ def test_podman_does_not_work(fake: Fake, script: str, what: str) -> None:
 def test_nothing_installed(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblemError) as refused:
         choose("auto", env={"PATH": str(tmp_path)})
-    assert [problem.what for problem in refused.value.problems] == [
-        "docker is not installed",
-        "podman is not installed",
-    ]
+    (problem,) = refused.value.problems
+    assert problem.what == "docker is not installed; podman is not installed"
+    assert problem.hint.count("install") == 2, "one way to mend it: in words, and on Debian"
 
 
 def test_auto_takes_the_first_that_works(fake: Fake) -> None:
