@@ -334,6 +334,7 @@ CHECKS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"`([^`]+)`", wrong_command),
     (r"(docs/[\w/-]+\.md)(#[\w-]+)?", wrong_page),
     (r"\w+://[\w./…-]*", lambda _: ""),
+    (r"\b\w+==[\w.]+", lambda _: ""),  # a requirement
     (r"cmake_\w+\([^)]*\)|binfmt_misc|default_ulimits", lambda _: ""),
     (rf"(?<![\w.…-])({KEY}) = ((?:{VALUE})(?:,? or (?:{VALUE}))*)", wrong_setting),
     (r"(?:[\w-]+=)?'([^']*)'", wrong_quoted),
