@@ -51,3 +51,9 @@ def unit_rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     _offences = None
     assert seen == []
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make room for each message in one line."""
+    monkeypatch.setenv("COLUMNS", "1000")

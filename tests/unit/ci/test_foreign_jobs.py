@@ -39,6 +39,8 @@ from tests.unit.ci.test_collect import (
     wheels,
 )
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 place = files.place
 
 LATER = reports.BEGAN + 9_000_000

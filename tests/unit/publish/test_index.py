@@ -25,6 +25,8 @@ from orchestrator.publish.storage import Folder
 from orchestrator.publish.variants import VariantRules
 from tests.wheelmaker import WheelSpec, make_variant
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 LONG = "a" * 252
 
 

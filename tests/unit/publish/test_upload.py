@@ -39,6 +39,8 @@ from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.trusted import audience_of
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 OURS, THEIRS = Digest("a" * 64), Digest("b" * 64)
 
 
