@@ -80,6 +80,7 @@ def test_it_plans_what_the_command_line_plans(file: Path, project: Path) -> None
     assert sum(each["count"] for each in answer["excluded"]) == len(plan.exclusions)
 
 
+@pytest.mark.usefixtures("wide_terminal")
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_its_errors_are_those_of_the_command_line(
     case: dict[str, str], project: Path, capsys: pytest.CaptureFixture[str]
@@ -95,6 +96,7 @@ def test_its_errors_are_those_of_the_command_line(
         assert each["line"] is None or f"matrix.toml:{each['line']}: " in each["text"]
 
 
+@pytest.mark.usefixtures("wide_terminal")
 def test_what_is_no_toml_is_an_error_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "matrix.toml").write_text("[axes\n")
 
