@@ -157,6 +157,11 @@ class Owners:
                     found.setdefault(each.result.target_id, []).append(candidate)
         return found, notes
 
+    def makes(self, artefact: Artefact) -> bool:
+        """Whether an artefact may be of one of the jobs: by its name, or by what it holds."""
+        targets = (each.result.target_id for each in artefact.contents.results)
+        return self._named(artefact) is not None or self._together(targets)
+
     def _named(self, artefact: Artefact) -> str | None:
         return next(filter(None, (self._job_in(name) for name in artefact.names)), None)
 

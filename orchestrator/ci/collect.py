@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.ci.artefacts import Owners, Standing, listed
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_beneath, file_sha256, remove_partial, replacing
-from orchestrator.models.result import Failure, FailureKind, Status
+from orchestrator.models.result import Failure, FailureKind, SdistFacts, Status
 from orchestrator.models.target import TargetId
 from orchestrator.models.wheel_name import WheelName
 from orchestrator.models.words import count_of
@@ -24,7 +24,7 @@ from orchestrator.run.finish import expected
 from orchestrator.wheel.verify import check_contents, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.ci.artefacts import Artefact, Candidate
@@ -47,6 +47,7 @@ class Collected:
         spoiled: those of them whose file or result is not what it has to be.
         notes: what else was found, and left out.
         problems: what this machine could not do.
+        without_sdist: whether a job should have made the sdist, and none has a good one.
     """
 
     document: _Raw
@@ -54,6 +55,7 @@ class Collected:
     spoiled: tuple[TargetId, ...]
     notes: tuple[str, ...]
     problems: tuple[Problem, ...]
+    without_sdist: bool
 
 
 def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Collected:
@@ -75,15 +77,17 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
     claims = table.claims()
     results = [table.settle(target_id, claims) for target_id in table.planned]
     made = [each for each in results if each is not None]
+    sdist = table.take_sdist(found)
     good = [each["wheel"]["filename"] for each in made if each["wheel"] is not None]
     libraries = {target.id for target in plan.targets if target.library is not None}
     without = (each["id"] for each in made if each["wheel"] is None)
     return Collected(
-        document=documents.results_document(made, table.runs, earlier={}),
+        document=documents.results_document(made, table.runs, earlier={}, sdist=sdist),
         lacking=tuple(target_id for target_id in without if target_id not in libraries),
         spoiled=tuple(dict.fromkeys(table.spoiled)),
         notes=(*table.notes, *_others(output, good)),
         problems=tuple(table.problems),
+        without_sdist=bool(plan.sdist) and (sdist is None or sdist["failure"] is not None),
     )
 
 
@@ -155,6 +159,26 @@ class _Table:
             self.chosen[target_id] = next(iter(wheels.values()))
         elif right:
             self.chosen[target_id] = _last(right)
+
+    def take_sdist(self, artefacts: Iterable[Artefact]) -> _Raw | None:
+        """Put the sdist of the job that makes it in place; return what is known of it."""
+        makers = Owners(tuple(job for job in self.plan.jobs if job.sdist))
+        found = None
+        for artefact in artefacts if self.plan.sdist else ():
+            sdist = artefact.contents.sdist
+            if sdist is None or not makers.makes(artefact):
+                continue
+            if sdist.filename is not None:
+                try:
+                    place = self.output / sdist.filename
+                    _install(artefact.folder, place, sdist.sha256, lambda *_: None)
+                except (BadWheelError, OSError) as error:
+                    why = error.what if isinstance(error, BadWheelError) else str(error.strerror)
+                    failure = Failure(kind=FailureKind.BAD_WHEEL, message=why, step="collect")
+                    sdist = SdistFacts(version=sdist.version, failure=failure)
+            if found is None or found.failure is not None:
+                found = sdist
+        return None if found is None else to_json_value(found)
 
     def claims(self) -> dict[_Name, dict[str, TargetId]]:
         """Return the name of each chosen wheel -> digest -> the first target that has it.
@@ -334,10 +358,12 @@ def _others(output: Path, names: Iterable[str]) -> Iterator[str]:
         yield f"{output} has other wheels beside the collected ones: {listed(others)}"
 
 
-def _install(folder: Path, place: Path, sha256: str) -> None:
-    """Put a wheel to its place; raises BadWheelError if it is not the one that was built."""
+def _install(
+    folder: Path, place: Path, sha256: str, check: Callable[[Path, str], object] = check_contents
+) -> None:
+    """Put a file to its place; raises BadWheelError if it is not the one that was built."""
     if place.is_file() and not place.is_symlink() and file_sha256(place) == sha256:
-        check_contents(place, place.name)
+        check(place, place.name)
         return
     with replacing(place) as partial:
         copy_beneath(folder, place.name, partial)
@@ -345,4 +371,4 @@ def _install(folder: Path, place: Path, sha256: str) -> None:
         found = file_sha256(partial)
         if found != sha256:
             raise BadWheelError.of(f"its SHA-256 is {found}, and its result says {sha256}")
-        check_contents(partial, place.name)
+        check(partial, place.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
@@ -64,7 +64,11 @@ class _Unit:
 
 
 def plan_jobs(
-    plan: Plan, sizes: Sizes, *, seconds: Mapping[TargetId, float] | None = None
+    plan: Plan,
+    sizes: Sizes,
+    *,
+    seconds: Mapping[TargetId, float] | None = None,
+    sdist: bool = False,
 ) -> tuple[Job, ...]:
     """Share out a plan's targets. The same plan gives the same jobs on every machine.
 
@@ -76,6 +80,7 @@ def plan_jobs(
         sizes: how many, how large.
         seconds: how long targets took in earlier runs. They count in units of the cost of the
             known ones, so that costs stay comparable.
+        sdist: whether a job makes the project's sdist too: the first that needs no emulator.
 
     Returns:
         Jobs in the order of their first wheel. Every wheel is in exactly one, every library in
@@ -97,10 +102,14 @@ def plan_jobs(
             parts.append((first, name, [plan.targets[i] for i in numbers]))
     parts.sort(key=lambda part: part[0])
     width = max(2, len(str(len(parts))))
-    return tuple(
+    jobs = [
         _job(f"{number:0{width}}", runner, targets, costs)
         for number, (_, (runner, _), targets) in enumerate(parts, 1)
-    )
+    ]
+    if sdist and jobs:
+        best = min(range(len(jobs)), key=lambda number: (bool(jobs[number].emulated), number))
+        jobs[best] = replace(jobs[best], sdist=True)
+    return tuple(jobs)
 
 
 def _costs(

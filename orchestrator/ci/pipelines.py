@@ -54,6 +54,7 @@ def github(jobs: Sequence[Job]) -> str:
             "qemu": ",".join(arch.facts.oci for arch in each.emulated),
             "targets": len(each.targets),
             "cost": each.cost,
+            **({"sdist": True} if each.sdist else {}),
         }
         for each in jobs
     ]

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from orchestrator.builders.base import StoppedBuild
     from orchestrator.cli.workspace import Workspace
     from orchestrator.host.process import Cancel
-    from orchestrator.models.result import BuildResult
+    from orchestrator.models.result import BuildResult, SdistFacts
     from orchestrator.models.target import Plan
+    from orchestrator.provision.host import Host
     from orchestrator.report.progress import LiveProgress, PlainProgress
     from orchestrator.report.results import ResultsWriter
-    from orchestrator.run.inputs import Options
+    from orchestrator.run.inputs import Inputs, Options, RunObservers
     from orchestrator.run.reproduce import RebuildReport, RebuildRequest
 
 
@@ -115,10 +116,11 @@ def command(
     deadline = None if stop_after is None else time.monotonic() + 60 * stop_after
     from orchestrator.cli.workspace import open_workspace, print_notes, select_with_versions
 
+    sdist = not select and (part is None or part.startswith("1/"))
     if planned is not None and job is not None:
         _refuse_with_plan(channel=channel, select=select, shard=part)
         own = (options["output_dir"], options["work_dir"])
-        workspace, plan = _select_by_plan(matrix, planned, job, written=own)
+        workspace, plan, sdist = _select_by_plan(matrix, planned, job, written=own)
     elif planned is not None or job is not None:
         raise ConfigError.of("--plan and --job belong together", where="--plan")
     else:
@@ -126,14 +128,16 @@ def command(
         workspace, plan = select_with_versions(workspace, select, part, pull=True)
         if not options["quiet"]:  # of --plan, they were printed where it was made
             print_notes(plan)
-    return run_build(workspace, plan, deadline=deadline, **options)
+    sdist = sdist and bool(workspace.sdist)
+    return run_build(workspace, plan, deadline=deadline, sdist=sdist, **options)
 
 
 def _select_by_plan(
     matrix: Path | None, path: Path, job_id: str, *, written: Iterable[Path | None]
-) -> tuple[Workspace, Plan]:
+) -> tuple[Workspace, Plan, bool]:
     """Return the targets of one job of a plan that another machine made, if they are the same here.
 
+    Also whether the job makes the sdist.
     The plan and the directories that this run writes to may lie inside the source.
     """
     from orchestrator.ci.artefact import differences, job_of
@@ -165,7 +169,7 @@ def _select_by_plan(
     problems = differences(document, workspace.requests(plan), where=where)
     if problems:
         raise ConfigError(*problems)
-    return workspace, plan
+    return workspace, plan, job.sdist
 
 
 def _refuse_with_plan(**options: object) -> None:
@@ -189,6 +193,7 @@ def run_build(
     quiet: bool,
     allow_unavailable: bool = False,
     deadline: float | None = None,
+    sdist: bool = False,
     hooks: RunHooks = RunHooks(),
     **reports: Path | None,
 ) -> int:
@@ -217,7 +222,8 @@ def run_build(
     )
     console = stderr()
     _preflight(console, options)
-    return _run(workspace, plan, options, reports, console, quiet=quiet, hooks=hooks)
+    given = {"quiet": quiet, "sdist": sdist}
+    return _run(workspace, plan, options, reports, console, hooks=hooks, **given)
 
 
 def _run(
@@ -228,10 +234,13 @@ def _run(
     console: Console,
     *,
     quiet: bool,
+    sdist: bool,
     hooks: RunHooks,
 ) -> int:
+    from orchestrator.models.result import Status
     from orchestrator.report import summary
     from orchestrator.report.results import ResultsWriter, describe_run
+    from orchestrator.report.summary import sdist_lines
     from orchestrator.run.inputs import RunObservers, open_host
     from orchestrator.run.session import run_session
 
@@ -262,8 +271,15 @@ def _run(
                 stopped=hooks.stopped,
                 compared=hooks.compared,
             )
-            results = run_session(workspace.inputs(plan), options, observers, host)
+            inputs = workspace.inputs(plan)
+            results = run_session(inputs, options, observers, host)
+        whole = not any(e.status is Status.CANCELLED for e in results)
+        made = _sdist(inputs, options, observers, host, results) if sdist and whole else None
+        if made is not None:
+            recorder.made_sdist(made)
         _print_end(console, results, plan, options.output, again=_shell(workspace), quiet=quiet)
+        for line in () if made is None or (quiet and made.failure is None) else sdist_lines(made):
+            print_text(console, line)
         hooks.conclude(recorder.document)
     finally:
         # Also of a run that ended with an exception: its results are worth a report.
@@ -271,7 +287,24 @@ def _run(
     code = summary.exit_code(
         results, fail_fast=options.fail_fast, allow_unavailable=options.allow_unavailable
     )
+    if not code and made is not None and made.failure is not None:
+        return ExitCode.TARGET_FAILED
     return code if code or complete else ExitCode.ENVIRONMENT
+
+
+def _sdist(
+    inputs: Inputs,
+    options: Options,
+    observers: RunObservers,
+    host: Host,
+    results: Sequence[BuildResult],
+) -> SdistFacts:
+    from orchestrator.run.make_sdist import SdistMaker
+
+    maker = SdistMaker(
+        inputs=inputs, options=options, observers=observers, host=host, results=results
+    )
+    return maker.make()
 
 
 def _progress(

@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, FILE
-from orchestrator.cli.output import say
+from orchestrator.cli.output import NO_SDIST, say
 from orchestrator.cli.report import write_reports
 from orchestrator.errors import EnvironmentProblemError, ExitCode, Problem
 from orchestrator.models.words import count_of
@@ -75,7 +75,8 @@ def command(artefacts: Sequence[Path], planned: Path, output: Path) -> int:
         raise EnvironmentProblemError(*problems)
     if collected.spoiled:
         return ExitCode.BAD_WHEEL
-    return ExitCode.TARGET_FAILED if collected.lacking else ExitCode.OK
+    failed = collected.lacking or collected.without_sdist
+    return ExitCode.TARGET_FAILED if failed else ExitCode.OK
 
 
 def _say(
@@ -88,6 +89,7 @@ def _say(
 ) -> None:
     """Name each missing wheel, and say why it is missing."""
     from orchestrator.ci.annotations import reason
+    from orchestrator.report.summary import sdist_lines
     from orchestrator.report.text import one_line
 
     lacking = set(collected.lacking)
@@ -98,6 +100,13 @@ def _say(
             say(f"{one_line(result.target_id)}: {reason(result)}")
     libraries = sum(target.library is not None for target in plan.targets)
     wheels = len(plan.targets) + len(plan.undetermined) - libraries
+    if results.sdist is not None:
+        for line in sdist_lines(results.sdist):
+            say(one_line(line))
+    elif plan.sdist is None:
+        say(NO_SDIST)
+    elif plan.sdist:
+        say("error: sdist: no job has the project's sdist")
     good = wheels - len(lacking)
     are = "is" if good == 1 else "are"
     say(f"{good} of {count_of(wheels, 'planned wheel')} {are} in {output}")

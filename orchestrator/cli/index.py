@@ -97,6 +97,8 @@ def command(
     from orchestrator.publish.storage import open_storage
     from orchestrator.publish.variants import VariantRules, variant_paths
 
+    for sdist in sorted(path for folder in folders for path in folder.glob("*.tar.gz")):
+        say(f"note: {sdist.name} is left out: the index holds wheels")
     rules = VariantRules()
     if workspace := open_if_exists(matrix, channel):
         plan, settings = workspace.plan, workspace.settings

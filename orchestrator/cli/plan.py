@@ -101,7 +101,8 @@ def command(
         workspace, plan = _select(workspace, select, part, form, everything=everything)
     jobs: tuple[Job, ...] = ()
     if form == "json" or everything:
-        jobs = plan_jobs(plan, Sizes(most=max_jobs, cost=job_cost), seconds=_seconds(results))
+        sizes = Sizes(most=max_jobs, cost=job_cost)
+        jobs = plan_jobs(plan, sizes, seconds=_seconds(results), sdist=bool(workspace.sdist))
     document = ""
     if form == "json" or save is not None:
         document = _document(workspace, plan, jobs)
@@ -177,5 +178,7 @@ def _document(workspace: Workspace, plan: Plan, jobs: tuple[Job, ...]) -> str:
     requests = workspace.requests(plan)
     lines = target_lines(plan.targets, workspace.settings, workspace.text, plan.channel)
     named = str(workspace.named)
-    document = documents.plan_document(plan, requests, jobs=jobs, matrix=named, lines=lines)
+    document = documents.plan_document(
+        plan, requests, jobs=jobs, matrix=named, lines=lines, sdist=workspace.sdist
+    )
     return documents.dumps(document)

@@ -19,7 +19,7 @@ from orchestrator.cli.options import (
     rules_option,
     size_option,
 )
-from orchestrator.cli.output import print_json, print_table, printable, say, stderr
+from orchestrator.cli.output import NO_SDIST, print_json, print_table, printable, say, stderr
 from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
 from orchestrator.host.redaction import redactor
 from orchestrator.models.target import RuleLevel, VerifyPolicy
@@ -27,6 +27,7 @@ from orchestrator.models.target import RuleLevel, VerifyPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.cli.workspace import Workspace
     from orchestrator.models.target import Target
     from orchestrator.publish.upload import UploadResult
 
@@ -99,7 +100,7 @@ def command(
 ) -> int:
     """Verify wheels and upload them; exit 6 if one is refused, 1 if one fails."""
     from orchestrator.cli.verify import checking_tools
-    from orchestrator.cli.workspace import open_host
+    from orchestrator.cli.workspace import open_host, open_if_exists
     from orchestrator.host.inherited import stop_as_ctrl_c_does
     from orchestrator.host.process import Cancel
     from orchestrator.publish.delivery import Delivery, open_destinations, verify
@@ -108,8 +109,11 @@ def command(
 
     stop_as_ctrl_c_does()
     files = _wheel_files(paths)
-    targets = _targets(files, matrix, channel)
+    workspace = open_if_exists(matrix, channel)
+    targets = {} if workspace is None else _targets(files, workspace)
     goes_to = _goes_to(files, names, targets)
+    if workspace is not None and workspace.sdist is None and not any(map(_is_sdist, files)):
+        say(NO_SDIST)
     wanted = tuple(dict.fromkeys(name for to in goes_to.values() for name in to))
     cancel, host = Cancel(), open_host()
     # First: what a destination's settings lack is reported before anything is verified.
@@ -138,9 +142,14 @@ def command(
 def _goes_to(
     files: Iterable[Path], names: Sequence[str], targets: Mapping[Path, Target]
 ) -> dict[Path, tuple[str, ...]]:
-    """Return where each wheel goes: where the user says, or else where its target does."""
+    """Return where each file goes: where the user says, or else where its target does.
+
+    An sdist has no target, and goes where any of the wheels goes.
+    """
+    planned = {path: tuple(target.publish) for path, target in targets.items()}
+    every = tuple(name for to in planned.values() for name in to)
     goes_to = {
-        path: tuple(dict.fromkeys(names or (targets[path].publish if path in targets else ())))
+        path: tuple(dict.fromkeys(names or (every if _is_sdist(path) else planned.get(path, ()))))
         for path in files
     }
     if not any(goes_to.values()):
@@ -155,25 +164,27 @@ def _wheel_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     files: dict[str, Path] = {}
     problems = []
     for path in paths:
-        for wheel in sorted(path.glob("*.whl")) if path.is_dir() else [path]:
+        found = [*path.glob("*.whl"), *path.glob("*.tar.gz")] if path.is_dir() else [path]
+        for wheel in sorted(found):
             first = files.setdefault(wheel.name, wheel)
             if first.resolve() != wheel.resolve():
                 problems.append(Problem(what=f"{first} has the same name", where=str(wheel)))
     if problems:
         raise ConfigError(*problems)
     if not files:
-        raise NothingSelectedError.of("there is no wheel", where=", ".join(map(str, paths)))
+        places = ", ".join(map(str, paths))
+        raise NothingSelectedError.of("there is no wheel and no sdist", where=places)
     return tuple(files.values())
 
 
-def _targets(files: Iterable[Path], matrix: Path | None, channel: str) -> dict[Path, Target]:
-    """Find the target of each wheel if there is a matrix."""
-    from orchestrator.cli.workspace import open_if_exists
+def _is_sdist(path: Path) -> bool:
+    return path.name.endswith(".tar.gz")
+
+
+def _targets(files: Iterable[Path], workspace: Workspace) -> dict[Path, Target]:
+    """Find the target of each wheel."""
     from orchestrator.publish.delivery import target_of
 
-    workspace = open_if_exists(matrix, channel)
-    if workspace is None:
-        return {}
     targets, project = workspace.plan.targets, workspace.origin.name
     return {path: target for path in files if (target := target_of(path, targets, project))}
 

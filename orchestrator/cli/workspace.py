@@ -92,6 +92,12 @@ class Workspace:
         """The directories that a build writes to by default; they are no part of the source."""
         return self.root / "dist", self.root / WORK_DIR
 
+    @property
+    def sdist(self) -> bool | None:
+        """Whether the project's sdist is made; None if the matrix does not say."""
+        is_tree = self.origin.kind is SourceKind.DIRECTORY
+        return self.settings.project.sdist if is_tree else False
+
     def inputs(self, plan: Plan) -> Inputs:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
         from orchestrator.run.inputs import Inputs

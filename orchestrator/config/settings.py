@@ -169,6 +169,8 @@ class Project(Model):
     """A directory (relative to matrix.toml), an sdist file, or a pinned requirement."""
     exclude: Strings = ()
     """Globs over paths of a source directory: files and directories that no build gets."""
+    sdist: bool | None = None
+    """Whether ``build`` makes the sdist of a directory too; false: none is missed."""
 
 
 Match = Annotated[

@@ -16,6 +16,7 @@ from orchestrator.models.target import (
     TargetId,
     VersionPart,
 )
+from orchestrator.models.untrusted import SdistFilename, Size, VersionText
 from orchestrator.models.wheel import WheelFacts, WheelReport
 
 Instant = Annotated[float, Limits(le=253_402_300_799, digits=3)]
@@ -255,6 +256,28 @@ class ResultFacts:
     attempts: int = 0
     cached: bool = False
     environment: BuildEnvironment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SdistFacts:
+    """The sdist of a run.
+
+    Attributes:
+        filename: its name in the output directory; None if there is none.
+        version: its version, that of the wheels without their local part.
+        sha256: of the file.
+        size: in bytes.
+        compared: the target whose wheel has the same members if built from it; empty if this run
+            had no wheel to compare.
+        failure: why there is none; None if there is.
+    """
+
+    filename: SdistFilename | None = None
+    version: VersionText = ""
+    sha256: str = ""
+    size: Size = 0
+    compared: str = ""
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -538,6 +538,7 @@ class Job:
         emulated: the architectures that need QEMU there.
         targets: its wheels, and the libraries it builds for them, in plan order.
         cost: what they cost together, compared with an ordinary target.
+        sdist: whether it makes the project's sdist too.
     """
 
     id: str
@@ -546,6 +547,7 @@ class Job:
     emulated: tuple[Arch, ...]
     targets: tuple[TargetId, ...]
     cost: float
+    sdist: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,20 @@ class RelativePath(CheckedText):
         return next(filter(None, flaws), "")
 
 
+class SdistFilename(CheckedText):
+    """The name of an sdist (PEP 625): ``demo-1.0.tar.gz``."""
+
+    __slots__ = ()
+    _LONGEST = LONGEST_NAME
+
+    @classmethod
+    def _flaw(cls, text: str) -> str:
+        return "" if _SDIST.fullmatch(text) else "is not the name of an sdist"
+
+
+_SDIST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*-[A-Za-z0-9.!+_]+\.tar\.gz", re.ASCII)
+
+
 class FileMode(int):
     """The permission bits of a file: at most ``rwxr-xr-x``.
 

@@ -10,6 +10,7 @@ from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.publish.preflight import DestinationFiles, name_claimed, name_taken
 from orchestrator.publish.storage import Bucket
 from orchestrator.publish.upload import UploadBody, UploadError
+from orchestrator.source.sdist import SDIST, package_info
 from orchestrator.store.remote import public_url
 from orchestrator.wheel import open_wheel
 
@@ -55,8 +56,11 @@ class BucketDestination:
     def send(self, wheel: CandidateWheel) -> None:
         """Claim the name, then send the metadata and the wheel, in this order."""
         name = wheel.filename
-        with open_wheel(wheel.path) as archive:
-            metadata = archive.read(f"{archive.dist_info}/METADATA")
+        if name.endswith(SDIST):
+            metadata = package_info(wheel.path)
+        else:
+            with open_wheel(wheel.path) as archive:
+                metadata = archive.read(f"{archive.dist_info}/METADATA")
         with self._upload_errors():
             self._claim(wheel)
             self._bucket.write(f"{name}.metadata", metadata, forever=True)

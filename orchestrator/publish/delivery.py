@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConfigError
+from orchestrator.fsutil import file_sha256
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
-from orchestrator.models.wheel import finding_lines
+from orchestrator.models.wheel import Severity, finding_lines
 from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish import preflight
 from orchestrator.publish.attested import attestations, check_attestation
@@ -20,7 +21,8 @@ from orchestrator.publish.preflight import CandidateWheel
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
 from orchestrator.report.text import one_line
-from orchestrator.wheel.index_rules import index_refusals
+from orchestrator.source.sdist import SDIST, SdistName, package_info, sdist_problems
+from orchestrator.wheel.index_rules import index_refusals, metadata_refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,6 +111,8 @@ def verify(
         target: the target that made it; None if nobody knows.
         checker: checks the wheel.
     """
+    if path.name.endswith(SDIST):
+        return _verify_sdist(path, to, checker)
     # Not what the target must be: a plan of today may have another date in its versions.
     verdict = checker.check(path, target)
     sha256 = verdict.report.sha256 if verdict.report else Digest("")
@@ -124,6 +128,29 @@ def verify(
         index_refusals=index_refusals(path) if verdict.report else (),
         attestations=beside,
         target_id=target.id if target else "",
+        to=to,
+    )
+
+
+def _verify_sdist(path: Path, to: tuple[str, ...], checker: WheelChecker) -> CandidateWheel:
+    """Check an sdist, which has no target."""
+    sha256, beside = Digest(file_sha256(path)), attestations(path)
+    wrong = [*sdist_problems(path)]
+    refused: tuple[str, ...] = ()
+    if not wrong:
+        _, tools = checker.tools
+        said = tools(path.absolute(), checker.demands, lambda _line: None)
+        wrong += [each.message for each in said if each.severity is Severity.ERROR]
+        refused = tuple(metadata_refusals(package_info(path)))
+    wrong += [why for each in beside if (why := check_attestation(each, sha256))]
+    return CandidateWheel(
+        path=path,
+        name=SdistName.match(path.name),
+        sha256=sha256,
+        size=path.stat().st_size,
+        wrong=tuple(one_line(f"verify: {text}") for text in wrong),
+        index_refusals=refused,
+        attestations=beside,
         to=to,
     )
 

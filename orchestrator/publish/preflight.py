@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from orchestrator.models.target import Digest
     from orchestrator.models.wheel_name import WheelName
+    from orchestrator.source.sdist import SdistName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateWheel:
-    """A wheel that is to be published.
+    """A wheel, or the sdist, that is to be published.
 
     Attributes:
         path: the file.
@@ -35,7 +36,7 @@ class CandidateWheel:
     """
 
     path: Path
-    name: WheelName | None
+    name: WheelName | SdistName | None
     sha256: Digest
     size: int
     wrong: tuple[str, ...] = ()

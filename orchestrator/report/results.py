@@ -19,7 +19,7 @@ from orchestrator.errors import ConfigError, clipped
 from orchestrator.fsutil import file_sha256, locked, read_file, write_whole
 from orchestrator.host.json_file import load_json
 from orchestrator.models.reading import LARGEST, json_value, parse
-from orchestrator.models.result import Status
+from orchestrator.models.result import SdistFacts, Status
 from orchestrator.models.target import TargetId
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import (
@@ -67,7 +67,8 @@ def read_raw(place: Path) -> dict[str, Any]:
     for _, error in found.refused:
         raise error
     results = [each.raw for each in found.results]
-    return {"runs": [*found.runs.values()], "results": results}
+    sdist = None if found.sdist is None else to_json_value(found.sdist)
+    return {"runs": [*found.runs.values()], "results": results, "sdist": sdist}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +87,13 @@ class RecordedResults:
         results: those that can be.
         refused: (target or place in the file, why) of the others.
         runs: ID of a run -> what it says of it, as JSON data.
+        sdist: the project's sdist.
     """
 
     results: tuple[RecordedResult, ...]
     refused: tuple[tuple[str, ConfigError], ...]
     runs: dict[str, dict[str, Any]]
+    sdist: SdistFacts | None = None
 
     def began(self, each: RecordedResult) -> float:
         """Return when a result was started; for one from the store, when its run was."""
@@ -113,12 +116,14 @@ def read_each(data: bytes, *, where: str) -> RecordedResults:
     check_results(document | empty if empty else document, where=where)
     refused: list[tuple[str, ConfigError]] = []
     good_runs = _readable(RunFacts, "runs", runs, where, refused)
+    sdist = _readable(SdistFacts, "sdist", filter(None, [lists.get("sdist")]), where, refused)
     return RecordedResults(
         runs={run.id: raw for run, raw in good_runs},
         results=tuple(
             RecordedResult(result=result, raw=raw)
             for result, raw in _readable(Result, "results", results, where, refused)
         ),
+        sdist=next((value for value, _ in sdist), None),
         refused=tuple(refused),
     )
 
@@ -210,6 +215,7 @@ class ResultsWriter:
         self._run = run
         self._output = output
         self._work = work
+        self._sdist: dict[str, Any] | None = None
         self._done: list[dict[str, Any]] = []
         self._waiting: list[dict[str, Any]] = []
         self._not_before = 0.0
@@ -220,7 +226,8 @@ class ResultsWriter:
     def document(self) -> dict[str, Any]:
         """The results of this run so far, without earlier ones."""
         with self._lock:
-            return documents.results_document(self._done, [self._run], earlier={})
+            runs = [self._run]
+            return documents.results_document(self._done, runs, earlier={}, sdist=self._sdist)
 
     def __enter__(self) -> Self:
         return self
@@ -247,17 +254,24 @@ class ResultsWriter:
                 self._timer.daemon = True
                 self._timer.start()
 
+    def made_sdist(self, sdist: SdistFacts) -> None:
+        """Take the project's sdist."""
+        with self._lock:
+            self._sdist = cleaned(to_json_value(sdist))
+            self._flush()
+
     def _later(self) -> None:
         with self._lock:
             self._flush()
 
     def _flush(self) -> None:
         self._timer = None
-        if not self._waiting:
+        if not self._waiting and self._sdist is None:
             return
         began = time.monotonic()
         try:
-            write(self._waiting, [self._run], output=self._output, work=self._work)
+            own = {"output": self._output, "work": self._work}
+            write(self._waiting, [self._run], **own, sdist=self._sdist)
         except OSError as error:
             self.problem = error
         else:
@@ -273,6 +287,7 @@ def write(
     *,
     output: Path,
     work: Path,
+    sdist: Mapping[str, Any] | None = None,
 ) -> Path:
     """Merge results (`serialize.result`) into ``results.json``; safe for concurrent runs.
 
@@ -281,7 +296,7 @@ def write(
     path = output / NAME
     with locked(work / "results.lock"):
         earlier = _earlier(path)
-        document = documents.results_document(results, runs, earlier=earlier)
+        document = documents.results_document(results, runs, earlier=earlier, sdist=sdist)
         _move_superseded(earlier, document, output=output, aside=work / "superseded")
         write_whole(path, documents.dumps(document))
     return path
@@ -327,5 +342,6 @@ def _move_superseded(
 
 
 def _wheels(document: dict[str, Any]) -> list[tuple[str, str]]:
-    found = (each.get("wheel") for each in document.get("results", []))
-    return [(wheel["filename"], wheel["sha256"]) for wheel in found if wheel]
+    found = [each.get("wheel") for each in document.get("results", [])]
+    found += [sdist] if (sdist := document.get("sdist")) and sdist.get("filename") else []
+    return [(file["filename"], file["sha256"]) for file in found if file]

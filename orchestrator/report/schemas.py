@@ -22,7 +22,7 @@ from orchestrator.doctor.check import Check  # noqa: TC001 - pydantic reads thes
 from orchestrator.errors import ConfigError, clipped
 from orchestrator.models.json_form import TABLE, Limits
 from orchestrator.models.reading import LIMITS, LONGEST_TEXT, adapter, json_value, parse
-from orchestrator.models.result import Instant, LogEnd, ResultFacts, UploadOutcome
+from orchestrator.models.result import Instant, LogEnd, ResultFacts, SdistFacts, UploadOutcome
 from orchestrator.models.target import (
     Cell,
     CompilePlan,
@@ -145,6 +145,7 @@ class PlanDocument(Document):
         jobs: the targets as jobs of a CI system.
         inputs: what its targets were made from; None for a plan without targets.
         elsewhere: targets for other systems.
+        sdist: whether a job makes the project's sdist; None if the matrix does not say.
     """
 
     channel: str
@@ -155,6 +156,7 @@ class PlanDocument(Document):
     jobs: tuple[Job, ...] = ()
     inputs: PlanInputs | None = None
     elsewhere: tuple[ElsewhereTarget, ...] = ()
+    sdist: bool | None = False
 
 
 # inspect --json, verify --json
@@ -360,10 +362,12 @@ class ResultsDocument(Document):
     Attributes:
         runs: the runs of the results, in the order of their start.
         results: sorted by ID.
+        sdist: the project's sdist; None if none was to be made.
     """
 
     runs: tuple[RunFacts, ...] = ()
     results: tuple[Result, ...]
+    sdist: SdistFacts | None = None
 
 
 # coverage --format json

@@ -72,13 +72,14 @@ def _getters(kind: type) -> tuple[tuple[str, attrgetter[Any]], ...]:
     return tuple((each.name, attrgetter(each.metadata["path"])) for each in fields(kind))
 
 
-def plan_document(
+def plan_document(  # noqa: PLR0913 - mostly keywords
     plan: Plan,
     requests: Sequence[BuildRequest],
     *,
     jobs: Iterable[Job] = (),
     matrix: str = "",
     lines: Mapping[TargetId, int] | None = None,
+    sdist: bool | None = False,
 ) -> dict[str, Any]:
     """Return ``plan --format json`` of a plan and its targets' requests, in plan order.
 
@@ -95,6 +96,7 @@ def plan_document(
             excluded=plan.exclusions,
             jobs=tuple(jobs),
             inputs=plan_inputs(requests[0]) if requests else None,
+            sdist=sdist,
             elsewhere=tuple(
                 schemas.ElsewhereTarget(id=each.id, system=other_system(each))
                 for each in plan.elsewhere
@@ -159,6 +161,7 @@ def results_document(
     runs: Iterable[Mapping[str, Any]] = (),
     *,
     earlier: Mapping[str, Any],
+    sdist: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return ``results.json``: results, from `result`, merged into an earlier document."""
     kept: dict[str, Any] = {}
@@ -180,6 +183,7 @@ def results_document(
             key=lambda each: (each["began"], each["id"]),
         ),
         "results": [kept[each] for each in sorted(kept)],
+        "sdist": sdist or earlier.get("sdist"),
     }
 
 
@@ -194,7 +198,8 @@ def merged(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     results = [result for each in found for result in each["results"]]
     began = {each["id"]: each["began"] for each in runs}
     results.sort(key=lambda each: each.get("started") or began.get(each.get("run"), 0.0))
-    return results_document(results, runs, earlier={})
+    sdist = next((each["sdist"] for each in reversed(found) if each.get("sdist")), None)
+    return results_document(results, runs, earlier={}, sdist=sdist)
 
 
 def result(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.errors import ExitCode
 from orchestrator.models.platforms import Arch
-from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.result import BuildResult, Failure, FailureKind, SdistFacts, Status
 from orchestrator.models.target import CompilerKind, EmulationMode
 from orchestrator.models.wheel import Compression
 from orchestrator.models.words import count_of
@@ -300,6 +300,18 @@ def _by_machine(result: BuildResult) -> bool:
     """Whether the machine caused the failure, not the project."""
     machine = {FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
     return result.failure is not None and result.failure.kind in machine
+
+
+def sdist_lines(sdist: SdistFacts) -> Iterator[str]:
+    """Say in one line what became of the sdist; of a failure, also what mends it."""
+    if sdist.failure is None:
+        compared = f"a wheel built from it has the members of {sdist.compared}'s"
+        none = "not compared with a wheel: this run has none"
+        yield f"sdist: {sdist.filename}, {size(sdist.size)}: {compared if sdist.compared else none}"
+        return
+    yield f"error: sdist: {sdist.failure.message}"
+    if sdist.failure.hint:
+        yield f"  hint: {sdist.failure.hint}"
 
 
 def exit_code(

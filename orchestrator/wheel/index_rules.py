@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from packaging.metadata import Metadata, parse_email
+from packaging.metadata import Metadata, RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
@@ -91,19 +91,30 @@ def _metadata(archive: WheelArchive) -> Iterator[str]:
     """warehouse/forklift/metadata.py, of what twine sends it; and the licence files."""
     content = archive.read(f"{archive.dist_info}/METADATA")
     archive.budget.text(len(content), "METADATA")
+    yield from metadata_refusals(content)
     raw, _ = parse_email(content)
+    for name in raw.get("license_files", ()) if _names_licences(raw) else ():
+        if (place := f"{archive.dist_info}/licenses/{name}") not in archive:
+            yield f"METADATA names the licence file {name}, but there is no {place}"
+
+
+def _names_licences(raw: RawMetadata) -> bool:
+    """Whether the field means something: older setuptools name them all the same."""
     stated = parsed_version(raw.get("metadata_version", ""))
-    if stated is None or stated < _LICENCES_SINCE:
-        raw.pop("license_files", None)  # older setuptools name them all the same
+    return stated is not None and stated >= _LICENCES_SINCE
+
+
+def metadata_refusals(content: bytes) -> Iterator[str]:
+    """Yield why PyPI would refuse a METADATA, or the PKG-INFO of an sdist."""
+    raw, _ = parse_email(content)
+    if not _names_licences(raw):
+        raw.pop("license_files", None)
     try:
         found = Metadata.from_raw(raw)
     except ExceptionGroup as group:
         yield from (f"METADATA: {error}" for error in group.exceptions)
         return
     yield from _fields(found)
-    for name in raw.get("license_files", ()):
-        if (place := f"{archive.dist_info}/licenses/{name}") not in archive:
-            yield f"METADATA names the licence file {name}, but there is no {place}"
 
 
 def _fields(found: Metadata) -> Iterator[str]:

@@ -1,0 +1,112 @@
+"""What is wrong with an sdist, from its bytes alone."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from orchestrator.errors import ConfigError
+from orchestrator.run.make_sdist import injected, public_version
+from orchestrator.source.sdist import SdistName, cure, sdist_problems
+from tests import factories
+from tests.factories import write_files
+
+INFO = "Metadata-Version: 2.4\nName: My.Thing\nVersion: 1.0\n"
+GOOD = {"pyproject.toml": "", "PKG-INFO": INFO}
+
+
+def sdist(
+    folder: Path, files: dict[str, str], *, name: str = "my_thing-1.0", top: str = "my_thing-1.0"
+) -> Path:
+    path = folder / f"{name}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, text in files.items():
+            info = tarfile.TarInfo(f"{top}/{member}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+def test_a_good_one(tmp_path: Path) -> None:
+    assert sdist_problems(sdist(tmp_path, GOOD), version="1.0") == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["my_thing-1.0.tar.gz"]
+
+
+WRONG = {
+    "its name": (GOOD, {"name": "My.Thing-1.0", "top": "My.Thing-1.0"}, "not named as PEP 625"),
+    "its directory": (GOOD, {"top": "src"}, "its directory is src, and not the name of the file"),
+    "another project": (GOOD, {"name": "other-1.0", "top": "other-1.0"}, "PKG-INFO says My.Thing"),
+    "its version": (
+        GOOD,
+        {"name": "my_thing-2", "top": "my_thing-2"},
+        "PKG-INFO says My.Thing 1.0",
+    ),
+    "no PKG-INFO": ({"pyproject.toml": ""}, {}, "PKG-INFO: "),
+    "no build": ({"PKG-INFO": INFO}, {}, "neither pyproject.toml nor setup.py"),
+    "a member outside": (GOOD | {"../../x": ""}, {}, "would land outside"),
+    "an absolute member": (GOOD, {"top": "/my_thing-1.0"}, "would land outside"),
+    "a licence": (
+        GOOD | {"PKG-INFO": f"{INFO}License-File: LICENSE\n"},
+        {},
+        "names licence files that it lacks: LICENSE",
+    ),
+    "metadata": (GOOD | {"PKG-INFO": f"{INFO}Requires-Python: >=x\n"}, {}, "PKG-INFO: "),
+}
+
+
+@pytest.mark.parametrize(("files", "names", "words"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said(
+    files: dict[str, str], names: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    assert any(words in each for each in sdist_problems(sdist(tmp_path, files, **names)))
+
+
+def test_no_archive_and_another_version(tmp_path: Path) -> None:
+    (tmp_path / "my_thing-1.0.tar.gz").write_bytes(b"no")
+    assert "cannot be unpacked" in sdist_problems(tmp_path / "my_thing-1.0.tar.gz")[0]
+    (said,) = sdist_problems(sdist(tmp_path, GOOD), version="1.1")
+    assert said == "it has the version 1.0, and the wheels have 1.1"
+
+
+@pytest.mark.parametrize(
+    "name", ["x-1.tar.gz.asc", "x-1.zip", "X-1.tar.gz", "x-y.tar.gz", "x.tar.gz"]
+)
+def test_no_name_of_an_sdist(name: str) -> None:
+    assert SdistName.match(name) is None
+    found = SdistName.match("my_thing-1.0rc1.tar.gz")
+    assert found is not None
+    assert (found.name, found.version) == ("my-thing", Version("1.0rc1"))
+
+
+def test_the_version_is_the_wheels_without_their_local_part() -> None:
+    one, two = factories.target(version="1.0+cu1"), factories.target(version="1.0+cu2")
+    assert public_version([one, two]) == "1.0"
+    with pytest.raises(ConfigError, match=r"several versions \(1.0, 1.1\)"):
+        public_version([one, factories.target(version="1.1")])
+
+
+def test_the_build_is_told_the_version_of_the_sdist() -> None:
+    env = (
+        *(factories.env(MINE="1.0+cu1")),
+        replace(factories.env(TOLD="v1.0+cu1")[0], origin="version.inject"),
+    )
+    assert injected(factories.target(version="1.0+cu1", env=env), "1.0") == {"TOLD": "v1.0"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "how"),
+    [
+        ("maturin", 'include = [{ path = "a.h", format = "sdist" }] in [tool.maturin]'),
+        ("mesonpy", "`git add a.h`"),
+        ("own.backend:api", "name a.h in the sdist's settings"),
+    ],
+)
+def test_each_backend_has_its_cure(backend: str, how: str, tmp_path: Path) -> None:
+    text = f'[build-system]\nrequires = []\nbuild-backend = "{backend}"\n'
+    assert how in cure(write_files(tmp_path, {"pyproject.toml": text}), ["a.h"])
+    assert cure(tmp_path / "none", ["a.h"]) == "`include a.h` in MANIFEST.in"
