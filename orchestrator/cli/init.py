@@ -80,13 +80,20 @@ def _write(
 ) -> None:
     from orchestrator.cli.workspace import plan_matrix
     from orchestrator.discover.new_matrix import new_matrix
-    from orchestrator.discover.project import read_project
+    from orchestrator.discover.project import built_library, read_project
     from orchestrator.source.locate import locate
 
     origin = locate(source if no_index else _pinned(source), base=Path.cwd())
     with _unpacked(origin) as root:
         facts = read_project(root, origin)
+        library = "" if facts.compiles else built_library(root)
     release = None if no_index else _release(facts, index)
+    if library:
+        raise NothingSelectedError.of(
+            f"nothing in it is compiled, but {library} was, somewhere else, for one platform",
+            where=source,
+            hint="build the wheel; `orchestrator retag WHEEL` gives it the tag of what it holds",
+        )
     if not facts.compiles and not (release and release.wheels):
         raise NothingSelectedError.of(
             "nothing in it is compiled, so one wheel serves every machine",

@@ -12,7 +12,6 @@ from orchestrator.cli.output import emit, printable, show
 from orchestrator.errors import clipped
 from orchestrator.models.wheel import finding_lines
 from orchestrator.models.words import count_of
-from orchestrator.report.summary import device_code_text, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,6 +68,8 @@ def _text(path: Path, report: WheelReport) -> str:
 
 def _gpu(report: WheelReport) -> Iterator[tuple[str, str]]:
     """Yield what there is for GPUs: of all files, then of those with code."""
+    from orchestrator.report.summary import device_code_text, size
+
     for code in report.device_code:
         yield "gpu", device_code_text(code)
     if report.runtimes:

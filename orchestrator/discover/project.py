@@ -39,6 +39,9 @@ _BACKENDS = {
 }
 """Build backends whose projects are compiled."""
 
+_BUILT = (".so", ".pyd", ".dll", ".dylib")
+"""Ends of names of libraries that are compiled."""
+
 _PLAIN_HOOKS = frozenset({"vcs", "version", "custom", "fancy-pypi-readme", "requirements_txt"})
 """Build hooks of hatch that compile nothing, or, the custom one, may."""
 
@@ -127,6 +130,16 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
         workflows=workflows,
         notes=notes,
     )
+
+
+def built_library(root: Path) -> str:
+    """Return a library that a source tree has ready, in a package of it; empty without any."""
+    patterns = (f"{folders}*{end}" for folders in ("*/", "*/*/", "*/*/*/") for end in _BUILT)
+    found = (path.relative_to(root) for each in patterns for path in sorted(root.glob(each)))
+    own = (
+        each for each in found if not any(part.startswith((".", "build")) for part in each.parts)
+    )
+    return next(map(str, own), "")
 
 
 def _package(root: Path, name: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
+import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import VersionSourceKind, parse, usable
@@ -23,6 +25,7 @@ from orchestrator.errors import (
     SourceError,
 )
 from orchestrator.fsutil import read_beneath
+from orchestrator.host.process import TIMED_OUT, capture
 from orchestrator.models.reading import toml_value
 from orchestrator.models.target import VersionAnswer, VersionQuestion
 from orchestrator.models.words import count_of
@@ -33,7 +36,6 @@ from orchestrator.source.locate import text_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from orchestrator.config.sources import VersionSource
     from orchestrator.models.platforms import Arch
@@ -168,16 +170,33 @@ def _content(source: VersionSource, content: str) -> _Said:
     return value, "empty"
 
 
+_SEARCH = f"""
+import json, re, sys
+pattern = re.compile(sys.argv[1])
+group = pattern.groupindex.get("version") or pattern.groupindex.get("value") or 1
+for line in open(sys.argv[2], encoding="utf-8").read().splitlines():
+    if len(line) <= {_LONGEST_LINE} and (found := pattern.search(line)):
+        print(json.dumps(found[group] or ""))
+        break
+"""
+_SEARCH_TIMEOUT = 5.0
+"""Seconds; some patterns take longer than anybody waits, and whoever sends a patch writes them."""
+
+
 def _found(source: VersionSource, content: str) -> _Said:
     """Return what a pattern's group ``version`` or ``value`` holds, else its first one."""
-    pattern = re.compile(source.pattern)
-    names = pattern.groupindex
-    group = names.get("version") or names.get("value") or 1
-    lines = (line for line in content.splitlines() if len(line) <= _LONGEST_LINE)
-    for line in lines:
-        if found := pattern.search(line):
-            return found[group] or "", "empty"
-    return "", f"no line of {source.argument} is like {source.pattern}"
+    with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
+        text = Path(folder, "text")
+        text.write_text(content, encoding="utf-8")
+        argv = (sys.executable, "-I", "-S", "-c", _SEARCH, source.pattern, str(text))
+        said = capture(argv, timeout=_SEARCH_TIMEOUT)
+    if said.returncode == TIMED_OUT:
+        return "", f"{source.pattern} takes too long on {source.argument}"
+    if not said.ok:
+        return "", said.last_line
+    if not said.stdout:
+        return "", f"no line of {source.argument} is like {source.pattern}"
+    return str(json.loads(said.stdout)), "empty"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -66,6 +66,7 @@ def test_the_environment(host: HostSources) -> None:
         (b"q v1.2", "file:v#(q) v(?P<value>.+)", ("1.2", "")),
         (b"nothing", "file:v#V=(.+)", ("", "no line of v is like V=(.+)")),
         (b"V=" + b"9" * 2000, "file:v#V=(.+)", ("", "no line of v is like V=(.+)")),
+        (b"V" + b"a" * 50, "file:v#V(a|a)+=(.)", ("", "V(a|a)+=(.) takes too long on v")),
     ],
 )
 def test_files(

@@ -596,6 +596,18 @@ def test_only_a_version_that_code_computes_needs_a_line(
     assert matrix.get("version") == version
 
 
+@pytest.mark.parametrize("file", ["demo/lib/libdemo.so", "src/demo/_core.pyd", "demo/x.dylib"])
+def test_a_library_that_somebody_else_has_built_is_for_one_platform(
+    tree: Tree, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, file: "", ".venv/lib/x.so": ""})
+
+    assert orchestrator.cli.run(["init", "--no-index"]) == ExitCode.NOTHING_SELECTED
+    said = capsys.readouterr().err
+    assert file in said
+    assert "orchestrator retag WHEEL" in said
+
+
 @pytest.mark.parametrize(
     "files",
     [
