@@ -74,8 +74,11 @@ def hint(
         ("-- Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)", ""),
         ("Error: pg_config executable not found.", "libpq-dev"),
         # servers: cargo, git, curl, wget, go, node, apt, uv, urllib3
-        ("  [6] Could not resolve hostname (Could not resolve host: index.crates.io)", "crates.io"),
-        ("  failed to download from `https://index.crates.io/config.json`", "index.crates.io"),
+        (
+            "  [6] Could not resolve hostname (Could not resolve host: crates.example)",
+            "crates.example",
+        ),
+        ("  failed to download from `https://crates.example/config.json`", "crates.example"),
         (
             "fatal: unable to access 'https://github.com/x/y/': Failed to connect to github.com",
             "from github.com, which",
@@ -83,13 +86,13 @@ def hint(
         ("ssh: Could not resolve hostname github.com: Name or service", "from github.com, which"),
         ("curl: (7) Failed to connect to x.org port 443 after 1 ms", "from x.org, which"),
         ("wget: unable to resolve host address 'x.org'", "from x.org, which"),
-        ("dial tcp: lookup proxy.golang.org on 1.1.1.1:53: no such host", "proxy.golang.org"),
-        ("Error: getaddrinfo EAI_AGAIN registry.npmjs.org", "registry.npmjs.org"),
-        ("W: Temporary failure resolving 'deb.debian.org'", "deb.debian.org"),
+        ("dial tcp: lookup go.example on 1.1.1.1:53: no such host", "go.example"),
+        ("Error: getaddrinfo EAI_AGAIN npm.example", "npm.example"),
+        ("W: Temporary failure resolving 'deb.example'", "deb.example"),
         ("error sending request for url (https://static.rust-lang.org/x)", "static.rust-lang.org"),
         (
-            "HTTPSConnectionPool(host='pypi.org', port=443): Max retries exceeded with url: /x",
-            "from pypi.org, which",
+            "HTTPSConnectionPool(host='index.example', port=443): Max retries exceeded with url: /x",
+            "from index.example, which",
         ),
         # programs: distutils, subprocess, shells, setup scripts, meson, CMake, cargo
         ("error: command 'swig' failed: No such file or directory", "swig (apt)"),
