@@ -91,7 +91,7 @@ def hint(
         ("W: Temporary failure resolving 'deb.example'", "deb.example"),
         ("error sending request for url (https://static.rust-lang.org/x)", "static.rust-lang.org"),
         (
-            "HTTPSConnectionPool(host='index.example', port=443): Max retries exceeded with url: /x",
+            "HTTPSConnectionPool(host='index.example', port=443): Max retries exceeded with url: /",
             "from index.example, which",
         ),
         # programs: distutils, subprocess, shells, setup scripts, meson, CMake, cargo
