@@ -19,7 +19,7 @@ from orchestrator.plan.devices import WITHOUT, cuda_version, rocm_version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchestrator.models.target import Target
+    from orchestrator.models.target import Target, TargetFacts
 
 PYTHON, TORCH, TORCH_CUDA, TORCH_ROCM, TORCH_ABI, NVCC = (
     *("python", "torch", "torch.version.cuda", "torch.version.hip", "C++ ABI of torch", "nvcc"),
@@ -82,6 +82,13 @@ def compiles_cuda(target: Target) -> bool | None:
     axes = _axes(target)
     without = axes.get("cuda") in WITHOUT or "cpu" in axes.values()
     return False if without else None
+
+
+def cxx11abi_of(target: TargetFacts) -> bool | None:
+    """Return which C++ ABI of torch a target's axes, or the torch table, say; None: nothing."""
+    value = dict((*target.derived, *target.variant)).get("cxx11abi", "")
+    match = _ABI.fullmatch(value)
+    return bool(match[1]) if match else None
 
 
 def version_pattern(value: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
 from orchestrator.models.wheel_name import WheelName
-from orchestrator.plan.expected_environment import compiles_cuda
+from orchestrator.plan.expected_environment import compiles_cuda, cuda_of, cxx11abi_of
+from orchestrator.plan.gpu_archs import asked_archs
+from orchestrator.plan.torch_table import RULE
 from orchestrator.wheel import Expected
 
 if TYPE_CHECKING:
@@ -32,8 +34,18 @@ def expected(target: TargetFacts, name: str) -> Expected:
         abi3=target.abi3,
         stable_abi=frozenset(axis for axis, _ in target.stable_abi),
         baseline=target.baseline,
-        cuda=compiles_cuda(target) if isinstance(target, Target) else None,
+        cxx11abi=cxx11abi_of(target),
+        **(_for_gpus(target) if isinstance(target, Target) else {}),
     )
+
+
+def _for_gpus(target: Target) -> dict[str, Any]:
+    """Return what a wheel must be for GPUs; an axis that changes names alone promises nothing."""
+    return {
+        "cuda": compiles_cuda(target),
+        "cuda_version": "" if "cuda" in target.label_only else cuda_of(target),
+        "gpu_archs": asked_archs(target.env, RULE),
+    }
 
 
 def plain_platform_tag(target: Target) -> str:

@@ -10,6 +10,7 @@ from packaging.version import Version
 from orchestrator.config.verify_rules import RULES
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.plan.gpu_archs import AskedArchs
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.scan import Scan
 from orchestrator.wheel.tags import ExtensionModule, extension_module
@@ -44,6 +45,9 @@ class Expected:
         stable_abi: axes of whose stable ABI it may use nothing else: ``torch``.
         baseline: newest libc version that the wheel may need (``2.28``); empty for any.
         cuda: whether it is compiled for CUDA, beside a torch; False: for none; None: for any.
+        cuda_version: the CUDA that it is compiled for (``13.0``); empty for any.
+        cxx11abi: which C++ ABI of libtorch it uses; None for any.
+        gpu_archs: the GPU architectures that the build was asked for; see `AskedArchs`.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Expected:
     stable_abi: frozenset[str] = frozenset()
     baseline: str = ""
     cuda: bool | None = None
+    cuda_version: str = ""
+    cxx11abi: bool | None = None
+    gpu_archs: AskedArchs = field(default_factory=AskedArchs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

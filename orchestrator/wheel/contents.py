@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
 from orchestrator.models.words import count_of
-from orchestrator.wheel import sbom
+from orchestrator.wheel import gpu_report, sbom
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 
 if TYPE_CHECKING:
@@ -98,6 +98,10 @@ def size_budget(subject: CheckedWheel) -> Iterator[Finding]:
         f"{member.filename} ({_megabytes(member.compress_size)})" for member in by_size[:LARGEST]
     )
     message = f"{_megabytes(subject.size)}, {_megabytes(budget)} allowed; largest: {largest}"
+    code = sorted(gpu_report.device_code(subject.found.devices), key=lambda each: -each.size)
+    if code:
+        archs = ", ".join(f"{each.arch} ({_megabytes(each.size)})" for each in code[:LARGEST])
+        message += f"; code for GPUs, before it is deflated: {archs}"
     yield finding("size-budget", message)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 """Major version of CUDA -> the oldest driver on Linux ("CUDA Compatibility" of NVIDIA)."""
 
-_DRIVER_FOR_ZSTD = "550.54.14"
+DRIVER_FOR_ZSTD = "550.54.14"
 """The oldest driver that unpacks zstd (nvcc's ``--compress-mode=size``; CUDA 13's default)."""
 
 
@@ -63,6 +63,6 @@ def driver(devices: Mapping[str, DeviceFile]) -> str:
         zstd = any(each.compression is Compression.ZSTD for each in device.entries)
         for each in device.runtimes:
             if each.name == "cudart" and each.major in _DRIVERS:
-                least = max(_DRIVERS[each.major], _DRIVER_FOR_ZSTD if zstd else "")
+                least = max(_DRIVERS[each.major], DRIVER_FOR_ZSTD if zstd else "")
                 floors[each.major] = max(least, floors.get(each.major, ""))
     return min(floors.values(), default="")

@@ -29,7 +29,7 @@ from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, init_names, is_module_name, libc_of
-from orchestrator.wheel.torch_abi import cxx_names, torch_abi
+from orchestrator.wheel.torch_abi import cxx_names, uses_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -383,19 +383,13 @@ def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
             others = f"; it has {few(sorted(inits))}" if inits else ""
             message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
             # `torch.ops.load_library` loads what registers operators, whatever its name is.
-            severity = Severity.WARNING if _uses_libtorch(module.elf) else Severity.ERROR
+            severity = Severity.WARNING if uses_torch(module.elf.info) else Severity.ERROR
             yield Finding(rule="module-init", message=message + others, severity=severity)
         elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
             message = (
                 f"{name} has no {next(iter(init_names(stem)))}, which Pythons before 3.15 need"
             )
             yield finding("module-init", message)
-
-
-def _uses_libtorch(elf: ElfMember) -> bool:
-    return bool(torch_abi(elf.info)) or any(
-        allowed(name, PRESETS["torch"]) for name in elf.info.needed
-    )
 
 
 def executable_stack(subject: CheckedWheel) -> Iterator[Finding]:

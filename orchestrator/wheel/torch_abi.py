@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.models.external_libraries import PRESETS, allowed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -36,6 +38,11 @@ def torch_abi(info: ElfInfo) -> str:
     if any(_OLD_STRING.search(name) for name in names):
         return "c++ (pre-cxx11)"
     return "c++"
+
+
+def uses_torch(info: ElfInfo) -> bool:
+    """Whether a file uses libtorch, by its names or its libraries."""
+    return bool(torch_abi(info)) or any(allowed(each, PRESETS["torch"]) for each in info.needed)
 
 
 def of_wheel(abis: Iterable[str]) -> str:

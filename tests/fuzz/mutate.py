@@ -152,7 +152,9 @@ def _lines(text: bytes, rng: random.Random, others: list[bytes]) -> bytes:
 def _fields(data: bytes, rng: random.Random) -> bytes:
     """Change a number in a binary file, or copy a range of it."""
     made = bytearray(data)
-    size = rng.choice((1, 2, 4, 8))
+    size = rng.choice([each for each in (1, 2, 4, 8) if each <= max(1, len(made))])
+    if not made:
+        return data
     at = rng.randrange(max(1, len(made) - size))
     if rng.random() < 0.7:
         at -= at % size

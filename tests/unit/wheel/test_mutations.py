@@ -10,7 +10,7 @@ import pytest
 from orchestrator.wheel import Policies, verify
 from tests.wheelmaker import EXTENSION, WheelSpec, make_bill, make_record, write_zip
 
-VERSION = "1.0+cu130"
+VERSION = "1.0+gpu130"
 INFO, DATA = f"demo-{VERSION}.dist-info", f"demo-{VERSION}.data"
 PLATFORM = "manylinux2014_x86_64.manylinux_2_17_x86_64"
 NAME = f"demo-{VERSION}-7-cp312-cp312-{PLATFORM}.whl"
@@ -33,7 +33,7 @@ def files(extension: bytes) -> Files:
         },
     )
     assert (spec.filename, spec.dist_info) == (NAME, INFO)
-    return {**spec.files(), BILL: make_bill(VERSION, "pkg:pypi/demo@1.0%2Bcu130?file_name=x.whl")}
+    return {**spec.files(), BILL: make_bill(VERSION, "pkg:pypi/demo@1.0%2Bgpu130?file_name=x.whl")}
 
 
 Verified = Callable[[str, Files], list[tuple[str, str]]]
@@ -66,9 +66,9 @@ VERSIONS = {"version-metadata", "version-dist-info", "sbom"}
     ("old", "new", "rules", "words"),
     [
         ("demo-", "other-", NAMES, "METADATA says Name: demo"),
-        ("1.0+cu130", "1.0", VERSIONS, "METADATA says Version: 1.0+cu130"),
-        ("1.0+cu130", "1.0+cu126", VERSIONS, f"{INFO} says 1.0+cu130"),
-        ("1.0+cu130", "1.0.post1+cu130", VERSIONS, f"{BILL} says version {VERSION}"),
+        ("1.0+gpu130", "1.0", VERSIONS, "METADATA says Version: 1.0+gpu130"),
+        ("1.0+gpu130", "1.0+gpu126", VERSIONS, f"{INFO} says 1.0+gpu130"),
+        ("1.0+gpu130", "1.0.post1+gpu130", VERSIONS, f"{BILL} says version {VERSION}"),
         ("-7-", "-", {"wheel-build"}, "WHEEL says Build '7', the file name says ''"),
         ("-7-", "-8-", {"wheel-build"}, "WHEEL says Build '7', the file name says '8'"),
         ("-cp312-cp312", "-cp313-cp312", {"wheel-tags"}, "the file name says cp313-cp312"),
@@ -100,10 +100,10 @@ def test_the_file_name(  # noqa: PLR0913, PLR0917 - a table of four columns
 @pytest.mark.parametrize(
     ("member", "old", "new", "rule", "words"),
     [
-        ("METADATA", "Version: 1.0+cu130", "Version: 1.0", "version-metadata", "METADATA says"),
-        ("METADATA", "Version: 1.0+cu130", "Version: 1.0+cu126", "version-metadata", "METADATA"),
-        ("METADATA", "Version: 1.0+cu130", "Version: one", "metadata-invalid", "'one' is not"),
-        ("METADATA", "Version: 1.0+cu130\n", "", "metadata-invalid", "0 Version fields"),
+        ("METADATA", "Version: 1.0+gpu130", "Version: 1.0", "version-metadata", "METADATA says"),
+        ("METADATA", "Version: 1.0+gpu130", "Version: 1.0+gpu126", "version-metadata", "METADATA"),
+        ("METADATA", "Version: 1.0+gpu130", "Version: one", "metadata-invalid", "'one' is not"),
+        ("METADATA", "Version: 1.0+gpu130\n", "", "metadata-invalid", "0 Version fields"),
         ("METADATA", "Name: demo", "Name: demo2", "name-metadata", "METADATA says Name: demo2"),
         ("METADATA", "Name: demo", "Name: ", "metadata-invalid", "0 Name fields"),
         ("METADATA", "Name: demo\n", "", "metadata-invalid", "0 Name fields"),
@@ -122,7 +122,7 @@ def test_the_file_name(  # noqa: PLR0913, PLR0917 - a table of four columns
         ("WHEEL", "Purelib: false", "Purelib: true", "root-is-purelib", EXTENSION),
         (
             "sboms/auditwheel.cdx.json",
-            '"purl": "pkg:pypi/demo@1.0%2Bcu130',
+            '"purl": "pkg:pypi/demo@1.0%2Bgpu130',
             '"purl": "pkg:pypi/demo@1.0',
             "sbom",
             "auditwheel.cdx.json says",
@@ -143,7 +143,7 @@ def test_a_member(  # noqa: PLR0913, PLR0917 - a table of five columns
 OTHER = f"other-{VERSION}"
 
 
-@pytest.mark.parametrize("new", ["demo-1.0", "demo-1.0+cu126", "demo", OTHER])
+@pytest.mark.parametrize("new", ["demo-1.0", "demo-1.0+gpu126", "demo", OTHER])
 @pytest.mark.parametrize("kind", ["dist-info", "data"])
 def test_a_directory(files: Files, verified: Verified, kind: str, new: str) -> None:
     old = f"demo-{VERSION}.{kind}/"
