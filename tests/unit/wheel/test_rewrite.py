@@ -405,7 +405,7 @@ def test_bills_follow_the_wheel_s_name(spec: WheelSpec, inspector: Inspector) ->
     for untouched in ("own", "broken"):
         place = f"sboms/{untouched}.cdx.json"
         assert new[f"demo-1.0+cu130.dist-info/{place}"] == spec.extra_info[place]
-    assert set(inspector.rules(out)) == {"sbom"}
+    assert set(inspector.rules(out)) == {"cuda-label", "sbom"}
 
 
 @pytest.mark.parametrize(
