@@ -88,3 +88,20 @@ def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "2 issues found" in done.stdout + done.stderr
+
+
+def test_pictures_are_small_and_used_with_a_text() -> None:
+    """Somebody who sees no picture reads what it shows."""
+    texts = {
+        path: path.read_text("utf-8") for path in (*DOCS.rglob("*.md"), *REPOSITORY.glob("*.md"))
+    }
+    shown = {
+        (path.parent / address).resolve(): text
+        for path, page in texts.items()
+        for text, address in re.findall(r"!\[([^]]*)\]\(([^)]*)\)", page)
+    }
+    pictures = set((DOCS / "pictures").iterdir())
+
+    assert set(shown) == pictures
+    assert all(len(text.split()) > 4 for text in shown.values())
+    assert [each.name for each in pictures if each.stat().st_size > 200_000] == []
