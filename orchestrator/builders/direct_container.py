@@ -198,7 +198,7 @@ class _ContainerSteps(BuildSteps):
         self.give(SEED_SCRIPT, _SEED)
         self._container.ask(python, "-I", _SEED, "keep", place)
 
-    def make_tester(self, python: str) -> str:
+    def make_tester(self, python: str) -> tuple[str, str]:
         venv, kept = f"{IN_CONTAINER_SCRATCH}/test-venv", KEPT_PIP
         program = f"{self._programs(python)}/python"
         if python != self.target.python:
@@ -207,7 +207,7 @@ class _ContainerSteps(BuildSteps):
         # Without the site-packages of this Python, which may be the project's by now.
         words = (program, "-I", "-S", _SEED, "venv", venv, kept)
         self._ask(*words, failed="no environment for the test: {}")
-        return f"{venv}/bin"
+        return f"{venv}/bin", kept
 
     def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
         return self._exec(command), self._container.factory.env, self.job.source

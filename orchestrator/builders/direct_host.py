@@ -93,7 +93,7 @@ class HostSteps(BuildSteps):
             last=(str(self._lend_tools()),),
             frontend=(str(tools.python), "-I", str(cibuildwheel.FRONTEND_SCRIPT)),
             attach=str(cibuildwheel.ATTACH_SCRIPT),
-            pip=str(self._own_pip()),
+            pip=str(self._own_pip("venv", self.interpreter)),
             uv=str(tools.bin / "uv"),
             repair_with=cibuildwheel.repairer(
                 str(tools.python),
@@ -147,24 +147,27 @@ class HostSteps(BuildSteps):
             self.run_here([str(tools.bin / "uv"), "venv", "--seed", "--python", python, str(path)])
         return f"{path}/bin"
 
-    def _own_pip(self) -> Path:
+    def _own_pip(self, venv: str, interpreter: Interpreter) -> Path:
         """Return a directory with a pip that nothing of the project changes, and nothing else."""
-        tools, folder = self.host.toolchain, self.job.scratch / "pip"
+        tools, folder = self.host.toolchain, self.job.scratch / f"pip-of-{venv}"
+        remove_tree(folder)
         folder.mkdir()
-        if _supports(tools, self.interpreter):
+        if _supports(tools, interpreter):
             (folder / "pip").symlink_to(tools.site_packages / "pip")
         else:
-            (site,) = (self.job.scratch / "venv").glob("lib/*/site-packages")
+            (site,) = (self.job.scratch / venv).glob("lib/*/site-packages")
             copy_tree(site / "pip", folder / "pip")
         return folder
 
     def adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
         return without_own_path(with_headers(env, self.headers), self.interpreter)
 
-    def make_tester(self, python: str) -> str:
+    def make_tester(self, python: str) -> tuple[str, str]:
         # One place for all interpreters: the test's environment names it.
         remove_tree(self.job.scratch / "test-venv")
-        return self._make_venv("test-venv", self._pythons[python].interpreter)
+        interpreter = self._pythons[python].interpreter
+        programs = self._make_venv("test-venv", interpreter)
+        return programs, str(self._own_pip("test-venv", interpreter))
 
 
 def _supports(tools: Toolchain, interpreter: Interpreter) -> bool:

@@ -157,8 +157,11 @@ class BuildSteps(ABC):
         """Prepare the place where the steps run."""
 
     @abstractmethod
-    def make_tester(self, python: str) -> str:
-        """Make a clean environment of a Python; return its directory of programs."""
+    def make_tester(self, python: str) -> tuple[str, str]:
+        """Make a clean environment of a Python; return its directory of programs, and of a pip.
+
+        A pip that is as old as the Python that builds does not run on the newest ones.
+        """
 
     def outer(self, command: Command) -> tuple[Sequence[str], Mapping[str, str], Path]:
         """Return the arguments, environment and directory that run a command from this host."""
@@ -335,10 +338,10 @@ class BuildSteps(ABC):
         self.enter("test")
         self.job.log(f"testing with {python}")
         env, place = self.for_test(options["test_env"]), self.place
-        program = f"{self.make_tester(python)}/python"
+        programs, pip = self.make_tester(python)
         self._shell("test", options["before_test"], env)
         # Nothing of the source, of PYTHONPATH or of before-test stands in for pip.
-        install = [program, "-I", "-c", RUN_PIP, place.pip, "install", "-q"]
+        install = [f"{programs}/python", "-I", "-c", RUN_PIP, pip, "install", "-q"]
         self.run([*install, f"{wheel}{options['test_extras']}"], env)
         if options["test_requires"]:
             self.run([*install, *options["test_requires"]], env)

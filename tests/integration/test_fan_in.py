@@ -73,6 +73,18 @@ def test_an_abi3_wheel_is_tested_on_every_later_python_of_this_machine(tmp_path:
     assert prepared == [(each, each) for each in tested]
 
 
+def test_the_pip_of_an_old_python_does_not_install_for_later_ones(tmp_path: Path) -> None:
+    """That of Python 3.8 does not run on 3.12."""
+    oldest = next(f"cp3{minor}" for minor in range(8, 16) if is_here(f"cp3{minor}"))
+    floor = f"0x03{int(oldest[3:]):02x}0000"
+    demo.write(tmp_path, arch=MACHINE, tag=oldest, floor=floor)
+
+    (result,) = (each for each in built(tmp_path).values() if "abi3" in each["id"])
+
+    assert result["status"] == "ok"
+    assert "testing with cp311" in log_of(tmp_path, result["id"])
+
+
 def test_a_library_that_fails_takes_only_its_wheels_along(tmp_path: Path) -> None:
     demo.write(tmp_path, arch=MACHINE)
     edit(tmp_path / "matrix.toml", "-DNUMBER={number}", "-DNUMBER=$(")
