@@ -78,7 +78,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
     assert said.err == ""
     assert list(document) == [
         *("schema", "channel", "matrix", "targets", "undetermined", "excluded", "jobs", "inputs"),
-        "elsewhere",
+        *("elsewhere", "sdist"),
     ]
     assert document["schema"] == 1
     assert document["matrix"] == "matrix.toml"
