@@ -98,6 +98,7 @@ def test_plan_json_is_the_contract(cli: Cli) -> None:
         "emulated": ["s390x"],
         "targets": ["cp312-manylinux_s390x-cu130"],
         "cost": 8.0,
+        "sdist": False,
     }
     assert document["excluded"][0] == {
         "cell": {"python": "cp311", "libc": "manylinux", "arch": "x86_64", "cuda": "13.0"},
