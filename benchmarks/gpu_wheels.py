@@ -33,11 +33,12 @@ def fetched(folder: Path) -> Path:
     return next(folder.rglob("bin/cuobjdump"))
 
 
-def theirs(cuobjdump: Path, file: Path) -> Counter[tuple[str, str]]:
-    """Return kind and architecture of each cubin and PTX that cuobjdump finds in a file."""
+def theirs(cuobjdump: Path, file: Path) -> tuple[Counter[tuple[str, str]], str]:
+    """Return kind and architecture of what cuobjdump finds in a file, and why it gives up on it."""
     # --list-elf leaves out the f of sm_100f.
     done = subprocess.run([str(cuobjdump), str(file)], capture_output=True, text=True, check=False)
-    return Counter((kind, arch) for kind, arch in _LISTED.findall(done.stdout))
+    found = Counter((kind, arch) for kind, arch in _LISTED.findall(done.stdout))
+    return found, done.stderr.strip() if done.returncode else ""
 
 
 def compare(wheel: Path, cuobjdump: Path, scratch: Path) -> tuple[int, list[str]]:
@@ -57,11 +58,12 @@ def compare(wheel: Path, cuobjdump: Path, scratch: Path) -> tuple[int, list[str]
             )
             file = scratch / f"file{Path(name).suffix}"
             file.write_bytes(archive.read(name))
-            others = theirs(cuobjdump, file)
+            others, why = theirs(cuobjdump, file)
             if ours == others:
                 agree += 1
             else:
-                lines.append(f"  {name}: ours {dict(ours - others)}, theirs {dict(others - ours)}")
+                differs = f"ours {dict(ours - others)}, theirs {dict(others - ours)}"
+                lines.append(f"  {name}: {differs} {why}".rstrip())
     return agree, lines
 
 
