@@ -25,7 +25,7 @@ from tests.unit.report.test_reports import strict
 
 MATRIX = """\
 [project]
-source = "demo==1.0"
+source = "."
 [axes]
 python = ["cp311", "cp312"]
 arch = ["x86_64", "aarch64"]
@@ -51,6 +51,7 @@ COMPLETE = BashComplete(cli, {}, "orchestrator", "_ORCHESTRATOR_COMPLETE")
 def matrix(tmp_path: Path) -> Path:
     path = tmp_path / "matrix.toml"
     path.write_text(MATRIX, encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text("[build-system]\nrequires = []\n", encoding="utf-8")
     return path
 
 
