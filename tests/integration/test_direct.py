@@ -201,7 +201,7 @@ def test_what_cannot_be_built_here_says_why(tiny: Path) -> None:
     assert found[A]["status"] == "ok", "the others are built all the same"
     foreign_result = found[f"{TAG}-manylinux_{foreign}-a"]
     assert foreign_result["status"] == "unavailable"
-    assert "orchestrator doctor" in foreign_result["failure"]["hint"]
+    assert "podman" in foreign_result["failure"]["hint"]
 
     said = build(tiny, *ONE, "--allow-unavailable")
     assert f"{TAG}-manylinux_{foreign}-a" in said, "it is named all the same"
