@@ -57,19 +57,22 @@ def reference() -> str:
         "# Options of matrix.toml",
         "",
         "Generated from the model (`python tools/reference.py`); a test fails when the two differ.",
-        "What the options mean together: [matrix.toml](matrix.md).",
+        "What the options mean together, with examples: [matrix.toml](matrix.md).",
     ]
     schema = json_schema()
     for heading, model in _tables():
         of = schema if model is Settings else schema["definitions"][model.__name__]
         lines += ["", f"## {heading}", "", _summary(model), ""]
-        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        rows = [["key", "type", "default", "meaning"], ["---"] * 4]
         for name, field in model.model_fields.items():
             key = field.alias or name
             option = of["properties"][key]
             default = "required" if field.is_required() else _default(option.get("default"))
-            row = (f"`{key}`", _kind(option, schema["definitions"]), default, option["description"])
-            lines.append(f"| {' | '.join(map(_cell, row))} |")
+            kind = _kind(option, schema["definitions"])
+            rows.append([f"`{key}`", kind, default, option["description"]])
+        if not any(default for _, _, default, _ in rows[2:]):
+            rows = [[key, kind, meaning] for key, kind, _, meaning in rows]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -117,7 +120,7 @@ def _written(model: type[BaseModel]) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == model.__name__
     )
     return {
-        field.target.id: inspect.cleandoc(text.value.value)
+        field.target.id: " ".join(text.value.value.split())
         for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)

@@ -166,11 +166,20 @@ class Project(Model):
     """What is built."""
 
     source: str = "."
-    """A directory (relative to matrix.toml), an sdist file, or a pinned requirement."""
+    """A directory (relative to matrix.toml), an sdist (``.tar.gz``, ``.zip``), or a pinned
+    requirement (``regex==2026.11.15``) whose sdist comes from the package index. ``plan`` as a
+    table does not fetch it: until something else has (``build``, ``explain``, ``plan --format
+    json``), a note says that the Pythons it supports and its ``[tool.cibuildwheel]`` are not known.
+    """
     exclude: Strings = ()
-    """Globs over paths of a source directory: files and directories that no build gets."""
+    """Globs over the paths of a source directory (``["README.md", ".github", "docs/*"]``): files
+    and directories that no build gets. What happens to them changes no key; ``*`` also matches
+    ``/``.
+    """
     sdist: bool | None = None
-    """Whether ``build`` makes the sdist of a directory too; false: none is missed."""
+    """``true``: ``build`` makes the sdist of the source directory too; ``false``: there is none,
+    and nobody misses it; unset: none is made, and ``collect`` and ``publish`` say so.
+    """
 
 
 Match = Annotated[
@@ -320,64 +329,107 @@ class Build(Model):
     """How a wheel is built."""
 
     requires: Strings | None = None
-    """Requirements (PEP 508) of the build, beside those of the project's own build system."""
+    """Requirements (PEP 508) that the build needs beside those of its own
+    ``build-system.requires``: ``["torch=={torch}.*", "ninja"]``.
+    """
     constraints: Strings | None = None
-    """Requirements (PEP 508) that limit versions, and install nothing by themselves."""
+    """Requirements (PEP 508) that limit versions and install nothing by themselves:
+    ``["setuptools<81"]``. They also limit what pip and uv install in ``before-build``
+    (``PIP_CONSTRAINT``, ``UV_CONSTRAINT``), and for building an sdist there
+    (``PIP_BUILD_CONSTRAINT``, ``UV_BUILD_CONSTRAINT``), but no test.
+    """
     isolation: StrictBool | None = None
-    """``false``: nothing but ``requires`` and what before-build installs; true by default."""
+    """``true`` (the default): a clean environment with the project's own ``build-system.requires``
+    and ``requires``; ``false``: nothing but ``requires`` and what ``before-build`` installs.
+    """
     frontend: FrontendField | None = None
-    """``build``, ``build[uv]``, ``pip`` or ``uv``; or a table with ``name`` and ``args``."""
+    """What asks the project's build backend for a wheel: ``build``, ``build[uv]``, ``pip`` or
+    ``uv``, or a table with arguments: ``{ name = "build", args = ["-x"] }``; unset: what the
+    project's ``[tool.cibuildwheel]`` says.
+    """
     cuda: CudaSource | None = None
-    """Where nvcc comes from: ``image``, ``host`` or ``index``; unset: the first that has it."""
+    """Where nvcc and its toolkit come from: ``image``, ``host`` or ``index`` (the package index);
+    unset: the first that has the cell's version.
+    """
     before_all: Command | None = None
-    """Shell command run once in the source before everything else."""
+    """Shell command run once in the source before everything else; unset: what the project's
+    ``[tool.cibuildwheel]`` says.
+    """
     before_build: Command | None = None
-    """Shell command run before the wheel is built."""
+    """Shell command run in the source before the wheel is built; unset: what the project's
+    ``[tool.cibuildwheel]`` says.
+    """
     config_settings: dict[str, Repeatable] | None = None
     """PEP 517 config settings; a list gives one of them several values."""
     repair: str | None = None
-    """``auditwheel``, ``none``, or a command with {wheel} and {dest_dir}; unset: where needed."""
+    """``none`` (nothing is grafted), ``auditwheel`` (the locked one, where the libraries are), or a
+    command with ``{wheel}`` and ``{dest_dir}``; unset: the project's own ``repair-wheel-command``,
+    or the locked auditwheel for a wheel that needs it.
+    """
     abi3: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
-    """Lowest Python that a wheel for the stable ABI serves, such as cp39; built once for all."""
+    """The cells are for the stable ABI from this Python on, such as ``cp39``: built once for all
+    their Pythons.
+    """
     abi3_python: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
-    """Python that builds such a wheel; when unset the lowest there is."""
+    """The Python that builds such a wheel; unset: the lowest one available."""
     stable_abi: dict[str, Text] | None = None
-    """Axis -> the lowest value that a wheel serves, such as torch = "2.12"; built once, with it."""
+    """Axis -> the lowest value that a wheel serves: ``{ torch = "2.12" }``; built once, with it,
+    for that value and all later ones.
+    """
     repair_refused: OnRefusal | None = None
-    """What happens when auditwheel refuses: fail (the default), or keep the ``linux_*`` wheel."""
+    """When ``auditwheel`` refuses: ``fail`` (the default), or ``keep``: the wheel stays as it was
+    built and becomes ``linux_*``, which promises nothing about outside libraries.
+    """
     external: Strings | None = None
-    """Libraries that may stay outside the wheel: presets (cuda, torch, rocm) or soname globs."""
+    """Libraries that may stay outside the wheel: the presets ``cuda``, ``torch``, ``rocm``, or
+    soname globs such as ``libfoo.so*``; any other library outside the policy is an error.
+    """
     emulation: EmulationMode | None = None
-    """Where QEMU is needed: ``full``, ``accelerated`` (native compilers) or ``cross`` (no QEMU)."""
+    """Where QEMU would be needed: ``accelerated`` (C and C++ are compiled natively, the rest is
+    emulated), ``full`` (all is emulated) or ``cross`` (nothing is); unset: ``accelerated`` where
+    that is safe, and without any container engine ``cross``.
+    """
     compiler: CompilerKind | None = None
-    """``gcc`` (the image's ABI) or ``zig`` (static C++ library, any glibc)."""
+    """``gcc``: the image's ABI, headers and C++ library; ``zig``: its own C++ library, linked
+    statically, and any glibc; unset: ``zig`` with ``baseline`` or ``cross``, else ``gcc``.
+    """
     baseline: Annotated[str, Field(pattern=r"^2\.[0-9]{1,2}$")] | None = None
-    """glibc version that zig builds for, such as 2.17."""
+    """The glibc that zig builds for, such as ``2.17``; unset: that of the cell's ``libc``, else
+    2.17 or the architecture's first.
+    """
     normalise: StrictBool | None = None
-    """Whether the wheel gets one order, time and mode for all members; false by default."""
+    """``true``: all members get a fixed order, one time (``SOURCE_DATE_EPOCH``) and plain modes, so
+    that the same files give the same wheel; ``false`` by default.
+    """
     timeout: Count | None = None
-    """Seconds one target may take."""
+    """Seconds a target may take."""
     timeouts: dict[TimedStep, Count] | None = None
-    """Step -> seconds that it may take."""
+    """Step (``setup``, ``before-all``, ``before-build``, ``build``, ``repair``, ``test``) ->
+    seconds it may take.
+    """
 
 
 class TestSettings(Model):
     """How a wheel is tested."""
 
     command: Command | None = None
-    """Shell command run with the wheel installed, away from the source."""
+    """Shell command run with the wheel installed in a clean environment, outside the source."""
     before: Command | None = None
-    """Shell command run before the wheel is installed for the test."""
+    """Shell command run in the source before the wheel is installed for the test."""
     requires: Strings | None = None
     """Requirements installed for the test."""
     extras: Strings | None = None
     """Extras of the wheel that are installed with it."""
     groups: Strings | None = None
-    """Dependency groups of the project's pyproject.toml that are installed for the test."""
+    """Dependency groups (PEP 735) of the project's ``pyproject.toml`` that are installed for the
+    test.
+    """
     sources: Strings | None = None
     """Files and directories of the source that are copied to where the test runs."""
     smoke: StrictBool | None = None
-    """Whether a wheel that native compilers made for QEMU is imported there; true by default."""
+    """``false`` switches off the import, under QEMU, of a wheel that native compilers made; true by
+    default.
+    """
 
 
 class Verify(Model):
@@ -433,7 +485,9 @@ class VersionParts(Model):
     """How the version is composed; a later layer replaces what it sets, tables key by key."""
 
     base: Ranking | None = None
-    """The base version, or its sources; ``pyproject`` when unset."""
+    """The base version, or an array of its sources; unset: ``pyproject``, which is what
+    ``pyproject.toml`` or ``PKG-INFO`` says.
+    """
     pre: Ranking | None = None
     """Pre-release part (``rc1``); replaces the base's own, empty for none."""
     post: Ranking | None = None
@@ -447,23 +501,32 @@ class VersionParts(Model):
     build_tag: Text | None = None
     """Template of the PEP 427 build tag."""
     omit: dict[str, Texts] = Field(default_factory=dict)
-    """Name -> the values that local and build-tag leave out, as those of a default variant."""
+    """Axis or part -> the values that ``local`` and ``build-tag`` leave out, as those of a default
+    variant.
+    """
     keep_zeros: bool | None = None
-    """Write the local part's numbers as composed (nv26.04), not in PEP 440's canonical form."""
+    """``true``: the local part's numbers stay as composed (``nv26.04``) and are not shortened to
+    PEP 440's canonical form (``nv26.4``).
+    """
     release: Annotated[
         Ranking | None,
         BeforeValidator(_flag),
         WithJsonSchema({"anyOf": [{"type": "boolean"}, *_TEXTS["anyOf"]]}),
     ] = None
-    """Whether this is for a public index: no local part, no build tag. Or its sources."""
+    """``true``, or sources: this is for a public index, so there is no local part and no build tag.
+    """
     presets: Texts | None = None
-    """How the build learns its version: names of `orchestrator.config.presets`."""
+    """How the build learns its version: ``setuptools-scm``, ``hatch-vcs``, ``scikit-build-core``,
+    ``torch``, ``flashinfer``, ``vllm``, ``triton``.
+    """
     inject: dict[str, Text] = Field(default_factory=dict)
-    """Environment variable -> template; not set where something it names is empty."""
+    """Environment variable -> template; not set if a value it uses is empty."""
     pins: dict[str, Text] = Field(default_factory=dict)
-    """Project -> template of the version specifier that the wheel's requirement on it becomes."""
+    """Project -> template of the version specifier for the wheel's requirement on it."""
     on_mismatch: OnMismatch | None = None
-    """What to do with a wheel that carries another version: fail (the default) or rewrite."""
+    """``fail`` (the default): a wheel with another version is refused; ``rewrite``: its version is
+    rewritten in file name, dist-info directory, ``METADATA`` and ``RECORD``.
+    """
 
 
 class CellSettings(Model):
@@ -524,15 +587,15 @@ class RunSettings(Model):
     """What one run takes of a machine, and what it tries again."""
 
     cpus: Positive | None = None
-    """CPUs for all targets together; unset: all that this process may use."""
+    """CPUs for all targets together; unset: the CPUs that this process may use."""
     memory: Memory | None = None
-    """Memory for all targets together; unset: what is free."""
+    """Memory for all targets together; unset: the free memory."""
     emulated: Count | None = None
     """Targets under emulation at once; unset: no more limited than others."""
     retries: Annotated[int, Field(ge=0, le=10, strict=True)] = 2
-    """Attempts after the first where an image, the network or the engine failed for the moment."""
+    """Further attempts after a passing failure of a pull, the network or the engine."""
     allow_unavailable: StrictBool = False
-    """Whether a run ends well without the targets that this machine cannot build."""
+    """Whether a run ends well (exit code 0) without the targets that this machine cannot build."""
 
 
 PublicKey = Annotated[str, Field(pattern=f"^{PUBLIC_KEY.pattern}$")]
@@ -593,13 +656,17 @@ class Compat(Model):
     """Which combinations exist at all."""
 
     torch: bool = True
-    """Whether the torch table excludes what torch never published (with an axis ``torch``)."""
+    """Whether the torch table excludes what torch never published (with an axis ``torch``);
+    ``false`` turns the table off.
+    """
     file: str | None = None
-    """A table instead of the built-in one, relative to matrix.toml (`compat refresh` writes it)."""
+    """A table instead of the built-in one, relative to matrix.toml; ``orchestrator compat refresh
+    --index URL --output FILE`` makes it from a simple index.
+    """
     releases: tuple[TorchRelease, ...] = ()
-    """Releases laid over the table."""
+    """Entries that extend or replace those of the table."""
     allow: Strings = ()
-    """Versions that may be missing in the table: ``torch 2.15``, ``cuda 13.4``, ``rocm 8.0``."""
+    """Versions that the table need not contain: ``torch 2.15``, ``cuda 13.4``, ``rocm 8.0``."""
 
 
 class LibrarySettings(Model):
@@ -707,19 +774,25 @@ class VariantSettings(Model):
     """Wheel variants (PEP 825, a draft), which ``retag --variants`` writes. Experimental."""
 
     axes: Annotated[dict[str, Texts], Field(min_length=1)]
-    """Axis -> templates of what its values ask of a machine: ``namespace::feature::value``."""
+    """Axis -> what a value asks of a machine: templates ``namespace::feature::value``, one or
+    several; several values of one feature mean any of them.
+    """
     omit: dict[str, Texts] = Field(default_factory=dict)
     """Axis -> the values that ask for nothing."""
     label: Text | None = None
-    """Template of the label; the axes' labels, joined by ``_``, when unset."""
+    """Template of the label; unset: the labels of the axes above, joined by ``_``. A cell that asks
+    for nothing is ``null``.
+    """
     local: Text = ""
-    """Template of the local version of variants; none when unset."""
+    """Template of the variants' local version; none by default."""
     plain: When | None = None
-    """The cells whose wheel is also the one for installers that know no variants."""
+    """The cells whose wheel is also the plain one, for installers that know no variants."""
     priorities: Strings = ()
     """Namespaces in decreasing priority, before all others."""
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """Namespace -> its plugin, beside those of nvidia, x86_64 and aarch64."""
+    """Namespace -> its plugin: ``{ requires = "…", plugin-api = "module:Class" }``. ``nvidia``,
+    ``x86_64`` and ``aarch64`` have theirs; of any other namespace each machine has all values.
+    """
 
 
 class Channel(Matrix):

@@ -76,6 +76,24 @@ def test_generated_pages_are_those_of_the_program(tmp_path: Path) -> None:
         assert text == (tmp_path / name).read_text("utf-8"), "run python tools/reference.py"
 
 
+def test_an_option_is_explained_in_one_table() -> None:
+    """That of the generated page, to which the page about matrix.toml leads."""
+    ours, generated = _tables("reference/matrix.md"), _tables("reference/options.md")
+
+    assert len(generated) > 20
+    twice = {name: keys & generated.get(name, set()) for name, keys in ours.items()}
+    assert {name: keys for name, keys in twice.items() if keys} == {}
+
+
+def _tables(page: str) -> dict[str, set[str]]:
+    """Return the first column of each table of matrix.toml."""
+    parts = re.split(r"(?m)^## `\[+([\w.-]+)", (DOCS / page).read_text("utf-8"))
+    return {
+        name: set(re.findall(r"(?m)^\| `([\w-]+)`", text))
+        for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
 def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/index.md").write_text("# A\n\n[b](b.md) [c](#c)\n")
