@@ -367,7 +367,7 @@ def _print_end(
     console.print(summary.problems(results, width=width, again=again))
     wheels = sum(target.library is None for target in plan.targets)
     good = sum(result.wheel is not None for result in results)
-    have = "has its" if good == 1 else "have their"
+    have = "has its" if 1 in {good, wheels} else "have their"
     end = f"{good} of {count_of(wheels, 'target')} {have} wheel in {near(output)}"
     print_text(console, end)
 

@@ -108,7 +108,7 @@ def _say(
     elif plan.sdist:
         say("error: sdist: no job has the project's sdist")
     good = wheels - len(lacking)
-    are = "is" if good == 1 else "are"
+    are = "is" if 1 in {good, wheels} else "are"
     say(f"{good} of {count_of(wheels, 'planned wheel')} {are} in {output}")
 
 
