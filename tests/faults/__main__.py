@@ -193,6 +193,7 @@ def _become(
         os.chdir(place.root)
         os.environ.pop("GITHUB_ACTIONS", None)
         os.environ |= {
+            "COLUMNS": "1000",  # each message in one line
             "ORCHESTRATOR_STORE_DIR": str(place.root / "store"),
             "FAULTS_ROOT": str(place.root),
             "FAULTS_STATE": str(place.state),
