@@ -30,7 +30,7 @@ from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.other_systems import split, system_of
-from orchestrator.plan.renames import rename_problems
+from orchestrator.plan.renames import idle_axis_notes, rename_problems
 from orchestrator.plan.resolve import Resolver
 from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
 from orchestrator.plan.torch_table import RULE, TorchSupport
@@ -101,7 +101,7 @@ def make_plan(
         exclusions=(*expansion.exclusions, *impossible, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
-        notes=(*resolver.notes, *index_notes(every)),
+        notes=(*resolver.notes, *index_notes(every), *idle_axis_notes(every, file.grid.axes)),
         elsewhere=(*elsewhere, *unknown),
     )
 

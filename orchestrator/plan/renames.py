@@ -17,7 +17,7 @@ from orchestrator.plan.devices import WITHOUT
 from orchestrator.plan.expected_environment import cuda_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.models.target import EnvVar, Target, TargetId, TargetSteps
     from orchestrator.plan.layers import MatrixGrid
@@ -53,6 +53,23 @@ def inputs_key(named: Told, placed: Told) -> Hashable:
             timeouts=(),
         ),
     )
+
+
+_MEANT = ("libc", "torch", "cuda", "rocm", "cxx11abi")
+"""Axes that need no other use in the matrix than their name."""
+
+
+def idle_axis_notes(targets: Sequence[Target], axes: Iterable[str]) -> Iterator[str]:
+    """Yield axes that nothing uses, and whose names are nearly those of axes with a meaning."""
+    import difflib  # noqa: PLC0415 - as in `closest`
+
+    for axis in sorted(set(axes) - {*_MEANT, "python", "arch"}):
+        meant = difflib.get_close_matches(axis, _MEANT, n=1)
+        if meant and any(len({dict(cell).get(axis) for cell in e.covers}) > 1 for e in targets):
+            yield (
+                f"axes.{axis} is used by nothing, so all of its values share one wheel: is "
+                f"axes.{meant[0]} meant?"
+            )
 
 
 def _chosen(named: str, placed: str | None) -> str:

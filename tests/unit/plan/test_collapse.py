@@ -30,6 +30,22 @@ CUDA = 'cuda = ["12.6", "13.0"]\n'
 # Axes that make no difference
 
 
+@pytest.mark.parametrize(
+    ("axis", "meant"),
+    [("lbc", "libc"), ("troch", "torch"), ("roc", "rocm"), ("blas", ""), ("cuda", "")],
+)
+def test_an_axis_that_nothing_uses_may_be_another_one_mistyped(axis: str, meant: str) -> None:
+    notes = plan(f'{ONE}{axis} = ["1.2", "13.0"]\n').notes
+
+    said = f"axes.{axis} is used by nothing, so all of its values share one wheel: is axes.{meant}"
+    assert [each.startswith(said) for each in notes] == [True] * bool(meant)
+
+
+def test_a_mistyped_axis_that_something_uses_is_an_axis_like_any() -> None:
+    used = f'[axes]\n{ONE}lbc = ["1", "2"]\n[version]\nlocal = "{{lbc}}"\n[env]\nX = "{{lbc}}"'
+    assert not plan_of(used, version="1").notes
+
+
 def test_an_axis_that_changes_nothing_is_one_target_that_names_all_it_covers() -> None:
     found = only(ONE + CUDA)
 
