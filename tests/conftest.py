@@ -67,11 +67,19 @@ MACHINE = os.uname().machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """How a command ended and what it said."""
+    """How a command ended and what it said.
+
+    Attributes:
+        code: its exit status.
+        stdout: its standard output.
+        stderr: its standard error, each error and each hint of one in one line.
+        shown: its standard error as it is.
+    """
 
     code: int
     stdout: str
     stderr: str
+    shown: str = ""
 
     @property
     def all(self) -> str:
@@ -89,7 +97,12 @@ def ran(
     """Run a program, which has to end with that exit code if one is given."""
     how: dict[str, Any] = {"cwd": cwd, "env": env, "timeout": timeout, "stdin": stdin}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, **how)
-    said = Said(code=done.returncode, stdout=done.stdout, stderr=_unfolded(done.stderr))
+    said = Said(
+        code=done.returncode,
+        stdout=done.stdout,
+        stderr=_unfolded(done.stderr),
+        shown=done.stderr,
+    )
     assert code is None or said.code == code, said.all
     return said
 
@@ -98,8 +111,11 @@ def _unfolded(text: str) -> str:
     """Return errors as a wide terminal has them: a message, and below it a hint, in one line."""
     lines: list[str] = []
     for line in text.split("\n"):
-        below = bool(lines) and lines[-1].startswith(("error: ", "  hint: "))
-        if below and line.startswith("  ") and not line.startswith("  hint: "):
+        last = lines[-1] if lines else ""
+        # The lines of a hint stand to the right of it.
+        indent = "    " if last.startswith("  hint: ") else "  "
+        below = last.startswith(("error: ", "  hint: "))
+        if below and line.startswith(indent) and not line.startswith("  hint: "):
             lines[-1] += f" {line.strip()}"
         else:
             lines.append(line)

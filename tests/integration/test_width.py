@@ -58,10 +58,10 @@ def test_nothing_is_wider_without_a_terminal(
     env = {**store, "COLUMNS": columns}
     built = orchestrator("build", "--backend=direct", "-j2", cwd=place, env=env, code=1)
     said = {
-        "build": built.stderr,
+        "build": built.shown,
         "unavailable": orchestrator(
             "build", "--backend=cibuildwheel", "--no-cache", cwd=place, env=env
-        ).stderr,
+        ).shown,
         "plan": orchestrator("plan", cwd=place, env=env, code=0).stdout,
         "excluded": orchestrator("plan", "--excluded", cwd=place, env=env, code=0).stdout,
         "explain": orchestrator("explain", f"{ID}-bad", cwd=place, env=env, code=0).stdout,
@@ -72,12 +72,12 @@ def test_nothing_is_wider_without_a_terminal(
         assert text, kind
         assert widest(text) <= int(columns or 80), (kind, text)
         assert "…" not in text, kind
-    words = built.stderr.split()
+    words = built.shown.split()
     for each in _ids(place):  # a narrow terminal folds an ID, and cuts none
-        assert each in "".join(words), built.stderr
+        assert each in "".join(words), built.shown
     assert words.count("--shell") == 1, "one command for one cause"
     if columns != "50":
-        assert f"orchestrator rebuild {ID}-bad --shell" in built.stderr
+        assert f"orchestrator rebuild {ID}-bad --shell" in built.shown
         assert "a reason of many words" in said["plan"]
 
 
