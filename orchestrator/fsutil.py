@@ -382,12 +382,23 @@ def copy_any(source: Path, place: Path) -> None:
 @contextlib.contextmanager
 def short_name(folder: Path) -> Iterator[Path]:
     """Yield a short name of a directory, which is gone after the block: a link."""
-    place = Path(tempfile.mkdtemp(prefix="orchestrator-"))
+    link = Path(tempfile.gettempdir(), f"orchestrator-{os.urandom(6).hex()}{_SHORT}")
+    link.symlink_to(folder)
     try:
-        (place / "tmp").symlink_to(folder)
-        yield place / "tmp"
+        yield link
     finally:
-        remove_tree(place, ignore_errors=True)
+        link.unlink(missing_ok=True)
+
+
+_SHORT = ".tmp"
+
+
+def remove_dead_names() -> None:
+    """Remove the links that `short_name` left of processes that were killed."""
+    for link in Path(tempfile.gettempdir()).glob(f"orchestrator-*{_SHORT}"):
+        with contextlib.suppress(OSError):  # another user's
+            if link.is_symlink() and not link.exists():
+                link.unlink()
 
 
 def install_file(source: Path, place: Path, *, link: bool = False) -> None:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import EnvironmentProblemError
-from orchestrator.fsutil import copy_file, locked, named, remove_partial, remove_tree
+from orchestrator.fsutil import (
+    copy_file,
+    locked,
+    named,
+    remove_dead_names,
+    remove_partial,
+    remove_tree,
+)
 from orchestrator.host import process_tree
 
 if TYPE_CHECKING:
@@ -139,6 +146,7 @@ def stale_runs(runs: Path) -> tuple[str, ...]:
                 process_tree.kill_left(RUN_VARIABLE, str(run))
                 remove_tree(run, ignore_errors=True)
                 names.append(run.name)
+    remove_dead_names()
     return tuple(names)
 
 

@@ -864,3 +864,24 @@ def test_directories_are_made_below_no_link(tree: Path) -> None:
         with pytest.raises(OSError, match=r"is not a directory|Not a directory"):
             make_beneath(tree, Path(name))
     assert not (tree / "a" / "x").exists()
+
+
+def test_a_short_name_ends_with_its_block_and_those_of_killed_processes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, folder = tmp_path / "names", tmp_path / "folder"
+    names.mkdir()
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(names))
+    (names / "orchestrator-dead.tmp").symlink_to(tmp_path / "gone")
+    (names / "orchestrator-file.tmp").touch()
+
+    with fsutil.short_name(folder) as short:
+        (short / "file").touch()
+        fsutil.remove_dead_names()
+        assert sorted(each.name for each in names.iterdir()) == sorted(
+            [short.name, "orchestrator-file.tmp"]
+        )
+
+    assert (folder / "file").exists()
+    assert not short.is_symlink()
