@@ -241,19 +241,9 @@ def _run(
     from orchestrator.report import summary
     from orchestrator.report.results import ResultsWriter, describe_run
     from orchestrator.report.summary import sdist_lines
-    from orchestrator.run.inputs import RunObservers, open_host
+    from orchestrator.run.inputs import open_host
     from orchestrator.run.session import run_session
 
-    def say(what: str) -> None:
-        if not quiet:
-            print_text(console, what, "dim")
-
-    def announce(choices: Mapping[TargetId, Choice]) -> None:
-        lines = summary.choice_lines(choices, plan.targets, width=console.width)
-        for line in () if quiet else lines:
-            console.print(line)
-
-    host = open_host(os.environ, say)
     recorder = ResultsWriter(
         plan.targets,
         describe_run(plan.channel, options.jobs),
@@ -261,16 +251,10 @@ def _run(
         work=options.work,
     )
     progress = _progress(console, plan, options.seconds, recorder, quiet=quiet, hooks=hooks)
+    observers = _observers(console, plan, progress, quiet=quiet, hooks=hooks)
+    host = open_host(os.environ, observers.say)
     try:
         with recorder, progress:
-            observers = RunObservers(
-                listener=progress,
-                say=say,
-                announce=announce,
-                restored=progress.restored,
-                stopped=hooks.stopped,
-                compared=hooks.compared,
-            )
             inputs = workspace.inputs(plan)
             results = run_session(inputs, options, observers, host)
         whole = not any(e.status is Status.CANCELLED for e in results)
@@ -290,6 +274,36 @@ def _run(
     if not code and made is not None and made.failure is not None:
         return ExitCode.TARGET_FAILED
     return code if code or complete else ExitCode.ENVIRONMENT
+
+
+def _observers(
+    console: Console,
+    plan: Plan,
+    progress: PlainProgress | LiveProgress,
+    *,
+    quiet: bool,
+    hooks: RunHooks,
+) -> RunObservers:
+    """Return who is told of a run, and what is printed of it."""
+    from orchestrator.report.summary import choice_lines
+    from orchestrator.run.inputs import RunObservers
+
+    def say(what: str) -> None:
+        if not quiet:
+            print_text(console, what, "dim")
+
+    def announce(choices: Mapping[TargetId, Choice]) -> None:
+        for line in () if quiet else choice_lines(choices, plan.targets, width=console.width):
+            console.print(line)
+
+    return RunObservers(
+        listener=progress,
+        say=say,
+        announce=announce,
+        restored=progress.restored,
+        stopped=hooks.stopped,
+        compared=hooks.compared,
+    )
 
 
 def _sdist(
