@@ -114,7 +114,7 @@ def _unfolded(text: str) -> str:
         last = lines[-1] if lines else ""
         # The lines of a hint stand to the right of it.
         indent = "    " if last.startswith("  hint: ") else "  "
-        below = last.startswith(("error: ", "  hint: "))
+        below = last.startswith(("error:", "  hint: "))
         if below and line.startswith(indent) and not line.startswith("  hint: "):
             lines[-1] += f" {line.strip()}"
         else:

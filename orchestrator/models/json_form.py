@@ -6,6 +6,7 @@ or read, so that importing the models does not import pydantic.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,6 +87,25 @@ class Length:
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         pattern = {} if self.pattern is None else {"pattern": self.pattern}
         return handler(source) | {"max_length": self.most} | pattern
+
+
+class Finite:
+    """What stands in JSON data of any type has no number that JSON cannot write."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(_finite, handler(source))
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON data; raises ValueError."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number of JSON")
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _finite(each)
+    return value
 
 
 def _pairs(value: Any) -> Any:

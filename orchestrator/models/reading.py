@@ -86,14 +86,30 @@ def read_json(kind: type[T], data: bytes, *, where: str, largest: int = LARGEST)
 def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
     """Return a JSON document in dictionaries and lists.
 
+    Half of a surrogate pair, which JSON can escape and UTF-8 cannot have, becomes ``?``.
+
     Raises:
         ConfigError: it is none, or too large.
     """
     _check_size(data, where, largest)
     try:
-        return json.loads(data, parse_int=_integer)
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text, parse_int=_integer)
+        return value if _SURROGATE.search(text) is None else encodable(value)
     except (ValueError, RecursionError) as error:
         raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
+
+
+def encodable(value: Any) -> Any:
+    """Return a JSON value in which every text can be written as UTF-8."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    return [encodable(each) for each in value] if isinstance(value, list) else value
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 def toml_value(data: str | bytes, *, where: str) -> dict[str, Any]:

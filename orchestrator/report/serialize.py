@@ -43,11 +43,12 @@ T = TypeVar("T")
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """Serialise a document, indented and in a stable order."""
+    """Serialise a document, indented and in a stable order; a number without an end is null."""
+    how: dict[str, Any] = {"indent": 2, "inf_nan_mode": "null"}
     try:
-        text = to_json(document, indent=2).decode()
+        text = to_json(document, **how).decode()
     except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 cannot have
-        text = to_json(cleaned(document), indent=2).decode()
+        text = to_json(cleaned(document), **how).decode()
     return f"{text}\n"
 
 

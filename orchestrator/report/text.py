@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.host.redaction import masked
+from orchestrator.models.reading import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,7 @@ _ESCAPES = re.compile(
 def cleaned(value: Any, redact: Callable[[str], str] = masked) -> Any:
     """Return a JSON value with every string redacted and encodable as UTF-8."""
     if isinstance(value, str):
-        text = redact(value)
-        return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+        return encodable(redact(value))
     # A large results.json has a hundred thousand values; of most there is nothing to clean.
     if isinstance(value, dict):
         return {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from orchestrator.errors import ConfigError
+from orchestrator.models.json_form import Finite
 from orchestrator.models.reading import LIMITS, adapter, read_json
 
 # pydantic reads these when the program runs.
@@ -99,7 +100,7 @@ class Record:
 
     address: Digest
     target_id: TargetId
-    document: dict[str, Any]
+    document: Annotated[dict[str, Any], Finite()]
     sources: Blob | None
     backend: BackendName
     reason: str

@@ -17,6 +17,7 @@ from orchestrator.models.json_form import (
     NULL_FOR_EMPTY,
     NULL_FOR_HIDDEN,
     TABLE,
+    Finite,
     Limits,
 )
 
@@ -59,6 +60,16 @@ def test_numbers_are_rounded_when_written_and_refused_beyond_their_limits() -> N
     for wrong in (0.5, 11.0, float("nan")):
         with pytest.raises(ValidationError):
             adapter.validate_python(wrong)
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "-1e999"])
+def test_data_of_any_type_has_no_number_that_json_cannot_write(number: str) -> None:
+    adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(Annotated[dict[str, Any], Finite()])
+
+    assert adapter.validate_json('{"a": [1.5, {"b": null}]}') == {"a": [1.5, {"b": None}]}
+    for place in ('{"a": %s}', '{"a": [{"b": [0, %s]}]}'):
+        with pytest.raises(ValidationError, match="is no number of JSON"):
+            adapter.validate_json(place % number)
 
 
 def test_the_models_do_not_import_pydantic() -> None:

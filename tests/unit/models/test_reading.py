@@ -104,3 +104,11 @@ def test_any_json_is_a_value_or_an_error(value: Any) -> None:
     with suppress(ConfigError):
         made = read_json(Outer, json.dumps(value).encode(), where="f")
         assert isinstance(made.inner.text, str)
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'["\uDBff x", {"a\udc00": 1}]', '"\ud800"'])
+def test_half_a_surrogate_pair_becomes_a_question_mark(text: str) -> None:
+    found = json_value(text, where="f")
+
+    assert "?" in json.dumps(found, ensure_ascii=False).encode("utf-8").decode()
+    assert json_value(r'"\ud83d\ude00"', where="f") == "\U0001f600", "a whole pair is a character"
