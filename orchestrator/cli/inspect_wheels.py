@@ -83,7 +83,8 @@ def _gpu(report: WheelReport) -> Iterator[tuple[str, str]]:
         if detail := f"{kinds}{static}{unused}{problem}":
             yield "in", f"{file.file}: {detail.removeprefix('; ')}"
     if report.torch_abi:
-        yield "torch", report.torch_abi
+        later = f", for torch {report.torch_from} and later" if report.torch_from else ""
+        yield "torch", report.torch_abi + later
 
 
 def _because(reason: Reason) -> str:

@@ -420,6 +420,12 @@ class _Checker:
             self.check_template(text, names, f"{where}build.frontend.args[{index}]")
         for axis in sorted((build.stable_abi or {}).keys()):
             self.check_stable_abi(axis, names, f"{where}build.stable-abi.{axis}")
+        if build.torch_stable:
+            place = f"{where}build.torch-stable"
+            self.check_stable_abi("torch", names, place)
+            if "torch" in (build.stable_abi or {}):
+                hint = "keep one of them"
+                self.report(f"{where}build.stable-abi.torch says it, too", place, hint)
         for name, url in part.indexes.items():
             place = f"{where}indexes.{name}"
             if not _DISTRIBUTION.fullmatch(name):

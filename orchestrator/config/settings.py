@@ -372,9 +372,13 @@ class Build(Model):
     """
     abi3_python: Annotated[str, Field(pattern=ABI3_FLOOR)] | None = None
     """The Python that builds such a wheel; unset: the lowest one available."""
+    torch_stable: Annotated[str, Field(pattern=r"^([0-9]+[.][0-9]+)?$")] | None = None
+    """The wheel uses nothing of libtorch but its stable ABI, from this torch on, such as ``2.9``:
+    one target for the cells of this torch and all later ones; empty: each torch has its own.
+    """
     stable_abi: dict[str, Text] | None = None
-    """Axis -> the lowest value that a wheel serves: ``{ torch = "2.12" }``; built once, with it,
-    for that value and all later ones.
+    """The same for other axes -> the lowest value that a wheel serves: ``{ numpy = "2.0" }``;
+    built once, with it, for that value and all later ones.
     """
     repair_refused: OnRefusal | None = None
     """When ``auditwheel`` refuses: ``fail`` (the default), or ``keep``: the wheel stays as it was

@@ -206,6 +206,8 @@ class WheelFacts:
         runtimes: libraries of GPU runtimes that its files need; see `GpuFile`.
         driver: the oldest NVIDIA driver for these, or empty.
         torch_abi: what of libtorch its files use; see `ElfFile`.
+        torch_from: the first torch that has all of the stable ABI that they use; empty if they use
+            something else of libtorch, or nothing.
     """
 
     filename: WheelFilename
@@ -223,6 +225,7 @@ class WheelFacts:
     runtimes: tuple[str, ...] = ()
     driver: str = ""
     torch_abi: str = ""
+    torch_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.other_systems import split, system_of
 from orchestrator.plan.renames import idle_axis_notes, rename_problems
 from orchestrator.plan.resolve import Resolver
-from orchestrator.plan.stable_abi import check_pins, lowest_cells, with_lowest
+from orchestrator.plan.stable_abi import check_pins, idle_notes, lowest_cells, with_lowest
 from orchestrator.plan.torch_table import RULE, TorchSupport
 
 if TYPE_CHECKING:
@@ -101,7 +101,12 @@ def make_plan(
         exclusions=(*expansion.exclusions, *impossible, *libraries.exclusions),
         undetermined=tuple(undetermined),
         channel=channel,
-        notes=(*resolver.notes, *index_notes(every), *idle_axis_notes(every, file.grid.axes)),
+        notes=(
+            *resolver.notes,
+            *index_notes(every),
+            *idle_axis_notes(every, file.grid.axes),
+            *idle_notes(resolver.floors, every),
+        ),
         elsewhere=(*elsewhere, *unknown),
     )
 

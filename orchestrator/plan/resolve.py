@@ -40,7 +40,7 @@ from orchestrator.plan.impossible import Possible
 from orchestrator.plan.layers import overlay
 from orchestrator.plan.ordering import CircularDependency, in_order
 from orchestrator.plan.renames import inputs_key
-from orchestrator.plan.stable_abi import lowest_values, with_lowest, with_pins
+from orchestrator.plan.stable_abi import floors, lowest_values, place, with_lowest, with_pins
 from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
@@ -109,6 +109,7 @@ class Resolver:
         )
         self._composed: dict[TargetId, tuple[_Merged, ComposedVersion]] = {}
         self.notes: dict[str, None] = {}
+        self.floors: dict[tuple[str, str, str], None] = {}
         self.unanswered: dict[TargetId, UnansweredSource] = {}
 
     def target(self, cell: Cell) -> Target | UnresolvedVersion:
@@ -387,8 +388,10 @@ class Resolver:
 
     def _stable_abi(self, values: Mapping[str, str], merged: _Merged, cell: Cell) -> Pairs:
         """Return the axes with a stable ABI, each with the value that builds the cell."""
-        where = merged.origin("build.stable-abi")
-        found = lowest_values(merged.build.stable_abi, values, where=where, cell=cell.id)
+        found = lowest_values(merged.build, values, merged.origins, cell=cell.id)
+        for axis, floor in floors(merged.build).items():
+            if axis in values:
+                self.floors.setdefault((axis, floor, place(merged.origins, axis)))
         return tuple(sorted(found.items()))
 
     def _derived(self, cell: Cell, stable: Pairs) -> dict[str, str]:

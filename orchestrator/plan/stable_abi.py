@@ -13,34 +13,55 @@ from orchestrator.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from orchestrator.config.settings import Build
     from orchestrator.models.target import Cell, Target
 
 
+def place(origins: Mapping[str, str], axis: str) -> str:
+    """Return what in the matrix says the lowest value of an axis with a stable ABI."""
+    if axis == "torch" and "build.torch-stable" in origins:
+        return origins["build.torch-stable"]
+    return f"{origins.get('build.stable-abi', 'build.stable-abi')}.{axis}"
+
+
+def floors(build: Build) -> dict[str, str]:
+    """Return the axes of which a wheel uses the stable ABI, with the lowest values it is for."""
+    torch = {"torch": build.torch_stable} if build.torch_stable else {}
+    return {**(build.stable_abi or {}), **torch}
+
+
 def lowest_values(
-    stable_abi: Mapping[str, str] | None, values: Mapping[str, str], *, where: str, cell: str
+    build: Build, values: Mapping[str, str], origins: Mapping[str, str], *, cell: str
 ) -> dict[str, str]:
     """Return the axes of a cell that have a stable ABI, with the lowest values that it serves.
 
+    A cell with an earlier value has a wheel of its own.
+
     Raises:
-        ConfigError: the ABI does not serve the cell's own value.
+        ConfigError: nobody knows whether its value is an earlier one.
     """
-    found = {axis: value for axis, value in (stable_abi or {}).items() if axis in values}
-    for axis, floor in found.items():
-        if not _serves(floor, values[axis]):
+    found = {}
+    for axis, floor in floors(build).items():
+        if axis not in values:
+            continue
+        serves = _serves(floor, values[axis])
+        if serves is None:
             raise ConfigError.of(
-                f"a wheel for {axis} {floor} and later does not serve {axis} {values[axis]} "
-                f"({cell})",
-                where=f"{where}.{axis}",
-                hint="set it in an [[override]] for the cells that it serves",
+                f"{axis} {values[axis]} may be earlier or later than {axis} {floor} ({cell})",
+                where=place(origins, axis),
+                hint="name versions, or set it in an [[override]] for the cells that it serves",
             )
+        if serves:
+            found[axis] = floor
     return found
 
 
-def _serves(floor: str, value: str) -> bool:
+def _serves(floor: str, value: str) -> bool | None:
+    """Whether a value is this one or a later one; None if they cannot be compared."""
     try:
-        return Version(floor) <= Version(value)
+        return floor == value or Version(floor) <= Version(value)
     except ValueError:  # InvalidVersion, or more digits than Python makes a number of
-        return floor == value
+        return None
 
 
 def at_lowest(target: Target) -> bool:
@@ -61,9 +82,19 @@ def lowest_cells(group: Sequence[Target]) -> Sequence[Target]:
     raise ConfigError.of(
         f"{first.id} is for {axis} {floor} and later, but no cell with {axis} {floor} builds the "
         "same",
-        where=f"{dict(first.origins).get('build.stable-abi', 'build.stable-abi')}.{axis}",
+        where=place(dict(first.origins), axis),
         hint="name the lowest value that the matrix has there; an [[override]] may say it",
     )
+
+
+def idle_notes(asked: Iterable[tuple[str, str, str]], targets: Sequence[Target]) -> list[str]:
+    """Return a note for each (axis, lowest value, what says it) that no target is for."""
+    used = {pair for target in targets for pair in target.stable_abi}
+    return [
+        f"{where}: no cell has {axis} {floor} or a later one"
+        for axis, floor, where in dict.fromkeys(asked)
+        if (axis, floor) not in used
+    ]
 
 
 def with_pins(pins: tuple[str, ...], stable_abi: Cell) -> tuple[str, ...]:

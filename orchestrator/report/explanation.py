@@ -17,6 +17,7 @@ from orchestrator.models.platforms import Arch
 from orchestrator.models.target import BackendName, CompilerKind, CudaSource, EmulationMode
 from orchestrator.plan.compilers import cuda
 from orchestrator.plan.expected_environment import cuda_of, questions
+from orchestrator.plan.stable_abi import place
 from orchestrator.plan.torch_table import RULE
 from orchestrator.provision.cross_gcc import MOUNTED
 from orchestrator.report.text import environment_values
@@ -158,7 +159,7 @@ def _cells(target: Target) -> Iterator[Fact]:
         yield Fact(what="stable ABI", value=target.abi3, origin="build.abi3", note=note)
         yield Fact(what="tested on", value=(target.python, *target.test_pythons))
     for axis, lowest in target.stable_abi:
-        origin = f"build.stable-abi.{axis}"
+        origin = place(dict(target.origins), axis)
         yield Fact(what=f"stable ABI {axis}", value=lowest, origin=origin, note="and later")
     for test in target.further_tests:
         yield Fact(what="tested with", value=test.name)

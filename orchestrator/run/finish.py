@@ -32,7 +32,7 @@ def expected(target: TargetFacts, name: str) -> Expected:
         arch=target.arch,
         pins=target.pins if isinstance(target, Target) else (),
         abi3=target.abi3,
-        stable_abi=frozenset(axis for axis, _ in target.stable_abi),
+        torch_stable=dict(target.stable_abi).get("torch", ""),
         baseline=target.baseline,
         cxx11abi=cxx11abi_of(target),
         **(_for_gpus(target) if isinstance(target, Target) else {}),

@@ -42,7 +42,7 @@ class Expected:
         arch: the architecture.
         pins: requirements that the wheel must state.
         abi3: lowest Python that a wheel for the stable ABI must serve; empty for other wheels.
-        stable_abi: axes of whose stable ABI it may use nothing else: ``torch``.
+        torch_stable: the lowest torch (``2.9``) of whose stable ABI it may use nothing else.
         baseline: newest libc version that the wheel may need (``2.28``); empty for any.
         cuda: whether it is compiled for CUDA, beside a torch; False: for none; None: for any.
         cuda_version: the CUDA that it is compiled for (``13.0``); empty for any.
@@ -58,7 +58,7 @@ class Expected:
     arch: Arch
     pins: tuple[str, ...] = ()
     abi3: str = ""
-    stable_abi: frozenset[str] = frozenset()
+    torch_stable: str = ""
     baseline: str = ""
     cuda: bool | None = None
     cuda_version: str = ""

@@ -1,4 +1,4 @@
-"""Rules of `verify` on code for GPUs: labels, architectures, libtorch, and what makes wheels large.
+"""Rules of `verify` on code for GPUs: labels, architectures, and what makes wheels large.
 
 Each rule is a function from a wheel to findings, as in `orchestrator.wheel.rules`.
 """
@@ -16,19 +16,16 @@ from orchestrator.models.wheel import Compression, DeviceKind, Finding, Severity
 from orchestrator.wheel import gpu_report
 from orchestrator.wheel.checked_wheel import few, finding
 from orchestrator.wheel.device_code import arch_order
-from orchestrator.wheel.torch_abi import cxx_names, torch_abi, uses_torch
+from orchestrator.wheel.torch_abi import uses_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orchestrator.wheel.checked_wheel import CheckedWheel
-    from orchestrator.wheel.elf import ElfInfo
 
 _CUDA_LABEL = re.compile(r"(?<![a-z0-9])cu(?:da)?(\d\d)\d{0,2}(?!\d)")
 _ROCM_LABEL = re.compile(r"(?<![a-z0-9])rocm(\d)")
 _CPU_LABEL = re.compile(r"(?<![a-z0-9])cpu(?![a-z0-9])")
-_TORCH_LABEL = re.compile(r"(?<![a-z])torch\d")
-_ABI_LABEL = re.compile(r"cxx11abi(true|false)")
 
 _CUDA = (*PRESETS["cuda"], "libc10_cuda.so*", "libtorch_cuda*.so*")
 _ROCM = (*PRESETS["rocm"], "libc10_hip.so*", "libtorch_hip*.so*")
@@ -164,31 +161,6 @@ def _vendor(arch: str) -> str:
     return "gfx" if arch.startswith("gfx") else "sm"
 
 
-def torch_label(subject: CheckedWheel) -> Iterator[Finding]:
-    """What label and cell say about torch and its C++ ABI is what the symbols say."""
-    label = subject.archive.name.version.local or ""
-    match = _ABI_LABEL.search(label)
-    planned = subject.expected.cxx11abi if subject.expected else None
-    want = match[1] == "true" if match else planned
-    uses = False
-    for elf in subject.found.elves:
-        abi = torch_abi(elf.info)
-        uses |= uses_torch(elf.info)
-        other = {True: "c++ (pre-cxx11)", False: "c++ (cxx11)", None: ""}[want]
-        if abi and abi == other:
-            says = f"the label says {match[0]}" if match else f"planned with cxx11abi={want}"
-            message = f"{says}, but {elf.name} uses libtorch's {abi}, as in {_sample(elf.info)}"
-            yield finding("torch-abi", message)
-    if _TORCH_LABEL.search(label) and subject.modules and not uses:
-        message = f"the label says {label}, but no file uses libtorch: one wheel may serve all"
-        yield _warning("torch-abi", message)
-
-
-def _sample(info: ElfInfo) -> str:
-    names = cxx_names(info)
-    return next((name for name in names if "__cxx11" in name or "Ss" in name), names[0])
-
-
 def compression(subject: CheckedWheel) -> Iterator[Finding]:
     """Code for GPUs is compressed, nothing is stored that deflates, and nothing is useless."""
     devices = subject.found.devices
@@ -255,7 +227,6 @@ def _mib(size: int) -> str:
 RULES: tuple[Callable[[CheckedWheel], Iterable[Finding]], ...] = (
     cuda_label,
     gpu_arch,
-    torch_label,
     compression,
 )
 """All rules, in the order their findings are reported."""

@@ -29,7 +29,7 @@ from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
 from orchestrator.wheel.tags import extension_module, init_names, is_module_name, libc_of
-from orchestrator.wheel.torch_abi import cxx_names, uses_torch
+from orchestrator.wheel.torch_abi import uses_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -456,8 +456,6 @@ def planned(subject: CheckedWheel) -> Iterator[Finding]:
     yield from _planned_metadata(subject, want)
     yield from _planned_platform(subject, want)
     yield from _planned_baseline(subject, want)
-    if "torch" in want.stable_abi:
-        yield from _planned_torch_abi(subject)
     yield from _planned_cuda(subject, want)
 
 
@@ -531,16 +529,6 @@ def _planned_baseline(subject: CheckedWheel, want: Expected) -> Iterator[Finding
         needs = ".".join(map(str, tag.version))
         message = f"planned for {want.libc} {want.baseline}, it needs {want.libc} {needs}"
         yield finding("planned-baseline", message)
-
-
-def _planned_torch_abi(subject: CheckedWheel) -> Iterator[Finding]:
-    """Only C functions of libtorch are used: its C++ names differ from one torch to the next."""
-    for elf in subject.found.elves:
-        names = cxx_names(elf.info)
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            message = f"planned for libtorch's stable ABI, but {elf.name} uses {names[0]}{more}"
-            yield finding("planned-torch-abi", message)
 
 
 def _planned_cuda(subject: CheckedWheel, want: Expected) -> Iterator[Finding]:

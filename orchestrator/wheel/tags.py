@@ -173,6 +173,7 @@ def summarise(
         runtimes=gpu_report.runtimes(found.devices),
         driver=gpu_report.driver(found.devices),
         torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
+        torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
         external_libs=observation.external_libs if observation else (),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),

@@ -10,7 +10,7 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models import external_libraries
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel import contents, gpu_rules, installation, record, rules
+from orchestrator.wheel import contents, gpu_rules, installation, record, rules, torch_rules
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS
@@ -85,6 +85,7 @@ def verify(
             variant_architectures,
             *contents.RULES,
             *gpu_rules.RULES,
+            *torch_rules.RULES,
             *installation.RULES,
         )
         findings = chain.from_iterable(rule(subject) for rule in every)

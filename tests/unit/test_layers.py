@@ -574,6 +574,7 @@ READERS = {
     "host.emulation": "/proc",
     "host.process_tree": "/proc",
     "host.program_tables": "tables of the package",
+    "wheel.torch_abi": "a table of the package",
     "provision.toolchain": "the lock of the package",
     "provision.zig": "the lock of the package",
     "report.html_report": "templates of the package",

@@ -1,4 +1,4 @@
-"""One wheel for several values of an axis: `build.stable-abi`."""
+"""One wheel for several values of an axis: `build.torch-stable`, `build.stable-abi`."""
 
 from __future__ import annotations
 
@@ -152,15 +152,57 @@ def test_a_pin_that_says_something_else(pin: str, what: str) -> None:
 @pytest.mark.parametrize(
     ("floor", "what"),
     [
-        ("2.13", "for torch 2.13 and later does not serve torch 2.12"),
         ("2.11", "no cell with torch 2.11 builds the same"),
-        ("main", "for torch main and later does not serve torch 2.12"),
+        ("main", "torch 2.12 may be earlier or later than torch main"),
     ],
 )
 def test_a_lowest_value_that_is_not_true(floor: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
         plan(STABLE.replace('"2.12"', f'"{floor}"'))
     assert caught.value.problems[0].where == "build.stable-abi.torch"
+
+
+SHORT = STABLE.replace('stable-abi = { torch = "2.12" }', 'torch-stable = "2.12"')
+
+
+def test_torch_has_a_key_of_its_own() -> None:
+    long, short = plan(STABLE).targets, plan(SHORT).targets
+    assert short == tuple(replace(each, origins=short[0].origins) for each in long)
+    assert dict(short[0].origins)["build.torch-stable"] == "build.torch-stable"
+
+    floor = SHORT.replace('stable = "2.12"', 'stable = "2.11"')
+    with pytest.raises(ConfigError, match=r"no cell with torch 2\.11") as caught:
+        plan(floor)
+    assert caught.value.problems[0].where == "build.torch-stable"
+
+
+@pytest.mark.parametrize("key", ['torch-stable = "2.13"', 'stable-abi.torch = "2.13"'])
+def test_earlier_torches_have_wheels_of_their_own(key: str) -> None:
+    text = f'[build]\n{key}\n[version]\nlocal = "{{cuda|nodot}}torch{{torch}}"\n'
+    text += '[env]\nX = "{cuda} {torch}"\n[test]\ncommand = "x"'
+    found = plan(text).targets
+    assert [(each.id.rpartition("-")[2], each.stable_abi, each.pins) for each in found[:2]] == [
+        ("2.12", (), ()),
+        ("2.13", (("torch", "2.13"),), ("torch>=2.13",)),
+    ]
+    assert [test.name for each in found for test in each.further_tests] == ["torch 2.14"] * 4
+    # One name for both would be a wheel of the one written over the other.
+    with pytest.raises(ConfigError, match="would make wheels of one name"):
+        plan(text.replace("torch{torch}", ""))
+
+
+def test_an_override_gives_each_torch_its_own_again() -> None:
+    rule = '[[override]]\nwhen = { torch = "2.14" }\nbuild.torch-stable = ""\n'
+    found = plan(SHORT + rule + 'version.local = "own{cuda|nodot}"').targets
+    assert [len(each.covers) for each in found] == [2, 1] * 4
+
+
+def test_a_lowest_value_above_all_cells_is_a_note() -> None:
+    text = SHORT.replace('stable = "2.12"', 'stable = "2.20"').replace("cuda|nodot", "torch")
+    text = text.replace('local = "cu{torch}"', 'local = "{cuda}.torch{torch}"')
+    found = plan(text)
+    assert len(found.targets) == 12
+    assert found.notes == ("build.torch-stable: no cell has torch 2.20 or a later one",)
 
 
 def test_a_python_for_which_the_lowest_is_excluded_names_its_own() -> None:

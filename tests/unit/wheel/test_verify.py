@@ -241,40 +241,6 @@ def test_planned_cuda(
     assert severities <= {Severity.WARNING if planned else Severity.ERROR}
 
 
-@pytest.mark.parametrize(
-    ("symbol", "is_stable"),
-    [
-        ("aoti_torch_get_data_ptr", True),
-        ("torch_call_dispatcher", True),
-        ("cudaGetLastError", True),
-        ("_ZNSt7__cxx1119basic_ostringstreamIcSt11char_traitsIcESaIcEEC1Ev", True),
-        ("_ZN9torch_ext4normEPKf", True),  # the project's own: torch_ext::norm
-        ("_ZN5float2atEi", True),  # a member named at
-        ("_ZN3c1013ParallelGuardC1Eb", False),
-        ("_ZNK3c1010TensorImpl5sizesEv", False),
-        ("_ZN2at4_ops10empty_like4callERKNS_6TensorE", False),
-        ("_ZN5torch7Library3defEv", False),
-        ("_ZTIN3c105ErrorE", False),
-        ("_Z16THPVariable_WrapRKN2at10TensorBaseE", False),  # the C++ of torch's Python part
-        ("_ZN3c10lsERSoNS_10DeviceTypeE", False),
-    ],
-)
-def test_the_stable_abi_of_libtorch(symbol: str, *, is_stable: bool, inspector: Inspector) -> None:
-    elf = make_elf(ElfSpec(undefined=(symbol, symbol + "x"), defined=("PyInit__ext",)))
-    path = inspector.path(WheelSpec(members={EXTENSION: elf}))
-    found = {
-        axis: [
-            each.message
-            for each in verify(
-                path, inspector.policies, expected=replace(EXPECTED, stable_abi=frozenset({axis}))
-            ).problems
-        ]
-        for axis in ("torch", "numpy")
-    }
-    message = f"planned for libtorch's stable ABI, but {EXTENSION} uses {symbol} and 1 more"
-    assert found == {"numpy": [], "torch": [] if is_stable else [message]}
-
-
 def test_an_unrepaired_wheel_is_of_the_planned_platform(
     spec: WheelSpec, inspector: Inspector
 ) -> None:
