@@ -492,18 +492,35 @@ def repair_command(target: Target, repair_with: str = IN_CONTAINER) -> str:
 _NO_PROGRAM = re.compile(r"(?:ba)?sh: (?:line |)(?:\d+: )?([\w.+-]+): (?:command )?not found")
 
 
+_NO_PACKAGE = re.compile(
+    r"E: Unable to locate package (\S+)|Unable to find a match: (\S+)"
+    r"|^\s*(\S+) \(no such package\)|No package (\S+) available"
+)
+"""How apt, dnf, apk and yum say that they do not know a package."""
+
+
 def setup_hint(lines: Iterable[str], step: str, default: str) -> str:
     """Return what to do about a step that prepares a build and failed.
 
     The commands of a project's own table are often written for one image (``yum install ...``).
     """
-    found = [match[1] for line in lines if (match := _NO_PROGRAM.search(line))]
-    if not found or step not in {"before-all", "before-build"}:
+    if step not in {"before-all", "before-build"}:
         return default
-    return (
-        f"there is no {found[-1]} here: the command is written for another image. Set build.{step} "
-        f'to one for this place, or to "true" if it has what the command installs'
-    )
+    hint = default
+    for line in lines:
+        if program := _NO_PROGRAM.search(line):
+            hint = (
+                f"there is no {program[1]} here: the command is written for another image. Set "
+                f'build.{step} to one for this place, or to "true" if it has what the command '
+                "installs"
+            )
+        elif package := _NO_PACKAGE.search(line):
+            hint = (
+                f"the distribution knows no package {next(filter(None, package.groups()))}: names "
+                "differ between distributions, and apt knows none before `apt-get update`; "
+                f"correct build.{step}"
+            )
+    return hint
 
 
 def repair_verdict(lines: Iterable[str]) -> str:

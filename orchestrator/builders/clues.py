@@ -84,9 +84,10 @@ _NO_FILE = re.compile(
     r"file or directory not found: (\S+)|can't open file '([^']+)'"
     r"|Start directory is not importable: '([^']+)'|No rule to make target '([^']+)'"
     r"|\bcannot open '?([^\s']+)'?: No such file|: ([^\s:']+): No such file or directory$"
+    r"|\bopen requirements file: .*: '([^']+)'|\bFile not found: `([^`]+)`"
     r"|\bcan't cd to (\S+)|sh: (?:\d+: |line \d+: )?([\w.+-]*/\S+): not found"
 )
-"""How test runners, interpreters, make and shells say that there is no file of that name."""
+"""How test runners, installers, make and shells say that there is no file of that name."""
 
 _FAILED_TEST = re.compile(
     r"^(?:FAILED|ERROR) ([\w./-]+\.py\w?(?:::\S+)?)"
@@ -251,13 +252,20 @@ def with_clue(
         # The hint of a step that prepares names a program that nobody knows, and the key to set.
         if lacks and (failure.kind is FailureKind.BUILD or lacks[0] == "host" or _is_known(*lacks)):
             hint = _missing(*lacks, target, in_container=in_container)
-        elif failure.step in {"before-all", "before-build"} and "/" in file:
+        elif failure.step in {"before-all", "before-build"} and _PART.search(file):
             hint = _no_file(file, failure.step)
         elif failure.kind is FailureKind.BUILD and module:
             hint = _no_module("build", module)
+    elif failure.kind is FailureKind.PURE_WHEEL and lacks:
+        hint = _missing(*lacks, target, in_container=in_container)
+        hint = f"perhaps the project left its compiled code out, because {hint}"
     if not hint and clues.died:
         hint = _died_under_qemu(clues.died, target)
     return replace(failure, hint=hint or failure.hint)
+
+
+_PART = re.compile(r"/|\.(?:txt|in|toml|lock)$")
+"""Tells a file of a source from a program that is not installed."""
 
 
 def _has_module(source: Path, name: str) -> bool:
@@ -306,9 +314,10 @@ def _died_under_qemu(signal: str, target: Target) -> str:
 
 def _no_test_files(name: str) -> str:
     return (
-        f"the test's command names {name}, which the source does not have (an sdist may leave its "
-        "tests out): set test.command to one that needs no file of the source, such as "
-        '"python -c \'import NAME\'", or build from a checkout; test.command = "" tests nothing'
+        f"the test's command, or what runs before it, names {name}, which the source does not have "
+        "(an sdist may leave its tests out): set test.command, and test.before, to what needs no "
+        "file of the source, such as \"python -c 'import NAME'\", or build from a checkout; "
+        'test.command = "" tests nothing'
     )
 
 
@@ -331,12 +340,13 @@ def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str
         project = _REQUIRED[required]
         return f'the header {name} is missing, which {project} has: build.requires = ["{project}"]'
     if found is None:
+        where = "in build.before-all" if in_container else "on this host"
         if kind == "header":
             return (
-                f"the header {name} is missing: install the distribution's package that has it in "
-                f"build.before-all; `apt-file search {name}` and `dnf provides '*/{name}'` name it"
+                f"the header {name} is missing: install the distribution's package that has it "
+                f"{where}; `apt-file search {name}` and `dnf provides '*/{name}'` name it"
             )
-        return f"the {kind} {name} is missing: install what has it in build.before-all"
+        return f"the {kind} {name} is missing: install what has it {where}"
     what = (
         f"the {kind} {name} is missing; {found.apt} (apt), {found.dnf} (dnf, yum) or "
         f"{found.apk} (apk) has it"

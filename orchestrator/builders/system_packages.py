@@ -28,6 +28,7 @@ lz4.h,lz4frame.h          lz4,liblz4                      liblz4-dev           l
 snappy.h,snappy-c.h       snappy                          libsnappy-dev        snappy-devel           snappy-dev
 brotli/                   brotlienc,brotlidec,brotlicommon  libbrotli-dev      brotli-devel           brotli-dev
 yaml.h                    yaml,yaml-0.1                   libyaml-dev          libyaml-devel          yaml-dev
+yajl/                     yajl                            libyajl-dev          yajl-devel             yajl-dev
 expat.h                   expat                           libexpat1-dev        expat-devel            expat-dev
 sqlite3.h                 sqlite3                         libsqlite3-dev       sqlite-devel           sqlite-dev
 libpq-fe.h,libpq/         pq,libpq,pg_config              libpq-dev            libpq-devel            libpq-dev

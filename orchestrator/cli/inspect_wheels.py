@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.help import examples
 from orchestrator.cli.options import external_option, json_option, wheels_argument
-from orchestrator.cli.output import emit, printable, show
+from orchestrator.cli.output import emit, printable, show, show_items
 from orchestrator.errors import clipped
 from orchestrator.models.wheel import finding_lines
 from orchestrator.models.words import count_of
@@ -45,25 +45,26 @@ def command(wheels: Sequence[Path], external: tuple[str, ...], *, as_json: bool)
         emit(documents.dumps(documents.inspect_document(reports)))
         return
     for path, wheel in reports:
-        show(_text(path, wheel))
+        show(printable(path))
+        show_items((f"  {name:<8}  ", clipped(text)) for name, text in _rows(wheel))
 
 
-def _text(path: Path, report: WheelReport) -> str:
-    names = ", ".join((report.observed_tag, *report.aliases))
-    lines = [f"{path}", f"  observed  {names}", f"  declared  {', '.join(report.declared_tags)}"]
+def _rows(report: WheelReport) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a report, each with its name."""
+    yield "observed", ", ".join((report.observed_tag, *report.aliases))
+    yield "declared", ", ".join(report.declared_tags)
     for step in report.steps:
-        lines.append(f"  not       {step.tag}")
-        lines += [f"  because   {_because(reason)}" for reason in step.reasons[:FEW]]
+        yield "not", step.tag
+        yield from (("because", _because(reason)) for reason in step.reasons[:FEW])
         if (more := len(step.reasons) - FEW) > 0:
-            lines.append(f"            and {count_of(more, 'more reason')} (--json shows all)")
-        lines += [f"  cure      {remedy}" for remedy in step.remedies]
+            yield "", f"and {count_of(more, 'more reason')} (--json shows all)"
+        yield from (("cure", remedy) for remedy in step.remedies)
     for library, files in report.external_libs:
-        lines.append(f"  external  {library}, needed by {', '.join(files)}")
+        yield "external", f"{library}, needed by {', '.join(files)}"
     if report.isa:
-        lines.append(f"  isa       {report.isa}")
-    lines += [f"  {name:<8}  {text}" for name, text in _gpu(report)]
-    lines += [f"  {severity:<8}  {text}" for severity, text in finding_lines(report.problems)]
-    return "\n".join(printable(clipped(line)) for line in lines)
+        yield "isa", report.isa
+    yield from _gpu(report)
+    yield from finding_lines(report.problems)
 
 
 def _gpu(report: WheelReport) -> Iterator[tuple[str, str]]:

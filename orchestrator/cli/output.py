@@ -46,6 +46,19 @@ def show(text: str) -> None:
     click.echo(shown(text))
 
 
+def show_items(items: Iterable[tuple[str, str]]) -> None:
+    """Print, for a person, what begins a line and a text, folded below itself; no word is broken.
+
+    A text without words is a line of its own.
+    """
+    from orchestrator.report.layout import wrapped
+
+    width = stdout().width
+    for begin, text in items:
+        for line in wrapped(printable(text), width, first=begin, whole=True):
+            show(line)
+
+
 def emit(data: str | bytes) -> None:
     """Print data for a program as it is: a document, which ends its own last line."""
     click.echo(data, nl=False)

@@ -19,7 +19,7 @@ from orchestrator.cli.options import (
     size_option,
     wheels_argument,
 )
-from orchestrator.cli.output import emit, printable, show
+from orchestrator.cli.output import emit, printable, show, show_items
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import finding_lines
@@ -129,8 +129,7 @@ def _target(target_id: str, matrix: Path | None, channel: str) -> Target:
 
 def _print(verdict: WheelVerdict) -> None:
     show(f"{printable(verdict.path)}: {'not what it says' if verdict.errors else 'ok'}")
-    for severity, text in finding_lines(verdict.findings):
-        show(f"  {severity}: {printable(text)}")
+    show_items((f"  {severity}: ", text) for severity, text in finding_lines(verdict.findings))
 
 
 def _print_json(verdicts: Sequence[WheelVerdict]) -> None:

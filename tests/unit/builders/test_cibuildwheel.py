@@ -625,6 +625,22 @@ def test_a_command_for_another_image_is_told_with_its_program(
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "E: Unable to locate package libx-dev",
+        "Error: Unable to find a match: libx-dev",
+        "  libx-dev (no such package):",
+        "No package libx-dev available.",
+    ],
+)
+def test_a_package_that_the_distribution_does_not_know_is_named(line: str) -> None:
+    failure = _failure(1, "before-all", ["sh: 1: dnf: not found", line, "y"])
+
+    assert "knows no package libx-dev" in failure.hint
+    assert "apt-get update" in failure.hint
+
+
+@pytest.mark.parametrize(
     ("code", "line", "kind"),
     [
         (1, "g++: error: x.o: No space left on device", FailureKind.DISK),

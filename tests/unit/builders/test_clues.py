@@ -195,6 +195,12 @@ def test_a_program_that_cmake_can_do_without_is_not_what_is_missing(tmp_path: Pa
         ),
         ("sh: 1: cannot open /project/run.sh: No such file", "run.sh"),
         ("sh: 1: cd: can't cd to /project/tests", "tests"),
+        # ijson
+        (
+            "ERROR: Could not open requirements file: [Errno 2] No such file or directory: 'a.txt'",
+            "a.txt",
+        ),
+        ("error: File not found: `tests/a.txt`", "tests/a.txt"),
         ("E   AssertionError: 1 != 2", ""),
     ],
 )
@@ -243,6 +249,7 @@ def test_a_module_of_the_source_is_required_from_nowhere(tmp_path: Path) -> None
         ("sh: 1: .github/workflows/x.sh: not found", ".github/workflows/x.sh"),
         ("bash: ./tools/x.sh: No such file or directory", "./tools/x.sh"),
         ("bash: SOURCE/tools/x.sh: No such file or directory", "tools/x.sh"),
+        ("error: File not found: `requirements.txt`", "requirements.txt"),
         ("sh: 1: yum: not found", ""),  # what `setup_hint` is for
         ("cat: /etc/redhat-release: No such file or directory", ""),
     ],
@@ -279,3 +286,23 @@ def test_a_program_that_died_under_qemu_is_named_unless_something_is_missing(
 
     assert "died under QEMU (Segmentation fault)" in hint(tmp_path, died, "make: *** [all] Error 1")
     assert "zlib" in hint(tmp_path, died, missing)
+
+
+PURE = replace(FAILED, kind=FailureKind.PURE_WHEEL, hint="needs no matrix")
+
+
+def test_a_pure_wheel_may_have_left_out_what_did_not_compile(tmp_path: Path) -> None:
+    line = "version.c:2:18: fatal error: yajl/yajl_version.h: No such file or directory"
+
+    said = hint(tmp_path, line, failure=PURE)
+    assert said.startswith("perhaps the project left its compiled code out, because the header")
+    assert "libyajl-dev (apt)" in said
+    assert hint(tmp_path, "running build_py", failure=PURE) == "needs no matrix"
+
+
+@pytest.mark.parametrize(("inside", "where"), [(True, "in build.before-all"), (False, "on this")])
+def test_what_nobody_knows_is_installed_where_the_build_runs(
+    tmp_path: Path, *, inside: bool, where: str
+) -> None:
+    for line in ("a.c:1: fatal error: own.h: No such file", "ld: cannot find -lvery_own"):
+        assert where in hint(tmp_path, line, inside=inside)

@@ -58,6 +58,9 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return made
 
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
+
 # verify
 
 
@@ -72,6 +75,19 @@ def test_what_other_tools_say_counts_like_everything_else(cli: Cli) -> None:
         [f"{name}: ok", "  warning: twine: said by twine"],
     )
     assert cli("verify", "--rule", "twine=off", name)[:2] == (ExitCode.OK, [f"{name}: ok"])
+
+
+def test_findings_are_folded_and_no_name_is_broken(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    name = wheel(extra_info={})
+
+    _, lines, _ = cli("verify", "--rule=twine=off", "--required=some/very/long/name/*.dat", name)
+
+    assert len(lines) > 2
+    assert any(name in line or "some/very/long/name/*.dat" in line for line in lines[1:])
+    assert all(len(line) <= 60 for line in lines if "/" not in line)
 
 
 def test_demands_on_the_command_line(cli: Cli) -> None:
