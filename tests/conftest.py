@@ -107,14 +107,18 @@ def ran(
     return said
 
 
+_FOLDED = ("error:", "note: ", "found: ", "byte-identical ", "  hint: ")
+"""How the messages begin that tests look for whole."""
+
+
 def _unfolded(text: str) -> str:
-    """Return errors as a wide terminal has them: a message, and below it a hint, in one line."""
+    """Return errors and notes as a wide terminal has them: each a line, its hint one below."""
     lines: list[str] = []
     for line in text.split("\n"):
         last = lines[-1] if lines else ""
         # The lines of a hint stand to the right of it.
         indent = "    " if last.startswith("  hint: ") else "  "
-        below = last.startswith(("error:", "  hint: "))
+        below = last.startswith(_FOLDED)
         if below and line.startswith(indent) and not line.startswith("  hint: "):
             lines[-1] += f" {line.strip()}"
         else:

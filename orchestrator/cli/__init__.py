@@ -127,7 +127,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         with io.StringIO() as usage:
             error.show(usage)
-            say(usage.getvalue().rstrip("\n"))
+            say(usage.getvalue().rstrip("\n"), fold=False)
         code = ExitCode.CONFIG
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
@@ -141,16 +141,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _print_errors(error: OrchestratorError) -> None:
-    from orchestrator.cli.output import stderr
     from orchestrator.host.redaction import masked
-    from orchestrator.report.layout import wrapped
 
-    width = stderr().width
     for problem in error.problems:
-        text = masked(f"error: {replace(problem, where=printable(problem.where))}")
-        for line in text.splitlines():
-            indent = " " * (len(line) - len(line.lstrip()))
-            say("\n".join(wrapped(line, width, first=indent, rest=f"{indent}  ", whole=True)))
+        say(masked(f"error: {replace(problem, where=printable(problem.where))}"))
 
 
 GARBAGE = 200_000
@@ -171,7 +165,7 @@ def _unexpected(error: Exception) -> ExitCode:
         names = [printable(name) for name in (error.filename, error.filename2) if name]
         say(f"error: {' -> '.join(names) or 'cannot continue'}: {error.strerror}")
         return ExitCode.ENVIRONMENT
-    say("".join(traceback.format_exception(error)).rstrip("\n"))
+    say("".join(traceback.format_exception(error)).rstrip("\n"), fold=False)
     say("this is a bug in orchestrator; please report it with the lines above")
     return ExitCode.BUG
 

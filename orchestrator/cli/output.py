@@ -32,11 +32,24 @@ WIDTH = 80
 LEAST_WIDTH = 40
 
 
-def say(text: str) -> None:
-    """Print what is not data, for a person; see `shown`."""
+def say(text: str, *, fold: bool = True) -> None:
+    """Print what is not data, for a person, in lines that fit; see `shown`.
+
+    A line that does not fit is folded, its rest further in; no word and no command is broken.
+    `fold` is false for what was laid out already, and for source code.
+    """
     from orchestrator.report.text import shown
 
-    click.echo(shown(text), err=True)
+    for line in shown(text).split("\n"):
+        long = fold and len(line) > LEAST_WIDTH
+        click.echo("\n".join(_folded(line)) if long else line, err=True)
+
+
+def _folded(line: str) -> Iterator[str]:
+    from orchestrator.report.layout import wrapped
+
+    indent = " " * (len(line) - len(line.lstrip()))
+    return wrapped(line, stderr().width, first=indent, rest=f"{indent}  ", whole=True)
 
 
 def show(text: str) -> None:

@@ -205,7 +205,7 @@ class _Shell:
             step = f"step {stop.failure.step!r} failed" if stop.failure.step else "the build failed"
             say(f"\n{step}: {stop.failure.message}")
             if stop.again:
-                say(f"  again:  {masked(stop.again)}")
+                say(f"  again:  {masked(stop.again)}", fold=False)
             say(f"  where:  {stop.place}")
             say("  exit the shell to continue; then all of this is removed\n")
             process.interactive(stop.argv, env=stop.env, cwd=stop.cwd, cancel=cancel)
@@ -225,17 +225,17 @@ def _print_comparison(report: RebuildReport, before: Result | None, now: Mapping
     if earlier is not None:
         recorded = earlier.claim.facts.sha256
         say(f"differs from the previous wheel, as in {earlier.claim.origin}:")
-        say(f"  sha256: {recorded} -> {sha256}")
+        say(f"  sha256: {recorded} -> {sha256}", fold=False)
         if report.differences is None:
             say("  the previous wheel is gone, so it cannot be compared")
         for line in difference_lines(report.differences or ()):
-            say(f"  {line}")
+            say(f"  {line}", fold=False)
     if before is None:
         return
     if earlier is None:
         say("nothing to compare with: that run made no wheel of this target")
     changes = from_results.differing(before, now)
     for change in changes:
-        say(f"  {change.what}: {change.before} -> {change.now}")
+        say(f"  {change.what}: {change.before} -> {change.now}", fold=False)
     if not changes:
         say("  nothing that results.json records differs: the build itself varies")

@@ -28,6 +28,8 @@ KEY, HOST_KEY = "ab" * 32, "cd" * 32
 IDS = ("cp312-manylinux_x86_64-a", "cp312-manylinux_x86_64-b", "cp312-manylinux_x86_64-c")
 A, B, C = IDS
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 def run(*arguments: str | Path) -> int:
     return orchestrator.cli.run([*map(str, arguments)])

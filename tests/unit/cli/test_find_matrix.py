@@ -16,6 +16,8 @@ cli = commands.cli
 VARIABLE = "ORCHESTRATOR_MATRIX"
 ALL = "".join(f"{each}\n" for each in IDS)
 
+pytestmark = pytest.mark.usefixtures("wide_terminal")
+
 
 @pytest.fixture
 def below(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
