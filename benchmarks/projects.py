@@ -249,10 +249,16 @@ def _lacks(wheel: Path, upstream: IndexFile) -> tuple[str, ...]:
 def _members(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return {
-            name.partition(".cpython-")[0].partition(".abi3.so")[0].replace("/lib64/", "/lib/")
+            _plain(name)
             for name in archive.namelist()
             if ".libs/" not in name and "/sboms/" not in name and not name.endswith("/")
         }
+
+
+def _plain(name: str) -> str:
+    """Return a member's name without what Pythons, distributions and setuptools' age change."""
+    name = name.partition(".cpython-")[0].partition(".abi3.so")[0].replace("/lib64/", "/lib/")
+    return name.replace(".dist-info/licenses/", ".dist-info/")
 
 
 def main() -> int:

@@ -100,7 +100,7 @@ BY_STEP = {
 HINTS = {
     FailureKind.PURE_WHEEL: (
         "a project without compiled code needs no matrix; otherwise its build backend does not "
-        "know about the extension"
+        "know about the extension, or leaves it out because of what the log says"
     ),
     FailureKind.ENGINE: "`orchestrator doctor` checks the engine",
     FailureKind.IMAGE: "`orchestrator doctor` checks engine, image and emulation",
@@ -326,6 +326,7 @@ def options(
         tests = ()  # ours would replace it
     attached = [_attached(request.target, attach, each) for each in tests]
     target, steps = request.target, request.target.steps
+    before_test = " && ".join(filter(None, (*attached[:1], steps.test_before)))
     # Without several, --only says which.
     pythons = (target.python, *target.test_pythons) if target.test_pythons else ()
     chosen: dict[str, str | None] = {
@@ -341,7 +342,7 @@ def options(
         "CIBW_CONFIG_SETTINGS": shlex.join(f"{k}={v}" for k, v in steps.config_settings) or None,
         "CIBW_REPAIR_WHEEL_COMMAND": _repair_option(request, repair_with),
         "CIBW_TEST_COMMAND": _test_command(target, attached[1:]),
-        "CIBW_BEFORE_TEST": " && ".join(filter(None, (*attached[:1], steps.test_before))) or None,
+        "CIBW_BEFORE_TEST": before_test or steps.test_before,
         "CIBW_TEST_REQUIRES": shlex.join(steps.test_requires) or None,
         "CIBW_TEST_EXTRAS": ",".join(steps.test_extras) or None,
         "CIBW_TEST_GROUPS": " ".join(steps.test_groups) or None,
@@ -351,6 +352,8 @@ def options(
         "CIBW_LOG_FOLD_MODE": "disabled",
         "CIBW_BUILD": " ".join(f"{each}-{target.platform}" for each in pythons) or None,
     }
+    emptied = (key.removeprefix("build.").upper() for key in steps.emptied)
+    chosen |= {f"CIBW_{re.sub('[.-]', '_', key)}": "" for key in emptied}
     return {name: value for name, value in chosen.items() if value is not None}
 
 

@@ -84,7 +84,7 @@ _NO_FILE = re.compile(
     r"file or directory not found: (\S+)|can't open file '([^']+)'"
     r"|Start directory is not importable: '([^']+)'|No rule to make target '([^']+)'"
     r"|\bcannot open '?([^\s']+)'?: No such file|: ([^\s:']+): No such file or directory$"
-    r"|\bopen requirements file: .*: '([^']+)'|\bFile not found: `([^`]+)`"
+    r"|\bFile not found: `?([^`\s]+)|No such file or directory: '([^']+)'"
     r"|\bcan't cd to (\S+)|sh: (?:\d+: |line \d+: )?([\w.+-]*/\S+): not found"
 )
 """How test runners, installers, make and shells say that there is no file of that name."""
@@ -94,6 +94,9 @@ _FAILED_TEST = re.compile(
     r"|^(?:FAIL|ERROR): (\w+ \([\w.]+\))"
 )
 """How pytest and unittest name a test that fails."""
+
+_QUOTED = re.compile(r'#\s*include "([^"]+)"')
+"""How C names a header that mostly is the project's own."""
 
 _NO_MODULE = re.compile(r"No module named '?(\w+)'?$")
 """How Python says that it cannot import one; a dotted name is part of something installed."""
@@ -123,6 +126,7 @@ class Clues:
         differs: how it is not what the cell asks for.
         listeners: who else gets every line.
         no_module: the module that Python did not find last.
+        quoted: the header that a compiler showed as one of the project's own last.
         failed_tests: the names of tests that failed, in the order in which they were named.
     """
 
@@ -137,7 +141,7 @@ class Clues:
             "found",
             "listeners",
         ),
-        *("no_file", "no_module", "tail"),
+        *("no_file", "no_module", "quoted", "tail"),
     )
 
     def __init__(self) -> None:
@@ -154,6 +158,7 @@ class Clues:
         self.address = ""
         self.no_file = ""
         self.no_module = ""
+        self.quoted = ""
         self.failed_tests: dict[str, None] = {}
         self.died = ""
 
@@ -197,6 +202,7 @@ class Clues:
             self.found["host"] = self.address
         self.no_file = self.no_file or _first_group(_NO_FILE, text)
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
+        self.quoted = _first_group(_QUOTED, text) or self.quoted
         if name := _first_group(_FAILED_TEST, text):
             self.failed_tests[name] = None
         if dead := _UNDER_QEMU.match(text):
@@ -214,6 +220,7 @@ _WORDS = (
         "be found",
         "returned non-zero",
         "uncaught target signal",
+        'include "',
     ),
 )
 """One of them stands in each line that is known."""
@@ -248,17 +255,18 @@ def with_clue(
         hint = _why_test_failed(file, module, clues)
         if not hint and lacks and _is_known(*lacks):
             hint = _missing(*lacks, target, in_container=in_container)
-    elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
-        # The hint of a step that prepares names a program that nobody knows, and the key to set.
-        if lacks and (failure.kind is FailureKind.BUILD or lacks[0] == "host" or _is_known(*lacks)):
-            hint = _missing(*lacks, target, in_container=in_container)
-        elif failure.step in {"before-all", "before-build"} and _PART.search(file):
-            hint = _no_file(file, failure.step)
-        elif failure.kind is FailureKind.BUILD and module:
-            hint = _no_module("build", module)
     elif failure.kind is FailureKind.PURE_WHEEL and lacks:
+        missing = _missing(*lacks, target, in_container=in_container)
+        hint = f"perhaps the project left its compiled code out, because {missing}"
+    elif failure.kind is FailureKind.SETUP and lacks and (lacks[0] == "host" or _is_known(*lacks)):
+        # The hint of a step that prepares names a program that nobody knows, and the key to set.
         hint = _missing(*lacks, target, in_container=in_container)
-        hint = f"perhaps the project left its compiled code out, because {hint}"
+    elif failure.kind is FailureKind.BUILD and lacks:
+        own = lacks == ("header", clues.quoted) and _is_unheard(clues.quoted)
+        missing = _missing(*lacks, target, in_container=in_container)
+        hint = f"{missing}; {_ITS_OWN}" if own else missing
+    elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
+        hint = _why_build_failed(failure, file, module, source)
     if not hint and clues.died:
         hint = _died_under_qemu(clues.died, target)
     return replace(failure, hint=hint or failure.hint)
@@ -266,6 +274,18 @@ def with_clue(
 
 _PART = re.compile(r"/|\.(?:txt|in|toml|lock)$")
 """Tells a file of a source from a program that is not installed."""
+
+
+def _why_build_failed(failure: Failure, file: str, module: str, source: Path) -> str:
+    """Return the hint of a step that reads a file, or imports a module, that is not there."""
+    if failure.step in {"before-all", "before-build"} and _PART.search(file):
+        cure = f'build.{failure.step} = "true" goes without it'
+        return _not_there(failure.step, file, cure)
+    if failure.kind is FailureKind.BUILD and module:
+        return _no_module("build", module)
+    if failure.kind is FailureKind.BUILD and _is_file_name(file, source):
+        return _not_there("the build", file, "change what names it in matrix.toml")
+    return ""
 
 
 def _has_module(source: Path, name: str) -> bool:
@@ -297,11 +317,22 @@ def _no_module(table: str, name: str) -> str:
     )
 
 
-def _no_file(name: str, step: str) -> str:
+def _is_file_name(name: str, source: Path) -> bool:
+    """Whether it is the name of a file, and not of a program, that a source does not have."""
+    return ("/" in name or "." in name.strip(".")) and not (source / name).exists()
+
+
+def _not_there(what: str, name: str, cure: str) -> str:
     return (
-        f"{step} names {name}, which the source does not have (an sdist may leave it out): "
-        f'build.{step} = "true" goes without it; or build from a checkout'
+        f"{what} names {name}, which the source does not have (an sdist may leave it out): "
+        f"{cure}; or build from a checkout"
     )
+
+
+_ITS_OWN = (
+    "or build from a checkout, as the sources include it as one of their own, and an sdist may "
+    "leave it out"
+)
 
 
 def _died_under_qemu(signal: str, target: Target) -> str:
@@ -327,6 +358,10 @@ _REQUIRED = {
 }
 _REQUIRED |= {name: project or name for name, project in _REQUIRED.items()}
 """Directory of headers -> the distribution of the package index that has it."""
+
+
+def _is_unheard(header: str) -> bool:
+    return not _is_known("header", header) and header.partition("/")[0] not in _REQUIRED
 
 
 def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str:

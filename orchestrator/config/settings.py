@@ -421,7 +421,9 @@ class TestSettings(Model):
     before: Command | None = None
     """Shell command run in the source before the wheel is installed for the test."""
     requires: Strings | None = None
-    """Requirements installed for the test."""
+    """Requirements installed for the test. Here, in the three lists below, and in
+    `build.config-settings`, nothing (``[]``) replaces what ``[tool.cibuildwheel]`` says.
+    """
     extras: Strings | None = None
     """Extras of the wheel that are installed with it."""
     groups: Strings | None = None

@@ -27,8 +27,11 @@ _FETCHES = re.compile(r"\b(?:cd|pushd|git|curl|wget|tar|unzip|cp|mv|mkdir)\b")
 IN_SOURCE = ("before-all", "before-build")
 """Options whose commands run in the source."""
 
+FRONTEND = "build-frontend"
+REQUIRES = "test-requires"
 REPAIR = "repair-wheel-command"
 TEST = "test-command"
+_ALONE = (*IN_SOURCE, FRONTEND, REPAIR, REQUIRES)
 _NEEDED_BY_TESTS = (TEST, "before-test", "test-sources", *IN_SOURCE)
 """Commands before the build also make what tests need: libraries, users, servers."""
 
@@ -52,18 +55,20 @@ def absent_files(table: Mapping[str, Any], has: Callable[[str], bool]) -> dict[s
     options = {**table, **(inner if isinstance(inner, dict) else {})}
     absent = {
         option: AbsentFile(name=name, option=option)
-        for option in dict.fromkeys((*IN_SOURCE, REPAIR, *_NEEDED_BY_TESTS))
+        for option in dict.fromkeys((*_ALONE, *_NEEDED_BY_TESTS))
         for name in [
             next((file for file in _files(option, options.get(option)) if not has(file)), "")
         ]
         if name
     }
-    found = {option: absent[option] for option in (*IN_SOURCE, REPAIR) if option in absent}
+    found = {option: absent[option] for option in _ALONE if option in absent}
     needed = next((absent[option] for option in _NEEDED_BY_TESTS if option in absent), None)
     return {**found, TEST: needed} if needed and options.get(TEST) else found
 
 
 def _files(option: str, value: object) -> Iterator[str]:
+    if option == FRONTEND and isinstance(value, dict):
+        value = value.get("args")
     words = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
     command = value if isinstance(value, str) else " && ".join(words)
     if option == "test-sources":
@@ -71,6 +76,6 @@ def _files(option: str, value: object) -> Iterator[str]:
         return
     for match in _PLACEHOLDER.finditer(command):
         yield match[1].rstrip("/.")
-    if option in {*IN_SOURCE, REPAIR} and not _FETCHES.search(command):
+    if option in _ALONE and not _FETCHES.search(command):
         for match in _SCRIPT.finditer(command):
             yield match[1].removeprefix("./")

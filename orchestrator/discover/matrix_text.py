@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.discover.abi3_floor import LOWEST
-from orchestrator.discover.absent_files import IN_SOURCE, REPAIR, TEST
+from orchestrator.discover.absent_files import FRONTEND, IN_SOURCE, REPAIR, REQUIRES, TEST
 from orchestrator.discover.cells import UNSAID
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -238,19 +238,32 @@ def _torch_excludes(page: _Page, torch: TorchAxes) -> None:
 
 def _absent(page: _Page, facts: ProjectFacts) -> None:
     """Replace commands of the project that cannot work: they name files that are not there."""
-    instead = {**dict.fromkeys(IN_SOURCE, 'KEY = ""'), REPAIR: 'repair = "auditwheel"'}
+    instead = {
+        **dict.fromkeys(IN_SOURCE, 'KEY = ""'),
+        FRONTEND: f"frontend = {quoted(_frontend(facts))}",
+        REPAIR: 'repair = "auditwheel"',
+    }
     steps = [each for each in instead if each in facts.absent]
     if steps:
         page.table("[build]")
     for step in steps:
         page.put(instead[step].replace("KEY", step), _not_there(facts.absent[step]))
+    if facts.absent.keys() & {TEST, REQUIRES}:
+        page.table("[test]")
+    if REQUIRES in facts.absent:
+        page.put("requires = []", _not_there(facts.absent[REQUIRES]))
     if TEST in facts.absent:
         file = facts.absent[TEST]
-        page.table("[test]")
         # What the project requires for its test is installed, too, and may need that machine.
         imports = facts.package and file.option != "before-all"
         command = f'python -c "import {facts.package}"' if imports else ""
         page.put(f"command = {quoted(command)}", _not_there(file))
+
+
+def _frontend(facts: ProjectFacts) -> str:
+    """Return the name of the frontend that the project chooses."""
+    own = (facts.cibuildwheel or {}).get(FRONTEND, "")
+    return str(own.get("name", "build") if isinstance(own, dict) else own).partition(";")[0].strip()
 
 
 def _not_there(file: AbsentFile) -> str:

@@ -216,6 +216,13 @@ class EnvironmentSpec:
     cuda: CudaSource | None = None
 
 
+OWN_LISTS = (
+    "build.config-settings",
+    *("test.requires", "test.extras", "test.groups", "test.sources"),
+)
+"""Keys of matrix.toml with lists that a project's ``[tool.cibuildwheel]`` may have, too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSteps:
     """What happens to the source of a target, step by step. None: what the project itself says.
@@ -236,6 +243,7 @@ class TargetSteps:
         test_groups: dependency groups (PEP 735) of the source installed for the test.
         test_sources: files and directories of the source copied to where the test runs.
         test_before: shell command run before the wheel is installed for the test.
+        emptied: keys of the matrix whose empty lists replace the project's own (`OWN_LISTS`).
         smoke: whether a wheel that was compiled natively for an emulated machine is imported there.
         timeout: seconds a target may take; None for no limit.
         timeouts: (step, seconds it may take) where there is a limit.
@@ -255,6 +263,7 @@ class TargetSteps:
     test_groups: tuple[str, ...] = ()
     test_sources: tuple[str, ...] = ()
     test_before: str | None = None
+    emptied: tuple[str, ...] = ()
     smoke: bool = True
     timeout: int | None = None
     timeouts: tuple[tuple[str, int], ...] = ()

@@ -20,6 +20,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
 from orchestrator.models.python_tag import ABI3, PythonTag, stable_tag
 from orchestrator.models.target import (
+    OWN_LISTS,
     EnvVar,
     FurtherTest,
     LibraryStep,
@@ -631,6 +632,12 @@ def _further_tests(
     return (test,)
 
 
+def _is_emptied(key: str, build: Build, test: TestSettings) -> bool:
+    table, _, name = key.partition(".")
+    value = getattr(build if table == "build" else test, name.replace("-", "_"))
+    return value is not None and not value
+
+
 def _steps(merged: _Merged, composed: ComposedVersion) -> TargetSteps:
     build, test, names = merged.build, merged.test, composed.names
 
@@ -663,6 +670,7 @@ def _steps(merged: _Merged, composed: ComposedVersion) -> TargetSteps:
         test_groups=texts(test.groups, "test.groups"),
         test_sources=texts(test.sources, "test.sources"),
         test_before=text(test.before, "test.before"),
+        emptied=tuple(key for key in OWN_LISTS if _is_emptied(key, build, test)),
         smoke=test.smoke is not False,
         timeout=build.timeout,
         timeouts=tuple(sorted((build.timeouts or {}).items())),

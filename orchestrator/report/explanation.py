@@ -258,6 +258,9 @@ def _steps(request: BuildRequest, origins: Origins) -> Iterator[Fact]:
         ("test groups", steps.test_groups, "test.groups"),
         ("test sources", steps.test_sources, "test.sources"),
     )
+    for key in steps.emptied:
+        what = key.replace(".", " ").replace("build config-", "config ")
+        yield Fact(what=what, value=None, origin=origins[key], note="empty")
     yield Fact(what="smoke test", value=steps.smoke, origin=origins["test.smoke"])
     for name, value in steps.config_settings:
         origin = f"{origins['build.config-settings']}.{name}"

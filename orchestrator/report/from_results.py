@@ -14,7 +14,13 @@ from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.reading import parse
 from orchestrator.models.secret_names import is_secret
-from orchestrator.models.target import BackendName, CompilerKind, EmulationMode, TargetSteps
+from orchestrator.models.target import (
+    OWN_LISTS,
+    BackendName,
+    CompilerKind,
+    EmulationMode,
+    TargetSteps,
+)
 from orchestrator.models.untrusted import RelativePath
 from orchestrator.report import results
 from orchestrator.report.schemas import Result, to_json_value
@@ -243,6 +249,7 @@ def _check(target: Target, *, where: str) -> None:
         ("memory", memory, _MEMORY.fullmatch),
         ("test_pythons", target.test_pythons, PythonTag.match),
         ("pins", target.pins, parsed),
+        ("emptied", target.steps.emptied, OWN_LISTS.__contains__),
         ("test_sources", target.steps.test_sources, RelativePath.match),
         ("outputs", outputs, RelativePath.match),
     )

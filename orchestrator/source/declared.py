@@ -251,9 +251,9 @@ class _Legacy:
         if not version and isinstance(written, ast.Constant | ast.Name):
             version = _in_setup(written)
         return cls(
-            name=_constant(called.get("name")) or own.get("metadata", "name", fallback=""),
+            name=_folded(read, called.get("name")) or own.get("metadata", "name", fallback=""),
             requires_python=own.get("options", "python_requires", fallback="")
-            or _constant(called.get("python_requires")),
+            or _folded(read, called.get("python_requires")),
             version=version,
             uses_scm="use_scm_version" in called,
         )
@@ -274,19 +274,47 @@ def _in_setup(written: ast.Constant | ast.Name) -> str:
     return f"const:{written.value}" if isinstance(written.value, str) else ""
 
 
-def _constant(value: ast.expr | None) -> str:
-    is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-    return str(value.value) if is_text and isinstance(value, ast.Constant) else ""
+def _folded(read: Callable[[str], str], value: ast.expr | None) -> str:
+    """Return a text that setup.py puts together from texts and names of its own; else nothing."""
+    if isinstance(value, ast.Constant):
+        return value.value if isinstance(value.value, str) else ""
+    if isinstance(value, ast.Name):
+        return attribute(read, "setup", value.id)
+    if isinstance(value, ast.FormattedValue):
+        return _folded(read, value.value)
+    parts: list[ast.expr] = []
+    if isinstance(value, ast.JoinedStr):
+        parts = value.values
+    elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        parts = [value.left, value.right]
+    texts = [_folded(read, each) for each in parts]
+    return "".join(texts) if all(texts) else ""
 
 
 def _setup_arguments(text: str) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the keyword arguments of ``setup()`` in a setup.py."""
-    for node in ast.walk(_module_of(text)):
+    """Yield the keyword arguments of ``setup()`` in a setup.py, also those of ``setup(**NAME)``."""
+    module = _module_of(text)
+    for node in ast.walk(module):
         if isinstance(node, ast.Call):
             function = node.func
             name = function.attr if isinstance(function, ast.Attribute) else function
             if name == "setup" or (isinstance(name, ast.Name) and name.id == "setup"):
-                yield from ((each.arg, each.value) for each in node.keywords if each.arg)
+                for each in node.keywords:
+                    yield from [(each.arg, each.value)] if each.arg else _items(module, each.value)
+
+
+def _items(module: ast.Module, value: ast.expr | None) -> Iterator[tuple[str, ast.expr]]:
+    """Yield what a dictionary holds: a literal one, a ``dict()``, or one with a name."""
+    if isinstance(value, ast.Name):
+        name = value.id
+        found = [each for node in module.body for names, each in [_assigned(node)] if name in names]
+        value = found[-1] if found and not isinstance(found[-1], ast.Name) else None
+    if isinstance(value, ast.Dict):
+        for key, item in zip(value.keys, value.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield key.value, item
+    elif isinstance(value, ast.Call) and getattr(value.func, "id", "") == "dict":
+        yield from ((each.arg, each.value) for each in value.keywords if each.arg)
 
 
 def _module_of(text: str) -> ast.Module:

@@ -280,6 +280,18 @@ def test_an_empty_command_switches_the_project_s_off(project: Path) -> None:
     assert "--if-needed" in found.repair_command
 
 
+def test_an_empty_list_replaces_the_project_s(project: Path) -> None:
+    (project / "pyproject.toml").write_text(OWN, encoding="utf-8")
+    names = ("requires", "extras", "groups", "sources")
+    emptied = ("build.config-settings", *(f"test.{name}" for name in names))
+    steps = TargetSteps(test_before="", emptied=emptied)
+
+    _, found = understood(replace(TARGET, steps=steps), project)
+
+    assert (found.test_requires, found.test_extras, found.test_sources) == ([], "", [])
+    assert (found.test_groups, found.config_settings, found.before_test) == ([], "", "")
+
+
 def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(project: Path) -> None:
     own = replace(request().source, own_options=("repair-wheel-command",))
     asked = replace(request(replace(TARGET, steps=TargetSteps())), source=own)

@@ -177,6 +177,44 @@ def test_a_program_that_cmake_can_do_without_is_not_what_is_missing(tmp_path: Pa
     assert hint(tmp_path, "FileNotFoundError: No such file or directory: 'README'") == FAILED.hint
 
 
+OWN = ("src/x.c:1:10: fatal error: own/x.h: No such file", '    1 | #include "own/x.h"')
+
+
+def test_a_header_that_the_sources_name_as_their_own_may_be_left_out(tmp_path: Path) -> None:
+    assert hint(tmp_path, *OWN).startswith("the header own/x.h is missing: install the ")
+    assert "or build from a checkout, as the sources include it" in hint(tmp_path, *OWN)
+    for header, known in (("numpy/x.h", 'requires = ["numpy"]'), ("geos_c.h", "libgeos-dev")):
+        assert known in hint(tmp_path, *(line.replace("own/x.h", header) for line in OWN))
+    system = OWN[1].replace('"own/x.h"', "<own/x.h>")
+    assert "checkout" not in hint(tmp_path, OWN[0], system)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'README.rst'", "README.rst"),
+        ("  cause: File not found: requirements/x.txt", "requirements/x.txt"),
+        (
+            "Could not open requirements file: [Errno 2] No such file or directory: 'x/y.txt'",
+            "x/y.txt",
+        ),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: 'SOURCE/VERSION.txt'",
+            "VERSION.txt",
+        ),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/etc/x.conf'", ""),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'there.txt'", ""),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'program'", ""),
+    ],
+)
+def test_a_build_that_reads_a_file_names_it(tmp_path: Path, line: str, name: str) -> None:
+    (tmp_path / "there.txt").touch()
+    said = hint(tmp_path, line)
+
+    assert (f"the build names {name}, which the source does not have" in said) is bool(name)
+    assert name or said == FAILED.hint
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [

@@ -335,6 +335,19 @@ def test_from_cibuildwheel_needs_cibuildwheel(tree: Tree) -> None:
             'repair-wheel-command = "python scripts/x.py -w {dest_dir} {wheel}"',
             {"repair": "auditwheel"},
         ),
+        (
+            'build-frontend = "uv; args: --build-constraints requirements/x.txt"',
+            {"frontend": "uv"},
+        ),
+        (
+            'build-frontend = { name = "build", args = ["-x", "requirements/x.txt"] }',
+            {"frontend": "build"},
+        ),
+        ('test-command = "true"\ntest-requires = "-r requirements/x.txt"', {"requires": []}),
+        (
+            'test-command = "pytest {project}/t"\ntest-requires = ["-r", "requirements/x.txt"]',
+            {"requires": [], "command": IMPORT},
+        ),
         # It may make what the test needs.
         (
             'before-build = "sh {project}/lib.sh"\ntest-command = "tox"',

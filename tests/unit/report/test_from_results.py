@@ -359,6 +359,7 @@ def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(take: Take) -
         replace(BUILT, pins=("torch==",)),
         replace(BUILT, steps=TargetSteps(test_sources=("../../.ssh",))),
         replace(BUILT, steps=TargetSteps(test_sources=("/etc",))),
+        replace(BUILT, steps=TargetSteps(emptied=("build.environment",))),
     ],
 )
 def test_facts_that_no_plan_has_are_refused(theirs: Target, take: Take) -> None:

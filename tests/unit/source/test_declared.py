@@ -188,6 +188,21 @@ def test_where_a_version_stands(files: dict[str, str], source: str) -> None:
         ({"setup.cfg": "[options]\npython_requires = >=3.8"}, ">=3.8"),
         ({"setup.py": "setup(python_requires='>=3.7')"}, ">=3.7"),
         ({"setup.py": "setup(python_requires=computed)"}, ""),
+        ({"setup.py": "MIN = '>=3.9'\nsetup(python_requires=MIN)"}, ">=3.9"),
+        ({"setup.py": "MIN = '3.9'\nsetup(python_requires='>=' + MIN)"}, ">=3.9"),
+        ({"setup.py": "MIN = '3.9'\nsetup(python_requires=f'>={MIN},<4')"}, ">=3.9,<4"),
+        ({"setup.py": "setup(python_requires='>=' + computed())"}, ""),
+        (
+            {
+                "setup.py": "from about import MIN\nsetup(python_requires=MIN)",
+                "about.py": "MIN='>3'",
+            },
+            ">3",
+        ),
+        ({"setup.py": "known = dict(python_requires='>=3.9')\nsetup(**known)"}, ">=3.9"),
+        ({"setup.py": "known = {'python_requires': '>=3.9'}\nsetup(**known)"}, ">=3.9"),
+        ({"setup.py": "setup(**dict(python_requires='>=3.9'))"}, ">=3.9"),
+        ({"setup.py": "a = b\nb = a\nsetup(**a)"}, ""),
         ({}, ""),
     ],
 )
