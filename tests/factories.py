@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -211,3 +213,16 @@ def program(path: Path, script: str) -> Path:
 def cases(beside: str, name: str) -> dict[str, dict[str, str]]:
     """Read a table of cases beside a test file: name of the case -> its values."""
     return tomllib.loads(Path(beside).with_name(name).read_text(encoding="utf-8"))
+
+
+def make_sdist(
+    folder: Path, files: dict[str, str], *, name: str = "my_thing-1.0", top: str = "my_thing-1.0"
+) -> Path:
+    """Write an sdist of some files, and return it."""
+    path = folder / f"{name}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, text in files.items():
+            info = tarfile.TarInfo(f"{top}/{member}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return path

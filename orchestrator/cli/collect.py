@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.help import examples
 from orchestrator.cli.options import DIRECTORY, FILE
-from orchestrator.cli.output import NO_SDIST, say
+from orchestrator.cli.output import say
 from orchestrator.cli.report import write_reports
 from orchestrator.errors import EnvironmentProblemError, ExitCode, Problem
 from orchestrator.models.words import count_of
@@ -103,8 +103,6 @@ def _say(
     if results.sdist is not None:
         for line in sdist_lines(results.sdist):
             say(one_line(line))
-    elif plan.sdist is None:
-        say(NO_SDIST)
     elif plan.sdist:
         say("error: sdist: no job has the project's sdist")
     good = wheels - len(lacking)

@@ -72,7 +72,14 @@ def command(
             hint="say --project NAME, or name it in [project] of its pyproject.toml",
         )
     files = list(_files(_addresses(indexes, workspace), project))
-    held = index_coverage.compare(workspace.plan, plan, files, project=project, indexes=indexes)
+    held = index_coverage.compare(
+        workspace.plan,
+        plan,
+        files,
+        project=project,
+        indexes=indexes,
+        sdist=bool(workspace.sdist) and not select and part is None,
+    )
     if form == "json":
         print_json(held)
     elif form == "markdown":

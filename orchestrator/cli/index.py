@@ -87,7 +87,7 @@ def command(
     dry_run: bool,
     **change: Any,
 ) -> None:
-    """Write a package index of the wheels in each DIR, or add them to an existing one."""
+    """Write a package index of the wheels and sdists in each DIR, or add to an existing one."""
     import datetime as dt
 
     from orchestrator.cli.workspace import open_if_exists
@@ -96,9 +96,11 @@ def command(
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import open_storage
     from orchestrator.publish.variants import VariantRules, variant_paths
+    from orchestrator.source.sdist import SdistName
 
-    for sdist in sorted(path for folder in folders for path in folder.glob("*.tar.gz")):
-        say(f"note: {sdist.name} is left out: the index holds wheels")
+    for path in sorted(path for folder in folders for path in folder.glob("*.tar.gz")):
+        if SdistName.match(path.name) is None:
+            say(f"note: {printable(path.name)} is left out: no sdist is named so (PEP 625)")
     rules = VariantRules()
     if workspace := open_if_exists(matrix, channel):
         plan, settings = workspace.plan, workspace.settings

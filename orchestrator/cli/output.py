@@ -84,12 +84,6 @@ def printable(name: object) -> str:
     return visible(str(name)).replace("\n", "\\n")
 
 
-NO_SDIST = (
-    "note: there is no sdist beside the wheels: project.sdist = true lets `build` make one, and "
-    "project.sdist = false says that there is none"
-)
-
-
 def stdout() -> Console:
     """Return the console for answers; see `show`."""
     return _console(stderr=False)

@@ -19,7 +19,8 @@ from orchestrator.cli.options import (
     rules_option,
     size_option,
 )
-from orchestrator.cli.output import NO_SDIST, print_json, print_table, printable, say, stderr
+from orchestrator.cli.output import print_json, print_table, printable, say, stderr
+from orchestrator.config.destinations import DESTINATIONS
 from orchestrator.errors import ConfigError, ExitCode, NothingSelectedError, Problem
 from orchestrator.host.redaction import redactor
 from orchestrator.models.target import RuleLevel, VerifyPolicy
@@ -112,9 +113,10 @@ def command(
     workspace = open_if_exists(matrix, channel)
     targets = {} if workspace is None else _targets(files, workspace)
     goes_to = _goes_to(files, names, targets)
-    if workspace is not None and workspace.sdist is None and not any(map(_is_sdist, files)):
-        say(NO_SDIST)
     wanted = tuple(dict.fromkeys(name for to in goes_to.values() for name in to))
+    unsaid = workspace is not None and workspace.sdist is None
+    if unsaid and not any(map(_is_sdist, files)) and any(map(_is_pypi, wanted)):
+        say(_NO_SDIST)
     cancel, host = Cancel(), open_host()
     # First: what a destination's settings lack is reported before anything is verified.
     destinations = open_destinations(
@@ -175,6 +177,17 @@ def _wheel_files(paths: Iterable[Path]) -> tuple[Path, ...]:
         places = ", ".join(map(str, paths))
         raise NothingSelectedError.of("there is no wheel and no sdist", where=places)
     return tuple(files.values())
+
+
+_NO_SDIST = (
+    "note: the release gets no sdist, from which others build it: project.sdist = true lets "
+    "`build` make one, and project.sdist = false says that there is none"
+)
+
+
+def _is_pypi(destination: str) -> bool:
+    known = DESTINATIONS.get(destination)
+    return known is not None and known.is_pypi
 
 
 def _is_sdist(path: Path) -> bool:

@@ -178,7 +178,7 @@ class Project(Model):
     """
     sdist: bool | None = None
     """``true``: ``build`` makes the sdist of the source directory too; ``false``: there is none,
-    and nobody misses it; unset: none is made, and ``collect`` and ``publish`` say so.
+    and nobody misses it; unset: none is made, and ``publish`` to PyPI says so.
     """
 
 

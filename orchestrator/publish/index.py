@@ -6,13 +6,14 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.parser import HeaderParser
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from packaging.version import Version
 
 from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
-from orchestrator.fsutil import read_file
+from orchestrator.fsutil import file_sha256, read_file
 from orchestrator.host import web
 from orchestrator.models.reading import json_value
 from orchestrator.models.result import Status
@@ -21,6 +22,7 @@ from orchestrator.publish.attested import subjects
 from orchestrator.publish.index_site import (
     File,
     Site,
+    SubIndex,
     apply_change,
     dumps,
     loads,
@@ -32,6 +34,7 @@ from orchestrator.publish.pages import FILES, page_files, pages, publish_pages
 from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.report.results import read
+from orchestrator.source.sdist import SdistName, package_info
 from orchestrator.wheel import open_wheel, variant
 from orchestrator.wheel.archive import TEXT_LIMIT
 
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.wheel_name import WheelName
-    from orchestrator.publish.index_site import SiteChange, SubIndex
+    from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import Storage
     from orchestrator.publish.variants import VariantRules
     from orchestrator.report.schemas import Result
@@ -58,8 +61,8 @@ ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedWheel:
-    """A wheel to add.
+class IndexedFile:
+    """A wheel, or an sdist, to add.
 
     Attributes:
         path: the file.
@@ -71,7 +74,7 @@ class IndexedWheel:
     """
 
     path: Path
-    name: WheelName
+    name: WheelName | SdistName
     file: File
     beside: Mapping[str, Digest]
     made: Result | None
@@ -125,19 +128,22 @@ def _beyond(one: Site, other: Site) -> tuple[str, ...]:
     return tuple(file.filename for file in one.files if file.filename not in names)
 
 
-def scan(folder: Path) -> tuple[IndexedWheel, ...]:
-    """Read the wheels of a directory (not of its subdirectories) and its ``results.json``, if any.
+def scan(folder: Path) -> tuple[IndexedFile, ...]:
+    """Read the wheels and sdists of a directory (not below it) and its ``results.json``, if any.
 
     Raises:
         ConfigError: the directory does not exist.
         BadWheelError: a file is not a wheel, or its METADATA has another version than its name.
+        SourceError: an sdist is damaged.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".whl")
+        paths = sorted(folder.iterdir())
     except OSError as error:
         raise ConfigError.of(error.strerror or str(error), where=str(folder)) from None
     made_by = targets_in(folder)
-    return tuple(_read(path, made_by) for path in paths)
+    wheels = [_read(path, made_by) for path in paths if path.suffix == ".whl"]
+    named = ((path, SdistName.match(path.name)) for path in paths)
+    return (*wheels, *(_read_sdist(path, name) for path, name in named if name is not None))
 
 
 def targets_in(folder: Path) -> dict[tuple[str, str], Result]:
@@ -155,23 +161,13 @@ def targets_in(folder: Path) -> dict[tuple[str, str], Result]:
     }
 
 
-def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
+def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedFile:
     with open_wheel(path) as archive:
         sha256, size = archive.digest()
         metadata = archive.read(f"{archive.dist_info}/METADATA")
         headers = archive.headers("METADATA")
         name, stands_for = archive.name, variant.read(archive)
-    version = str(headers.get("Version", "")).strip()
-    try:
-        same = Version(version) == name.version
-    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
-        same = False
-    if not same:
-        raise BadWheelError.of(
-            f"the file name says {name.version}, METADATA says {version or 'nothing'}",
-            where=path.name,
-            hint="installers refuse it; `orchestrator retag` makes the two agree",
-        )
+    _check_version(path, name, str(headers.get("Version", "")).strip())
     texts = {
         ".metadata": metadata if _fits(path, ".metadata") else None,
         ".asc": _beside(path, ".asc"),
@@ -191,13 +187,48 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedWheel:
         provenance=".provenance" in beside,
         variant=stands_for,
     )
-    return IndexedWheel(
+    return IndexedFile(
         path=path,
         name=name,
         file=file,
         beside=beside,
         made=made_by.get((path.name, sha256)),
     )
+
+
+def _check_version(path: Path, name: WheelName | SdistName, version: str) -> None:
+    try:
+        same = Version(version) == name.version
+    except ValueError:  # InvalidVersion, or more digits than Python makes a number of
+        same = False
+    if not same:
+        raise BadWheelError.of(
+            f"the file name says {name.version}, its metadata {version or 'nothing'}",
+            where=path.name,
+            hint="installers refuse it; `orchestrator retag` makes the two agree in a wheel",
+        )
+
+
+def _read_sdist(path: Path, name: SdistName) -> IndexedFile:
+    """Read an sdist; its pages do not serve PKG-INFO, which may say less than a build does."""
+    headers = HeaderParser().parsestr(package_info(path).decode("utf-8", "replace"))
+    _check_version(path, name, str(headers.get("Version", "")).strip())
+    sha256 = Digest(file_sha256(path))
+    texts = {".asc": _beside(path, ".asc"), ".provenance": _provenance(path, sha256)}
+    beside = {suffix: _sha256(text) for suffix, text in texts.items() if text is not None}
+    file = File(
+        filename=path.name,
+        project=name.name,
+        version=str(name.version),
+        sha256=sha256,
+        size=path.stat().st_size,
+        requires_python=str(headers.get("Requires-Python", "")).strip(),
+        uploaded=datetime.min.replace(tzinfo=UTC),
+        metadata="",
+        signed=".asc" in beside,
+        provenance=".provenance" in beside,
+    )
+    return IndexedFile(path=path, name=name, file=file, beside=beside, made=None)
 
 
 def _fits(path: Path, suffix: str) -> bool:
@@ -220,7 +251,7 @@ def _beside(path: Path, suffix: str) -> bytes | None:
         raise BadWheelError.of(error.strerror or str(error), where=place.name) from None
 
 
-def _read_again(wheel: IndexedWheel, suffix: str) -> bytes:
+def _read_again(wheel: IndexedFile, suffix: str) -> bytes:
     """Return the contents of a file beside a wheel, which are those that were described."""
     if suffix == ".metadata":
         with open_wheel(wheel.path) as archive:
@@ -257,14 +288,14 @@ class SiteUpdate:
     """What a run of ``orchestrator index`` does to a site: it adds wheels, and changes more.
 
     Attributes:
-        wheels: the wheels, from `scan`.
+        wheels: the wheels and sdists, from `scan`.
         change: what else changes.
         rules: the matrix' variants.
         base_url: where the wheels are, if not in the site.
         now: the time.
     """
 
-    wheels: Sequence[IndexedWheel]
+    wheels: Sequence[IndexedFile]
     change: SiteChange
     rules: VariantRules
     base_url: str
@@ -322,7 +353,11 @@ class SiteUpdate:
         files: dict[str, File] = {}
         variants: dict[str, SubIndex] = {}
         for wheel in self.wheels:
-            cells = catalog.cells_of(wheel.name, wheel.made)
+            cells = (
+                (("", SubIndex(path="", values=())),)
+                if isinstance(wheel.name, SdistName)  # it goes to the wheels of its version
+                else catalog.cells_of(wheel.name, wheel.made)
+            )
             variants |= {variant.path: variant for _, variant in cells}
             filename = wheel.path.name
             address = f"{self.base_url.rstrip('/')}/{quote(filename, safe='')}"
@@ -346,7 +381,7 @@ def _load(storage: Storage) -> tuple[Site, str | None]:
     return publish_pages(site) if site.files else site, there[1]
 
 
-def _upload(storage: Storage, wheel: IndexedWheel, *, hosted: bool) -> None:
+def _upload(storage: Storage, wheel: IndexedFile, *, hosted: bool) -> None:
     """Write a wheel, and then the files beside it."""
     name = f"{FILES}/{wheel.file.project}/{wheel.path.name}"
     if hosted:

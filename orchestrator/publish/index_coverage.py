@@ -15,6 +15,7 @@ from orchestrator.plan.cover import expression
 from orchestrator.report.plans import coverage
 from orchestrator.report.schemas import CoverageDocument, HeldTarget, LackingTarget
 from orchestrator.report.text import aligned, code, markdown_table, one_line
+from orchestrator.source.sdist import SdistName
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
 
@@ -51,13 +52,14 @@ def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target
     )
 
 
-def compare(
+def compare(  # noqa: PLR0913 - keyword-only
     plan: Plan,
     chosen: Plan,
     files: Iterable[tuple[str, bool]],
     *,
     project: str,
     indexes: Sequence[str] = (),
+    sdist: bool = False,
 ) -> CoverageDocument:
     """Compare an index with a plan, of which the user asks about a chosen part.
 
@@ -67,8 +69,13 @@ def compare(
         files: (file name, whether it is yanked) of all files that the index lists for the project.
         project: the project's normalised name; empty for any.
         indexes: the addresses, as given.
+        sdist: whether the index should have the project's sdist, too.
     """
-    files_of, beyond, yanked, others = _sort(plan, files, project)
+    every = sorted(set(files))
+    sdists = [pair for pair in every if _is_sdist_of(pair[0], plan)]
+    wheels = [pair for pair in every if pair not in sdists]
+    files_of, beyond, yanked, others = _sort(plan, wheels, project)
+    good = tuple(name for name, is_yanked in sdists if not is_yanked)
     asked = [target for target in chosen.targets if target.python]
     lacks = [each for each in asked if each.id not in files_of]
     return CoverageDocument(
@@ -83,10 +90,20 @@ def compare(
         ),
         unknown=tuple(each.id for each in chosen.undetermined if each.python),
         beyond=tuple(sorted(beyond)),
-        yanked=tuple(sorted(yanked)),
+        yanked=tuple(sorted(yanked.union(name for name, is_yanked in sdists if is_yanked))),
         other_versions=others,
         select=expression([each.id for each in lacks], plan.everything) or None,
+        sdists=good,
+        lacks_sdist=sdist and not good,
     )
+
+
+def _is_sdist_of(filename: str, plan: Plan) -> bool:
+    """Whether it is the sdist of a version that is planned; its wheels may have a local part."""
+    name = SdistName.match(filename)
+    return name is not None and name.version in {
+        Version(Version(each.version).public) for each in plan.targets if each.python
+    }
 
 
 def _sort(
@@ -144,6 +161,7 @@ def markdown(held: CoverageDocument, plan: Plan) -> str:
 def _summary(held: CoverageDocument) -> str:
     total = len(held.has) + len(held.lacks)
     parts = [f"the index has {len(held.has)} of {count_of(total, 'planned wheel')}"]
+    parts += ["no sdist"] if held.lacks_sdist else ["the sdist"] if held.sdists else []
     parts += [f"{len(held.unknown)} more have no version yet"] if held.unknown else []
     parts += [f"{count_of(len(held.beyond), 'file')} beyond the plan"] if held.beyond else []
     parts += [f"{len(held.yanked)} yanked"] if held.yanked else []
@@ -166,7 +184,7 @@ def _grids(held: CoverageDocument, plan: Plan) -> Iterator[tuple[str, list[tuple
 
 def _lists(held: CoverageDocument) -> Iterator[tuple[str, Sequence[str]]]:
     lists: dict[str, Sequence[str]] = {
-        "lacks": [target.id for target in held.lacks],
+        "lacks": [*(target.id for target in held.lacks), *["the sdist"] * held.lacks_sdist],
         "no version yet": held.unknown,
         "beyond the plan": held.beyond,
         "yanked": held.yanked,

@@ -26,7 +26,7 @@ from orchestrator.errors import (
     closest,
 )
 from orchestrator.models.json_form import Length
-from orchestrator.models.untrusted import RelativePath, Size, VersionText
+from orchestrator.models.untrusted import RelativePath, SdistFilename, Size, VersionText
 from orchestrator.models.variant_metadata import VariantMetadata  # noqa: TC001 - pydantic reads it
 from orchestrator.models.wheel_name import WheelFilename
 
@@ -38,6 +38,7 @@ SCHEMA = 1
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RESERVED = frozenset({"index.html", "index.json", "site.json"})
 """Names of files of the site, which no directory may have."""
+_SDIST = ".tar.gz"
 _DIGITS = re.compile(r"(\d+)")
 _STRICT = ConfigDict(extra="forbid", strict=False)
 
@@ -60,6 +61,10 @@ def _checked_project(project: str) -> str:
     if project and RelativePath(project).count("/"):
         raise ValueError(f"{project!r} cannot be the name of a project")
     return project
+
+
+def _checked_filename(name: str) -> str:
+    return SdistFilename(name) if name.endswith(_SDIST) else WheelFilename(name)
 
 
 def _checked_url(url: str) -> str:
@@ -94,10 +99,10 @@ class SubIndex:
 
 @checked(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class File:
-    """One wheel of the site.
+    """One wheel of the site, or an sdist.
 
     Attributes:
-        filename: its name (PEP 427).
+        filename: its name (PEP 427, PEP 625).
         project: the project's name, PEP 503 normalised.
         version: its version, canonical.
         sha256: of the file.
@@ -110,10 +115,11 @@ class File:
         provenance: whether there is a ``<filename>.provenance`` (PEP 740).
         variant: what its label stands for, if its name has one.
         yanked: why it is yanked, possibly empty (PEP 592); None if it is not.
-        cells: (python, path of the variant) of every cell that it serves.
+        cells: (python, path of the variant) of every cell that it serves. An sdist is in every
+            variant that has a wheel of its version, with an empty python.
     """
 
-    filename: Annotated[str, AfterValidator(WheelFilename)]
+    filename: Annotated[str, AfterValidator(_checked_filename)]
     project: Project
     version: VersionText
     sha256: Sha256
@@ -127,6 +133,11 @@ class File:
     variant: VariantMetadata | None = None
     yanked: str | None = None
     cells: tuple[tuple[str, IndexPath], ...] = ()
+
+    @property
+    def is_sdist(self) -> bool:
+        """Whether it is the source and not a wheel."""
+        return self.filename.endswith(_SDIST)
 
     @property
     def variants(self) -> frozenset[str]:
@@ -290,7 +301,7 @@ def apply_change(
     site = remove_pages(site, removals(site, change))
     known = {file.filename: file for file in site.files}
     known |= {file.filename: _in_place_of(there.get(file.filename), file) for file in files}
-    kept = _retain(_yank(known.values(), change), change, now)
+    kept = _placed(_retain(_yank(_placed(known.values()), change), change, now))
     used = {path for file in kept for path in file.variants}
     by_path = {variant.path: variant for variant in (*site.variants, *variants)}
     aliases = {**dict(site.aliases), **dict(change.aliases)}
@@ -312,6 +323,21 @@ def apply_change(
     if before is not None and before.path in used and default_variant(result) is None:
         return replace(result, default=before.path)
     return result
+
+
+def _placed(files: Iterable[File]) -> list[File]:
+    """Return files of which each sdist is where the wheels of its version are, if there are any."""
+    found = list(files)
+    paths: dict[tuple[str, Version], set[str]] = {}
+    for file in found:
+        if not file.is_sdist:
+            paths.setdefault((file.project, _public(file)), set()).update(file.variants)
+    return [
+        replace(file, cells=tuple(("", path) for path in sorted(own)))
+        if file.is_sdist and (own := paths.get((file.project, _public(file))))
+        else file
+        for file in found
+    ]
 
 
 def _in_place_of(old: File | None, file: File) -> File:

@@ -234,7 +234,7 @@ def _offers(site: Site) -> list[dict[str, Any]]:
     values = {variant.path: dict(variant.values) for variant in site.variants}
     for file in site.files:
         # A variant is chosen by an installer that knows variants, and by no other.
-        if file.yanked is not None or WheelName.parse(file.filename).label:
+        if file.is_sdist or file.yanked is not None or WheelName.parse(file.filename).label:
             continue
         version = Version(file.version)
         rank = (not version.is_prerelease, version)

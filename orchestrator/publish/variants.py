@@ -83,7 +83,8 @@ class VariantCatalog:
         self._known = {variant.path: variant for variant in site.variants}
         self._known |= {path: SubIndex(path=path, values=own) for own, path in rules.paths}
         self._files = {file.filename: file for file in site.files}
-        published = ((_key(f.project, Version(f.version)), f.variants) for f in site.files)
+        wheels = (file for file in site.files if not file.is_sdist)
+        published = ((_key(f.project, Version(f.version)), f.variants) for f in wheels)
         self._published = _unambiguous(published)
         self._planned = _unambiguous(self._planned_paths())
 

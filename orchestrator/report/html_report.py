@@ -21,7 +21,7 @@ from orchestrator.models.words import count_of
 from orchestrator.report.history import History
 from orchestrator.report.progress import duration
 from orchestrator.report.results import NAME
-from orchestrator.report.summary import device_code_text, size
+from orchestrator.report.summary import device_code_text, sdist_lines, size
 from orchestrator.report.text import environment_rows, visible
 from orchestrator.report.view import SYMBOLS, ResultsView, natural
 
@@ -61,6 +61,7 @@ def render(document: ResultsDocument, past: History | None = None) -> str:
     channels = {run.id: run.channel for run in document.runs}
     return _template().render(
         view=view,
+        sdist=None if document.sdist is None else tuple(sdist_lines(document.sdist)),
         past=past,
         run_growths=["", *(_growth(*now.sizes(before)) for before, now in pairwise(past.runs))],
         rows=max(POINTS // max(len(past.targets), 1), LEAST_POINTS),

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from orchestrator.models.result import FailureKind, Status
+from orchestrator.report.summary import sdist_lines
 from orchestrator.report.text import visible
 from orchestrator.report.view import ResultsView, natural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.models.result import SdistFacts
     from orchestrator.report.schemas import Result, ResultsDocument
 
 _MACHINE = {
@@ -35,9 +37,11 @@ def render(document: ResultsDocument) -> str:
     suites: dict[str, list[Result]] = {}
     for each in document.results:
         suites.setdefault(_platform(each), []).append(each)
-    root = Element("testsuites", _totals(project, document.results))
+    root = Element("testsuites", _totals(project, document.results, document.sdist))
     for platform in sorted(suites, key=natural):
         root.append(_suite(f"{project} {platform}", platform, suites[platform]))
+    if document.sdist is not None:
+        root.append(_sdist(f"{project} sdist", document.sdist))
     indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{tostring(root, encoding="unicode")}\n'
 
@@ -61,13 +65,29 @@ def _suite(name: str, platform: str, results: Sequence[Result]) -> Element:
     return suite
 
 
-def _totals(name: str, results: Sequence[Result]) -> dict[str, str]:
+def _sdist(name: str, sdist: SdistFacts) -> Element:
+    suite = Element("testsuite", _totals(name, (), sdist) | {"skipped": "0"})
+    case = SubElement(
+        suite, "testcase", {"classname": "sdist", "name": sdist.filename or "sdist", "time": "0"}
+    )
+    if sdist.failure is not None:
+        found = SubElement(case, "failure", message=visible(sdist.failure.message))
+        found.set("type", sdist.failure.kind.value)
+        found.text = visible("\n".join(sdist_lines(sdist)))
+    return suite
+
+
+def _totals(
+    name: str, results: Sequence[Result], sdist: SdistFacts | None = None
+) -> dict[str, str]:
     failed = [each for each in results if each.status is Status.FAILED]
     errors = sum(_by_machine(each) for each in failed)
+    sdists = [] if sdist is None else [sdist]
+    without = sum(each.failure is not None for each in sdists)
     return {
         "name": visible(name),
-        "tests": str(len(results)),
-        "failures": str(len(failed) - errors),
+        "tests": str(len(results) + len(sdists)),
+        "failures": str(len(failed) - errors + without),
         "errors": str(errors),
         "time": f"{sum(each.duration for each in results):.3f}",
     }

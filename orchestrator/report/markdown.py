@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from orchestrator.models.result import Status
 from orchestrator.models.words import count_of
 from orchestrator.report.progress import duration
-from orchestrator.report.summary import size
+from orchestrator.report.summary import sdist_lines, size
 from orchestrator.report.text import NOBODY, code, escape, no_command, one_line, visible
 from orchestrator.report.view import ResultsView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from orchestrator.models.result import SdistFacts
     from orchestrator.report.schemas import Result, ResultsDocument
     from orchestrator.report.view import CoverageGrid
 
@@ -40,12 +41,21 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
     """
     view = ResultsView(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
-    text = _lines(heading)
+    text = _lines([*heading, *_sdist(document.sdist)])
     text += _fitting([_coverage(view.grid)], limit // 4, "The coverage grid does not fit here.")
     why = "{} more targets without a wheel do not fit here."
     text += _fitting(list(_failures(view)), limit // 2, why)
     room = limit - len(text.encode()) - 1000
     return text + _table(view, room)
+
+
+def _sdist(sdist: SdistFacts | None) -> Iterator[str]:
+    if sdist is not None:
+        status = Status.OK if sdist.failure is None else Status.FAILED
+        head, *hints = sdist_lines(sdist)
+        yield f"{SYMBOLS[status]} {escape(head.removeprefix('error: '))}"
+        yield from (escape(hint.strip()) for hint in hints)
+        yield ""
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -414,6 +414,8 @@ class CoverageDocument(Document):
         yanked: yanked files of planned wheels.
         other_versions: number of files whose version is not planned.
         select: what ``--select`` takes to build just what is lacking; None when nothing is.
+        sdists: sdists of planned versions that the index has.
+        lacks_sdist: whether the matrix asks for the sdist (``project.sdist``), and it has none.
     """
 
     indexes: tuple[str, ...]
@@ -424,6 +426,8 @@ class CoverageDocument(Document):
     yanked: tuple[str, ...]
     other_versions: int
     select: str | None
+    sdists: tuple[str, ...] = ()
+    lacks_sdist: bool = False
 
 
 # publish --json

@@ -12,16 +12,20 @@ from orchestrator.fsutil import file_sha256, install_file, read_file, remove_tre
 from orchestrator.host.process import Cancel
 from orchestrator.models.reading import LARGEST
 from orchestrator.models.result import Failure, FailureKind, SdistFacts, Status
-from orchestrator.models.target import RuleLevel, VerifyPolicy
+from orchestrator.models.target import BackendName, RuleLevel, VerifyPolicy
 from orchestrator.models.untrusted import SdistFilename
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.selection import with_needs
 from orchestrator.provision.external_checks import ExternalChecks
+from orchestrator.provision.tools import Tools
+from orchestrator.run.cache_key import BuildWay
+from orchestrator.run.planned import request_for
 from orchestrator.run.run_source import RunSource
+from orchestrator.run.sdist_frontend import SdistFrontend
 from orchestrator.run.session import run_session
 from orchestrator.source import git
 from orchestrator.source.locate import locate
-from orchestrator.source.sdist import FEW, build_sdist, cure, give_repository, sdist_problems
+from orchestrator.source.sdist import FEW, LOG, build_sdist, cure, give_repository, sdist_problems
 from orchestrator.source.unpack import unpack
 from orchestrator.wheel import open_wheel
 
@@ -30,9 +34,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.models.result import BuildResult
-    from orchestrator.models.target import Target, TargetId
+    from orchestrator.models.target import Source, Target, TargetId
     from orchestrator.provision.host import Host
     from orchestrator.run.inputs import Inputs, Options, RunObservers
+
+_ON_HOST = BuildWay(BackendName.DIRECT, in_container=False)
 
 _COMPILED = (
     ".h",
@@ -131,19 +137,7 @@ class SdistMaker:
         origin = self.inputs.origin.path
         if origin is not None and git.find(origin) is not None:
             give_repository(tree, self.host)
-        targets = [each for each in self.inputs.targets if each.library is None]
-        log = self._work / "sdist.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as stream:
-            made = build_sdist(
-                tree,
-                self._work / "built",
-                host=self.host,
-                env=injected(targets[0], version) if targets else {},
-                epoch=identity.source.epoch,
-                log=lambda line: stream.write(f"{line}\n"),
-                cancel=Cancel(),
-            )
+        made = self._run_backend(tree, identity.source, version)
         wrong = (*sdist_problems(made, version=version), *self._twine(made))
         if wrong:
             hint = "version.inject tells the build its version" if "version" in wrong[0] else ""
@@ -159,6 +153,38 @@ class SdistMaker:
             size=made.stat().st_size,
             compared=compared,
         )
+
+    def _run_backend(self, tree: Path, source: Source, version: str) -> Path:
+        """Have the project's build backend make the sdist, as a target's build would have it."""
+        comparable = self._comparable()
+        target = self.inputs.targets[0] if comparable is None else comparable[0]
+        tools = Tools(host=self.host, cancel=Cancel(), say=self.observers.say)
+        frontend = SdistFrontend(
+            tools=tools,
+            request=request_for(replace(target, needs=()), source, _ON_HOST, {}),
+            tree=tree,
+            scratch=self._work / "environment",
+        )
+        log, output = self._work / LOG, self._work / "built"
+        output.mkdir(parents=True)
+        with log.open("w", encoding="utf-8") as stream:
+
+            def write(line: str) -> None:
+                stream.write(f"{line}\n")
+
+            def make(argv: Sequence[str]) -> Path:
+                known = self.host.build_env(frontend.scratch)
+                return build_sdist(
+                    tree,
+                    output,
+                    argv=argv,
+                    env={**known, **dict(self.host.network.limits), **injected(target, version)},
+                    epoch=source.epoch,
+                    log=write,
+                    cancel=Cancel(),
+                )
+
+            return frontend.run(output, make, write)
 
     def _twine(self, made: Path) -> tuple[str, ...]:
         """Return what `twine check` has against it, as strictly as against wheels."""

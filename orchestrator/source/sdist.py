@@ -26,13 +26,16 @@ from orchestrator.source.locate import read_toml
 from orchestrator.source.unpack import read_top, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.host.process import Cancel
     from orchestrator.provision.host import Host
 
 SDIST = ".tar.gz"
 """What the name of an sdist ends with."""
+
+LOG = "sdist.log"
+"""The file, beside the directory that an sdist is made in, with what its making prints."""
 
 TIMEOUT = 3600.0
 """Seconds that a build backend has for an sdist."""
@@ -85,7 +88,7 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
     tree: Path,
     output: Path,
     *,
-    host: Host,
+    argv: Sequence[str],
     env: Mapping[str, str],
     epoch: int,
     log: Callable[[str], object],
@@ -95,9 +98,9 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
 
     Args:
         tree: the source; the backend may change it.
-        output: a directory beside it that does not exist.
-        host: its locked `build` runs the backend.
-        env: variables of the build.
+        output: the directory that gets the sdist.
+        argv: what runs the backend.
+        env: the environment of the build.
         epoch: SOURCE_DATE_EPOCH.
         log: gets what is printed.
         cancel: stops it.
@@ -105,12 +108,10 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
     Raises:
         SourceError: the backend makes none.
     """
-    scratch, lines = output.parent, process.Tail()
-    argv = [str(host.toolchain.python), "-I", "-m", "build", "--sdist", "--outdir", str(output)]
-    known = {**host.build_env(scratch), "SOURCE_DATE_EPOCH": str(epoch), **env}
+    lines = process.Tail()
     end = process.run(
-        [*argv, str(tree)],
-        env=known,
+        argv,
+        env={"SOURCE_DATE_EPOCH": str(epoch), **env},
         cwd=tree,
         log=log,
         on_line=lines,
@@ -121,11 +122,13 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
     made = sorted(output.glob("*")) if output.is_dir() else []
     if end.returncode or len(made) != 1 or not made[0].name.endswith(".tar.gz"):
         names = ", ".join(each.name for each in made)
-        why = lines.last if end.returncode else f"expected one .tar.gz, got: {names or 'nothing'}"
+        said = [line for line in lines.text.splitlines() if not line.startswith("exit ")]
+        last = said[-1] if said else "it says nothing"
+        why = last if end.returncode else f"expected one .tar.gz, got: {names or 'nothing'}"
         raise SourceError.of(
             f"the build backend makes no sdist: {clipped(why)}",
             where="project.sdist",
-            hint="`python -m build --sdist` in the source says more",
+            hint=f"{output.parent / LOG} has its messages",
         )
     _level(made[0], epoch)
     return made[0]

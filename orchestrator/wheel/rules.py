@@ -377,13 +377,18 @@ def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
     pythons = [PythonTag.match(tag.interpreter) for tag in subject.archive.name.tags]
     before = any(python is None or python.minor < FIRST_ABI3T for python in pythons)
     for module in subject.modules:
-        stem = module.name.rpartition("/")[2]
+        stem = module.called
         name, inits = module.elf.name, module.elf.info.inits
         if not module.hooks and f"_cffi_pypyinit_{stem}" not in inits:
             others = f"; it has {few(sorted(inits))}" if inits else ""
             message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
-            # `torch.ops.load_library` loads what registers operators, whatever its name is.
-            severity = Severity.WARNING if uses_torch(module.elf.info) else Severity.ERROR
+            # `torch.ops.load_library` loads what registers operators, whatever its name is; ctypes
+            # and cffi load what knows nothing of Python.
+            is_library = not inits and not any(
+                is_python_name(each.name) for each in module.elf.info.undefined
+            )
+            loaded = is_library or uses_torch(module.elf.info)
+            severity = Severity.WARNING if loaded else Severity.ERROR
             yield Finding(rule="module-init", message=message + others, severity=severity)
         elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
             message = (

@@ -64,9 +64,14 @@ class ExtensionModule:
     elf: ElfMember
 
     @property
+    def called(self) -> str:
+        """The last part of its name in Python: that of the package for its ``__init__``."""
+        return _module_name(self.name)
+
+    @property
     def hooks(self) -> frozenset[str]:
         """Which functions that make it a module it has (PEP 793): ``PyInit``, ``PyModExport``."""
-        names = init_names(PurePosixPath(self.name).name)
+        names = init_names(self.called)
         return frozenset(names[each] for each in self.elf.info.inits if each in names)
 
 
@@ -278,14 +283,21 @@ def extension_module(elf: ElfMember) -> ExtensionModule | None:
     """Return the Python extension module that an ELF file is; None if it is none."""
     path = PurePosixPath(elf.name)
     stem = path.name.split(".", 1)[0]
+    name = str(path.with_name(stem))
+    inits = init_names(_module_name(name))
     match = _SUFFIX.fullmatch(path.name.removeprefix(stem))
     if match is not None:
         soabi, triplet = match["soabi"], match["triplet"] or ""
-    elif path.suffix == ".so" and not init_names(stem).keys().isdisjoint(elf.info.inits):
+    elif path.suffix == ".so" and not inits.keys().isdisjoint(elf.info.inits):
         soabi = triplet = ""
     else:
         return None
-    return ExtensionModule(name=str(path.with_name(stem)), soabi=soabi, triplet=triplet, elf=elf)
+    return ExtensionModule(name=name, soabi=soabi, triplet=triplet, elf=elf)
+
+
+def _module_name(path: str) -> str:
+    *folders, name = PurePosixPath(path).parts
+    return folders[-1] if name == "__init__" and folders else name
 
 
 def init_names(stem: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.conftest import MACHINE, TAG, git, orchestrator, results
 from tests.factories import edit, write_files
+from tests.servers import served
+from tests.wheelmaker import WheelSpec
 
 pytestmark = pytest.mark.index
 
@@ -154,6 +157,31 @@ def test_an_sdist_is_built_once_compared_and_the_same_each_time(tmp_path: Path) 
     assert re.search(r"my_thing-1.0.tar.gz +pypi +\d+ B +would be uploaded", " ".join(said.split()))
 
 
+def test_an_sdist_gets_what_the_matrix_adds_to_a_build(tmp_path: Path) -> None:
+    """The backend imports what only `build.requires` names, from an index of its own."""
+    wheel = WheelSpec(name="needed", version="1.0", members={"needed.py": b""})
+    index = tmp_path / "site" / "needed"
+    index.mkdir(parents=True)
+    made = replace(wheel, python="py3", abi="none", platform="any").write(index)
+    (index / "index.html").write_text(f'<a href="{made.name}">{made.name}</a>')
+    more = "[build]\nrequires = ['needed']\nconstraints = ['setuptools<81']\n"
+    with served(tmp_path / "site") as server:
+        write(
+            tmp_path,
+            {**SETUPTOOLS, "MANIFEST.in": "graft include\n"},
+            f"{more}[indexes]\nneeded = '{server.url}'\n",
+        )
+        edit(
+            tmp_path / "src/setup.py",
+            "from setuptools",
+            "import needed, setuptools\nassert int(setuptools.__version__.split('.')[0]) < 81\n"
+            "from setuptools",
+        )
+        assert f"has the members of {ID}'s" in build(tmp_path)
+
+    assert sdist_of(tmp_path / "dist")["failure"] is None
+
+
 def test_the_files_of_a_repository_are_in_it(tmp_path: Path) -> None:
     files = {**SETUPTOOLS, "tests/test_thing.py": "", ".gitignore": "junk\n", "junk": ""}
     files["pyproject.toml"] = (
@@ -214,13 +242,14 @@ def test_an_sdist_that_is_left_out_is_said_unless_the_matrix_says_so(tmp_path: P
     edit(tmp_path / "matrix.toml", "sdist = true\n", "")
     orchestrator("plan", "--save=plan.json", cwd=tmp_path, code=0)
     build(tmp_path)
-    note = "there is no sdist beside the wheels"
+    note = "the release gets no sdist"
     collect = ("collect", "dist", "--plan=plan.json", "--output-dir=all")
     publish = ("publish", "dist", "--to=pypi", "--dry-run")
-    assert note in orchestrator(*collect, cwd=tmp_path, code=0).stderr
+    assert "sdist" not in orchestrator(*collect, cwd=tmp_path, code=0).stderr
     assert note in orchestrator(*publish, cwd=tmp_path).stderr
+    elsewhere = (*publish[:2], "--to=file:///nowhere", "--dry-run")
+    assert note not in orchestrator(*elsewhere, cwd=tmp_path).stderr
 
     edit(tmp_path / "matrix.toml", "[axes]", "sdist = false\n[axes]")
     orchestrator("plan", "--save=plan.json", cwd=tmp_path, code=0)
-    assert note not in orchestrator(*collect, cwd=tmp_path, code=0).stderr
     assert note not in orchestrator(*publish, cwd=tmp_path).stderr

@@ -60,6 +60,7 @@ def test_every_module_is_imported_wherever_the_wheel_has_it(module: Path, tmp_pa
         f"demo/real{SUFFIX}": module,
         "demo/__init__.py": b"from . import real\n",
         f"demo-1.0.data/platlib/other/real{SUFFIX}": module,
+        f"inner/real/__init__{SUFFIX}": module,
         "demo-1.0.data/data/share/x.so": b"no module",
         f"demo/libreal{SUFFIX}": b"a library",
     }
@@ -67,7 +68,7 @@ def test_every_module_is_imported_wherever_the_wheel_has_it(module: Path, tmp_pa
     lines = smoked(tmp_path, files, 0).splitlines()
 
     names = {line.removeprefix("importing ") for line in lines}
-    assert names == {"real", "demo.real", "other.real"}
+    assert names == {"real", "demo.real", "inner.real", "other.real"}
 
 
 FOREIGN = b"\x7fELF of another machine"

@@ -1,5 +1,7 @@
 """Build a wheel with the project's build backend, in the environment that compiles (PEP 517).
 
+Of an sdist it is told ``makes``: ``sdist``; no pip or uv makes one.
+
 The toolchain's Python runs this on this host, and a container's own Python without its
 site-packages (``-I -S``) runs it there. Nothing of it is installed where the backend runs, and
 nothing that the project installs, upgrades or removes reaches it. Runs on Python 3.8 and newer.
@@ -49,7 +51,14 @@ if TYPE_CHECKING:
 LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
 """The build system of a project that does not say (PEP 517, PEP 518)."""
 
-DEFAULTS = {"uv": "", "variables": {}, "settings": [], "env": {}, "module": ""}
+DEFAULTS = {
+    "uv": "",
+    "variables": {},
+    "settings": [],
+    "env": {},
+    "module": "",
+    "makes": "wheel",
+}
 
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
@@ -169,7 +178,8 @@ def build_in_environment(asked: Mapping[str, Any]) -> None:
         if isolated:
             install(asked, python, [*system["requires"], *asked["requires"]])
             # For this machine: a backend may have no CMake for another one.
-            install(asked, python, backend({}).get_requires_for_build_wheel(settings))
+            requires = getattr(backend({}), f"get_requires_for_build_{asked['makes']}")
+            install(asked, python, requires(settings))
         if asked["module"]:
             put(asked["module"], python)
         cuda = toolkit(asked, ask(asked, python), path_of(python)["PATH"])
@@ -177,12 +187,14 @@ def build_in_environment(asked: Mapping[str, Any]) -> None:
             own = {**path_of(python), **asked["env"], **cuda}
             run_frontend(asked, python, "--no-build-isolation", variables=own)
         else:
-            backend({**asked["env"], **cuda}).build_wheel(asked["output"], settings)
+            make = getattr(backend({**asked["env"], **cuda}), f"build_{asked['makes']}")
+            make(asked["output"], settings)
     except pyproject_hooks.BackendUnavailable as error:
         what = f"the build backend {system['build-backend']} cannot be imported"
         raise ValueError(f"{error.traceback}\n{what}") from None
     except (pyproject_hooks.HookMissing, pyproject_hooks.UnsupportedOperation) as error:
-        raise ValueError(f"the build backend cannot build a wheel: {error!r}") from None
+        what = f"the build backend cannot build the {asked['makes']}"
+        raise ValueError(f"{what}: {error!r}") from None
 
 
 def read_build_system(file: Path) -> dict[str, Any]:

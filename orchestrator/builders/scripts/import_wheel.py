@@ -32,6 +32,8 @@ def module_of(path: PurePosixPath) -> str:
     """Return the module that a file is, empty for none."""
     suffix = next((each for each in EXTENSION_SUFFIXES if path.name.endswith(each)), "")
     parts = (*path.parent.parts, path.name[: len(path.name) - len(suffix)])
+    if len(parts) > 1 and parts[-1] == "__init__":
+        parts = parts[:-1]
     is_module = suffix and all(part.isidentifier() for part in parts)
     return ".".join(parts) if is_module else ""
 

@@ -23,6 +23,7 @@ from orchestrator.publish.index import SiteUpdate, scan
 from orchestrator.publish.index_site import SiteChange
 from orchestrator.publish.storage import Folder
 from orchestrator.publish.variants import VariantRules
+from tests.factories import make_sdist
 from tests.wheelmaker import WheelSpec, make_variant
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
@@ -191,6 +192,70 @@ def test_a_wheel_that_changes_while_it_is_copied_is_not_published(
     monkeypatch.setattr(storage_module, "copy_file", changed)
     fails(("dist",), ExitCode.ENVIRONMENT, "changed while it was copied", capsys)
     assert contents() == {}
+
+
+def sdist(folder: str, version: str, requires: str = ">=3.9") -> Path:
+    Path(folder).mkdir(exist_ok=True)
+    info = f"Metadata-Version: 2.4\nName: demo\nVersion: {version}\nRequires-Python: {requires}\n"
+    name = f"demo-{version}"
+    return make_sdist(Path(folder), {"PKG-INFO": info, "setup.py": ""}, name=name, top=name)
+
+
+def test_an_sdist_is_listed_wherever_a_wheel_of_its_version_is() -> None:
+    wheel("dist", "1.0+cu126")
+    wheel("dist", "2.0+cu130")
+    path = sdist("dist", "1.0")
+    Path(f"{path}.asc").write_bytes(b"1")
+    assert index("dist", "--default", "cu126") == ExitCode.OK
+
+    assert names("cu130/demo") == ["demo-2.0+cu130-cp312-cp312-manylinux_2_17_x86_64.whl"]
+    (found, _) = entries("cu126/demo")
+    assert (found["filename"], found["requires-python"]) == ("demo-1.0.tar.gz", ">=3.9")
+    assert (found["gpg-sig"], "core-metadata" in found) == (True, False)
+    assert found["hashes"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (Path("site/cu126/demo") / unquote(found["url"])).read_bytes() == path.read_bytes()
+    assert names("demo") == names("cu126/demo")
+    picker = Path("site/index.html").read_text()
+    assert "tar.gz" not in picker
+
+    # A variant that comes later gets it too, and one that goes takes it only from its own page.
+    wheel("later", "1.0+cu128")
+    assert index("later") == ExitCode.OK
+    assert "demo-1.0.tar.gz" in names("cu128/demo")
+    assert index("--remove", "cu126", "--default", "cu128") == ExitCode.OK
+    assert "demo-1.0.tar.gz" in names("cu128/demo")
+    assert index("--yank", "demo-1.0.tar.gz=broken") == ExitCode.OK
+    assert [each["yanked"] for each in entries("cu128/demo")] == ["broken", False]
+    assert index("--remove", "cu128", "--default", "cu130") == ExitCode.OK
+    assert not list(Path("site").rglob("*.tar.gz*"))
+
+
+def test_sdists_of_nightlies_go_with_their_wheels_and_one_alone_is_at_the_root() -> None:
+    for number in (1, 2):
+        wheel("dist", f"1.0.dev{number}+cu126")
+        sdist("dist", f"1.0.dev{number}")
+    assert index("dist", "--keep", "1") == ExitCode.OK
+    assert names("cu126/demo") == [
+        "demo-1.0.dev2.tar.gz",
+        "demo-1.0.dev2+cu126-cp312-cp312-manylinux_2_17_x86_64.whl",
+    ]
+
+    sdist("alone", "3.0")
+    assert index("alone", "--default", "") == ExitCode.OK
+    assert names("demo") == ["demo-3.0.tar.gz"]
+    wheel("plain", "3.0")
+    assert index("plain") == ExitCode.OK
+    assert names("demo") == ["demo-3.0-cp312-cp312-manylinux_2_17_x86_64.whl", "demo-3.0.tar.gz"]
+
+
+def test_an_archive_that_is_no_sdist_is_left_out_and_one_that_lies_is_refused(capsys: Any) -> None:
+    wheel("dist")
+    sdist("dist", "1.0").rename("dist/backup.tar.gz")
+    assert index("dist") == ExitCode.OK
+    assert "note: backup.tar.gz is left out" in capsys.readouterr().err
+
+    sdist("other", "1.0").rename("other/demo-2.0.tar.gz")
+    fails(("other",), ExitCode.BAD_WHEEL, "the file name says 2.0, its metadata 1.0", capsys)
 
 
 def test_what_stands_beside_wheels_is_not_kept_for_all_of_them() -> None:

@@ -489,6 +489,32 @@ def test_a_failed_target_says_why() -> None:
 # JUnit
 
 
+SDIST = {"filename": "demo-1.0.tar.gz", "version": "1.0", "size": 2000, "compared": "cp312-x"}
+NO_SDIST = {
+    "version": "1.0",
+    "failure": {"kind": "build", "message": "the <b>sdist</b> lacks x.h", "hint": "add it"},
+}
+
+
+@pytest.mark.parametrize(
+    ("sdist", "said", "failures"),
+    [(SDIST, "demo-1.0.tar.gz", "0"), (NO_SDIST, "lacks x.h", "1"), (None, "", "0")],
+)
+def test_every_report_has_the_sdist(sdist: Any, said: str, failures: str) -> None:
+    found = seen({**reports.document(reports.result("a")), "sdist": sdist})
+    plain = markdown.render(found).replace("\\", "")
+    texts = (html_report.render(found), plain, junit.render(found))
+
+    for text in texts:
+        assert (said in text) if said else ("sdist:" not in text)
+        assert "<b>sdist" not in text
+    if sdist is NO_SDIST:
+        assert all("hint: add it" in text for text in texts)
+    root = ET.fromstring(texts[2])  # noqa: S314 - our own
+    cases = root.findall(".//testcase")
+    assert (root.get("tests"), root.get("failures")) == (str(len(cases)), failures)
+
+
 def test_junit_counts_what_it_lists() -> None:
     document = reports.document(
         reports.result("a", target=reports.facts("cp312", "manylinux", "x86_64")),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,22 +12,11 @@ from orchestrator.errors import ConfigError
 from orchestrator.run.make_sdist import injected, public_version
 from orchestrator.source.sdist import SdistName, cure, sdist_problems
 from tests import factories
+from tests.factories import make_sdist as sdist
 from tests.factories import write_files
 
 INFO = "Metadata-Version: 2.4\nName: My.Thing\nVersion: 1.0\n"
 GOOD = {"pyproject.toml": "", "PKG-INFO": INFO}
-
-
-def sdist(
-    folder: Path, files: dict[str, str], *, name: str = "my_thing-1.0", top: str = "my_thing-1.0"
-) -> Path:
-    path = folder / f"{name}.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        for member, text in files.items():
-            info = tarfile.TarInfo(f"{top}/{member}")
-            info.size = len(text)
-            archive.addfile(info, io.BytesIO(text.encode()))
-    return path
 
 
 def test_a_good_one(tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ def module(
             "_ext.pypy311-pp73-x86_64-linux-gnu.so",
             "",
         ),
+        (("PyInit_demo",), "cp312-cp312", "demo/__init__.cpython-312-x86_64-linux-gnu.so", ""),
+        (("PyInit_demo",), "cp312-cp312", "demo/__init__.so", ""),
+        (("PyInit___init__",), "cp39-abi3", "demo/__init__.abi3.so", "no PyInit_demo"),
         ((), "py3-none", "demo/libx.so", ""),
     ],
 )
@@ -68,6 +71,13 @@ def test_what_registers_operators_of_torch_need_not_be_a_module(inspector: Inspe
     for spec in (module(needed=("libc10.so",)), module(undefined=("aoti_torch_new_handle",))):
         found = [each for each in inspector.findings(spec) if each.rule == "module-init"]
         assert [each.severity for each in found] == ["warning"]
+
+
+def test_a_library_that_ctypes_loads_may_be_named_like_a_module(inspector: Inspector) -> None:
+    """pycryptodome's are; what uses Python is a module that nobody can import."""
+    for undefined, severity in (((), "warning"), (("PyLong_FromLong",), "error")):
+        found = inspector.findings(module(undefined=undefined))
+        assert [(each.rule, each.severity) for each in found] == [("module-init", severity)]
 
 
 @pytest.mark.parametrize(
