@@ -114,6 +114,8 @@ class HostSteps(BuildSteps):
             **dict(self.job.compilers.private),
             "TMPDIR": str(self._own_tmp),
             "CIBUILDWHEEL": "1",
+            # Images of manylinux have it, and projects make a platform of it.
+            "AUDITWHEEL_ARCH": str(self.target.arch),
         }
 
     def _lend_tools(self) -> Path:

@@ -402,10 +402,11 @@ class LackingTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoverageDocument(Document):
+class CoverageDocument:
     """``orchestrator coverage --format json``.
 
     Attributes:
+        schema: the version of this schema; 1 knew no sdists.
         indexes: the addresses, as given.
         has: planned wheels that the index has.
         lacks: planned wheels that it does not have, or only yanked ones.
@@ -418,6 +419,9 @@ class CoverageDocument(Document):
         lacks_sdist: whether the matrix asks for the sdist (``project.sdist``), and it has none.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = LIMITS
+
+    schema: Literal[2] = 2
     indexes: tuple[str, ...]
     has: tuple[HeldTarget, ...]
     lacks: tuple[LackingTarget, ...]
@@ -469,7 +473,7 @@ class PublishDocument(Document):
     results: tuple[Published, ...]
 
 
-DOCUMENTS: Mapping[str, type[Document | ExplainDocument]] = {
+DOCUMENTS: Mapping[str, type[Document | CoverageDocument | ExplainDocument]] = {
     "plan": PlanDocument,
     "inspect": InspectDocument,
     "verify": VerifyDocument,

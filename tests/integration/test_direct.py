@@ -82,6 +82,12 @@ def test_reports_say_how_a_run_with_a_failure_ended(tiny: Path) -> None:
     assert again.stdout == (tiny / "r.xml").read_text("utf-8")
 
 
+def test_a_project_can_make_a_platform_of_the_architecture_as_in_manylinux(tiny: Path) -> None:
+    asked = f"test manylinux2014_$AUDITWHEEL_ARCH = manylinux2014_{MACHINE}"
+    write_project(tiny, "direct", f"[build]\nbefore-build = '{asked}'\n")
+    build(tiny, *ONE)
+
+
 def test_a_wheel_with_another_version_is_kept_aside(tiny: Path) -> None:
     edit(tiny / "tiny/setup.py", 'os.environ.get("TINY_VERSION", "1.0")', '"1.0"')
     build(tiny, *ONE, code=5)
