@@ -150,7 +150,7 @@ class _Examination:
             interpreters = pool.map(self._interpreter, pythons)
             wanted = dict.fromkeys(each.cuda for each in self.targets if each.cuda[0])
             toolkits = pool.map(lambda each: machine.cuda(each[0], each[1], self.environ), wanted)
-            network = pool.submit(self._reach)
+            reached = pool.submit(self._reach)
             builders = pool.submit(lambda: tuple(machine.compilers(self.env)))
             statuses = dict(zip(names, probes, strict=True))
             usable = (s for s in statuses.values() if isinstance(s, engine.EngineStatus))
@@ -158,18 +158,19 @@ class _Examination:
             checked = pool.map(partial(self._image, chosen), self._images)
             images = dict(zip(self._images, checked, strict=True))
             emulations = dict(zip(arches, emulated, strict=True))
-            verdict = self._verdict(chosen, images, emulations)
+            here = dict(zip(pythons, interpreters, strict=True))
+            verdict = self._verdict(chosen, images, emulations, self._absent(here))
             lost = frozenset(verdict)
             return (
                 *self._engines(statuses, lost, chosen),
                 *self._needed(images, lost),
                 *self._emulations(emulations, lost),
-                *(self._level_of_python(each, chosen) for each in interpreters),
+                *self._interpreters(here, lost, chosen),
                 *builders.result(),
                 *toolkits,
                 machine.host(emulation.host_arch(), equipped=self.tools is not None),
                 self._toolchain(),
-                *network.result(),
+                *reached.result(),
                 *self._room(chosen),
                 machine.home(self.environ),
                 machine.memory(self.jobs),
@@ -280,28 +281,41 @@ class _Examination:
 
     # the rest
 
-    def _interpreter(self, python: str) -> Check:
+    def _interpreter(self, python: str) -> tuple[Check, bool]:
+        """Check an interpreter; also return whether there is one."""
         name = f"python {python}"
         try:
             found = pythons.find(python, environ=self.environ, cache_dir=self.places.cache)
         except EnvironmentProblemError as error:
-            return problem(name, CheckLevel.WARN, error)
+            return problem(name, CheckLevel.WARN, error), False
         lacks = [
             *([] if found.has_headers else ["headers (fetched when needed)"]),
             *([] if found.has_venv else ["venv or ensurepip"]),
         ]
         detail = f"{found.version} at {found.path}"
         if not lacks:
-            return passed(name, detail)
+            return passed(name, detail), True
         fix = f"`apt-get install python{found.tag.version}-dev python{found.tag.version}-venv`"
-        return warning(name, f"{detail}, without {' and '.join(lacks)}", fix)
+        return warning(name, f"{detail}, without {' and '.join(lacks)}", fix), True
 
-    @staticmethod
-    def _level_of_python(check: Check, chosen: engine.EngineStatus | None) -> Check:
-        """Containers bring their own: with an engine, a missing Python does not matter."""
-        if check.status is CheckLevel.OK or chosen is None:
-            return check
-        return passed(check.name, f"{check.detail} (containers bring their own)")
+    def _absent(self, here: Mapping[str, tuple[Check, bool]]) -> dict[str, str]:
+        """Return the Pythons that no build of this host can have, each with the reason."""
+        missing = {python: check.detail for python, (check, there) in here.items() if not there}
+        why = network.lacks_pythons(self.network, self.environ) if missing else ""
+        return {python: f"{detail}, and {why}" for python, detail in missing.items() if why}
+
+    def _interpreters(
+        self,
+        here: Mapping[str, tuple[Check, bool]],
+        lost: frozenset[str],
+        chosen: engine.EngineStatus | None,
+    ) -> Iterator[Check]:
+        """Turn a warning into a pass where containers bring the Python to all that need it."""
+        needed = {each.python for each in self.targets if each.id in lost}
+        for python, (check, _) in here.items():
+            own = check.status is CheckLevel.OK or chosen is None or python in needed
+            brought = f"{check.detail} (containers bring their own)"
+            yield check if own else passed(check.name, brought)
 
     def _toolchain(self) -> Check:
         if self.tools is not None:
@@ -339,6 +353,7 @@ class _Examination:
         chosen: engine.EngineStatus | None,
         images: Mapping[tuple[str, Arch], ImageVerdict],
         emulations: Mapping[Arch, Sequence[Check]],
+        absent: Mapping[str, str],
     ) -> dict[str, str]:
         """Return the targets that nothing can build here, with the first reason."""
         lost = {}
@@ -346,6 +361,8 @@ class _Examination:
             reason = self._no_container(each, chosen, images, emulations)
             if reason and not (each.on_host or each.crossed):
                 lost[each.id] = reason
+            elif reason and each.python in absent:
+                lost[each.id] = f"{reason}; {absent[each.python]}"
         return lost
 
     @staticmethod

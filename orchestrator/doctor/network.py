@@ -8,9 +8,11 @@ import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.doctor.check import Check, passed, warning
+from orchestrator.errors import OrchestratorError
+from orchestrator.host import web
 from orchestrator.host.index_config import pip_config
 from orchestrator.host.network import CA_SETTINGS
 from orchestrator.host.process import capture
@@ -112,6 +114,28 @@ def index(python: Path, env: Mapping[str, str]) -> Check:
     found = (hint for sign, hint in _SIGNS.items() if re.search(sign, text))
     fix = next(found, "check the network, HTTPS_PROXY and PIP_INDEX_URL")
     return warning("package index", f"{shown} does not answer: {_reason(text)}", fix)
+
+
+def lacks_pythons(network: HostNetwork, environ: Mapping[str, str]) -> str:
+    """Return why uv can fetch no Python here; empty if it reaches the server that has them."""
+    if environ.get("UV_PYTHON_DOWNLOADS") == "never" or environ.get("UV_OFFLINE"):
+        return "uv may fetch none (UV_PYTHON_DOWNLOADS, UV_OFFLINE)"
+    url = environ.get("UV_PYTHON_INSTALL_MIRROR") or _PYTHONS
+    if not url.startswith(("http://", "https://")):
+        return ""
+    parts = web.split_url(url)
+    server = parts.netloc.rpartition("@")[2]
+    try:
+        asked = urlunsplit(parts._replace(netloc=server))
+        # Whatever the server answers without a password, it is reached.
+        web.ask(web.HttpRequest(url=asked, method="HEAD", timeout=CONNECT_TIMEOUT), network)
+    except OrchestratorError as error:
+        return f"uv cannot fetch one: {server}: {error.problems[0].what}"
+    return ""
+
+
+_PYTHONS = "https://github.com/astral-sh/python-build-standalone/releases/download"
+"""Where uv finds Pythons."""
 
 
 def _main_index(env: Mapping[str, str]) -> dict[str, str]:

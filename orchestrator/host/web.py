@@ -51,6 +51,7 @@ class HttpRequest:
         body: what is sent.
         size: of the body, in bytes.
         confidential: refuse to send it unencrypted, except to this machine.
+        timeout: seconds without an answer.
     """
 
     url: str
@@ -60,6 +61,7 @@ class HttpRequest:
     body: bytes | IO[bytes] | None = field(default=None, repr=False)
     size: int = 0
     confidential: bool = False
+    timeout: float = TIMEOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ def _asked(request: HttpRequest, network: HostNetwork) -> Iterator[Any]:
     opener = urllib.request.build_opener(_Redirects, secure)
     try:
         try:
-            stream = opener.open(sent, timeout=TIMEOUT)
+            stream = opener.open(sent, timeout=request.timeout)
         except urllib.error.HTTPError as error:  # an answer as well
             stream = error
         with stream:

@@ -89,11 +89,13 @@ class Machine:
         self.pythons: frozenset[str] | None = None
         self.problem: Problem | None = None
         self.registered: list[Arch] = []
+        self.unfetched = ""
         monkeypatch.setattr(engine, "probe", self.probe)
         monkeypatch.setattr(examine, "check_image", lambda *_, **__: answer(self.image))
         monkeypatch.setattr(examine, "pythons_in", lambda _: self.pythons)
         monkeypatch.setattr(examine, "check_pullable", lambda *_, **__: answer(self.pullable))
         monkeypatch.setattr(examine, "reaches", lambda *_, **__: self.reaches)
+        monkeypatch.setattr(network, "lacks_pythons", lambda *_: self.unfetched)
         monkeypatch.setattr(emulation, "host_arch", lambda: Arch.X86_64)
         monkeypatch.setattr(emulation, "examine", self.examine)
         monkeypatch.setattr(emulation, "register", self.register)
@@ -199,6 +201,41 @@ def test_an_image_without_a_python_of_its_targets(a_machine: Machine, places: Ru
     found = look(places, *there)
     assert found["targets"].detail.startswith("2 of 2 cannot be built here")
     assert "nothing in /opt/python" in found["image y:1 aarch64"].fix
+
+
+def test_a_python_that_neither_image_nor_host_has_and_nobody_can_fetch(
+    a_machine: Machine, places: RunPaths
+) -> None:
+    a_machine.pythons = frozenset({"cp311-cp311"})
+    targets = [wanted(each, Arch.X86_64, python=each) for each in ("cp311", "cp399")]
+    assert look(places, *targets)["targets"].status is CheckLevel.OK, "uv may fetch it"
+
+    a_machine.unfetched = "uv cannot fetch one"
+    found = look(places, *targets)
+    assert found["targets"].detail == (
+        "1 of 2 cannot be built here: cp399: has no cp399; no CPython 3.99 for x86_64 on this "
+        "machine, and uv cannot fetch one"
+    )
+    assert levels(found, "image y:1 x86_64", "python cp399") == ["fail", "warn"]
+    a_machine.pythons = frozenset({"cp311-cp311", "cp399-cp399"})
+    assert look(places, *targets)["targets"].status is CheckLevel.OK, "the image has it"
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"UV_PYTHON_DOWNLOADS": "never"}, "uv may fetch none"),
+        ({"UV_PYTHON_INSTALL_MIRROR": "file:///mirror"}, ""),
+        ({"UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:1/x"}, ": 127.0.0.1:1: "),
+        ({"UV_PYTHON_INSTALL_MIRROR": "http://a:b@127.0.0.1:1/x"}, "one: 127.0.0.1:1: "),
+    ],
+)
+def test_why_no_python_can_be_fetched(environ: Mapping[str, str], why: str) -> None:
+    said = network.lacks_pythons(HostNetwork.detect({}), environ)
+
+    assert why in said
+    assert bool(why) is bool(said)
+    assert "b@" not in said
 
 
 def test_an_architecture_that_does_not_run(a_machine: Machine, places: RunPaths) -> None:
