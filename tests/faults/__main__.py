@@ -37,8 +37,8 @@ from typing import Any
 from tests.faults.scenarios import (
     SCENARIOS,
     Scenario,
-    empty_folders,
     half_written,
+    holds_nothing,
     is_stray,
     names,
     outcome,
@@ -236,7 +236,8 @@ class Check:
     message names the reason and a file; what is under a final name is whole; what was there before
     and stays is there; exit 0 only where the outcome is right. Without a kill, nothing is left that
     has only the name of a half-written file. After the next run: exit 0, the same outcome and the
-    same names of files as without any fault; a directory that would be empty may be missing.
+    same names of files as without any fault; a lock, or a directory that would be empty, may be
+    missing.
     """
 
     scenario: Scenario
@@ -295,12 +296,16 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Which faults a process tries: each `stride`-th, of these each `jobs`-th, for some seconds."""
+    """Which faults a process tries: each `stride`-th, of these each `jobs`-th, for some seconds.
+
+    The first `skip` have been tried before.
+    """
 
     number: int
     jobs: int
     stride: int
     seconds: float
+    skip: int
 
 
 def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
@@ -328,7 +333,7 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
         before=before,
         good=good,
         names=names(place.root),
-        empty=empty_folders(place.root),
+        empty=holds_nothing(place.root),
     )
     lines = [line.split("\t") for line in trace.read_text().splitlines()]
     operations = [Operation(number=int(n), op=op, path=path) for n, op, path in lines]
@@ -341,7 +346,7 @@ def examine(name: str, base: Path, sample: Sample, report: Report) -> None:
     alike = sum(len(each.kinds) for each in operations) - len(chosen)
     report({"scenario": name, "operations": len(operations), "alike": alike, "runs": 2})
     until = time.time() + sample.seconds
-    for n, kind in chosen[:: sample.stride][sample.number :: sample.jobs]:
+    for n, kind in chosen[sample.skip :: sample.stride][sample.number :: sample.jobs]:
         if time.time() > until:
             report({"scenario": name, "runs": 0, "stopped": True})
             return
@@ -431,6 +436,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=86400.0, help="of each command, at most")
+    parser.add_argument("--skip", type=int, default=0, help="faults that were tried before")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", choices=SCENARIOS)
     parser.add_argument("--verbose", action="store_true")
@@ -445,9 +451,10 @@ def main() -> int:
         chosen = ",".join(given.only or SCENARIOS)
         stride = given.stride | 1  # odd, so that every kind has its turn
         command = [sys.executable, "-c", "from tests.faults.__main__ import worker; worker()"]
+        numbers = (given.jobs, stride, given.seconds, given.skip)
         workers = [
             subprocess.Popen(
-                [*command, *map(str, (folder, number, given.jobs, stride, given.seconds)), chosen],
+                [*command, *map(str, (folder, number, *numbers)), chosen],
                 env=environ,
             )
             for number in range(given.jobs)
@@ -457,8 +464,14 @@ def main() -> int:
 
 
 def worker() -> None:
-    folder, number, jobs, stride, seconds, chosen = sys.argv[1:]
-    sample = Sample(number=int(number), jobs=int(jobs), stride=int(stride), seconds=float(seconds))
+    folder, number, jobs, stride, seconds, skip, chosen = sys.argv[1:]
+    sample = Sample(
+        number=int(number),
+        jobs=int(jobs),
+        stride=int(stride),
+        seconds=float(seconds),
+        skip=int(skip),
+    )
     work(Path(folder), chosen.split(","), sample)
 
 

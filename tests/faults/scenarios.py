@@ -192,10 +192,14 @@ def names(root: Path) -> set[str]:
     return {name for name in found if "/blobs/" not in name}
 
 
-def empty_folders(root: Path) -> set[str]:
-    """Return the directories in which nothing is."""
+def holds_nothing(root: Path) -> set[str]:
+    """Return the directories in which nothing is, and the locks, which hold nothing.
+
+    A run that builds nothing collects nothing, so it takes one lock less.
+    """
     folders = (path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
-    return {str(path.relative_to(root)) for path in folders if not any(path.iterdir())}
+    found = [path for path in folders if not any(path.iterdir())]
+    return {str(path.relative_to(root)) for path in (*found, *root.rglob("*.lock"))}
 
 
 def is_stray(name: str) -> bool:
