@@ -20,7 +20,7 @@ from orchestrator.report.results import NAME, read_each
 from orchestrator.report.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from orchestrator.models.target import Job, TargetId
     from orchestrator.report.results import RecordedResult, RecordedResults
@@ -157,10 +157,13 @@ class Owners:
                     found.setdefault(each.result.target_id, []).append(candidate)
         return found, notes
 
-    def makes(self, artefact: Artefact) -> bool:
-        """Whether an artefact may be of one of the jobs: by its name, or by what it holds."""
-        targets = (each.result.target_id for each in artefact.contents.results)
-        return self._named(artefact) is not None or self._together(targets)
+    def standing(self, artefact: Artefact, jobs: Collection[str]) -> Standing | None:
+        """Return how well an artefact stands for one of some jobs; None if it has no say."""
+        job = self._named(artefact)
+        if job is not None:
+            return Standing.NAME if job in jobs else None
+        own = self._together(each.result.target_id for each in artefact.contents.results)
+        return None if own.isdisjoint(jobs) else Standing.CONTENTS
 
     def _named(self, artefact: Artefact) -> str | None:
         return next(filter(None, (self._job_in(name) for name in artefact.names)), None)
@@ -178,10 +181,10 @@ class Owners:
             return Standing.CONTENTS
         return Standing.NAME if job in owners else None
 
-    def _together(self, targets: Iterable[TargetId]) -> bool:
-        """Whether one job builds all of some targets."""
+    def _together(self, targets: Iterable[TargetId]) -> set[str]:
+        """Return the jobs each of which builds all of some targets."""
         owners = [self._jobs[each] for each in targets if each in self._jobs]
-        return bool(owners and set.intersection(*owners))
+        return set.intersection(*owners) if owners else set()
 
 
 def listed(targets: Sequence[str]) -> str:

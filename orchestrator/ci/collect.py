@@ -10,6 +10,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
 from orchestrator.ci.artefacts import Owners, Standing, listed
 from orchestrator.errors import BadWheelError, Problem, clipped
 from orchestrator.fsutil import copy_beneath, file_sha256, remove_partial, replacing
@@ -21,6 +23,7 @@ from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import Result, to_json_value
 from orchestrator.report.text import one_line
 from orchestrator.run.finish import expected
+from orchestrator.source.sdist import SDIST, SdistName, sdist_problems
 from orchestrator.wheel.verify import check_contents, check_name
 
 if TYPE_CHECKING:
@@ -85,7 +88,11 @@ def collect(plan: PlanDocument, found: Sequence[Artefact], output: Path) -> Coll
         document=documents.results_document(made, table.runs, earlier={}, sdist=sdist),
         lacking=tuple(target_id for target_id in without if target_id not in libraries),
         spoiled=tuple(dict.fromkeys(table.spoiled)),
-        notes=(*table.notes, *_others(output, good)),
+        notes=(
+            *table.notes,
+            *_others(output, "wheel", good),
+            *_others(output, "sdist", [] if sdist is None else [sdist["filename"]]),
+        ),
         problems=tuple(table.problems),
         without_sdist=bool(plan.sdist) and (sdist is None or sdist["failure"] is not None),
     )
@@ -162,23 +169,52 @@ class _Table:
 
     def take_sdist(self, artefacts: Iterable[Artefact]) -> _Raw | None:
         """Put the sdist of the job that makes it in place; return what is known of it."""
-        makers = Owners(tuple(job for job in self.plan.jobs if job.sdist))
-        found = None
-        for artefact in artefacts if self.plan.sdist else ():
+        makers = [job.id for job in self.plan.jobs if job.sdist] if self.plan.sdist else []
+        owners = Owners(self.plan.jobs)
+        claims: dict[Standing, list[tuple[Artefact, SdistFacts]]] = {}
+        for artefact in artefacts:
             sdist = artefact.contents.sdist
-            if sdist is None or not makers.makes(artefact):
-                continue
-            if sdist.filename is not None:
-                try:
-                    place = self.output / sdist.filename
-                    _install(artefact.folder, place, sdist.sha256, lambda *_: None)
-                except (BadWheelError, OSError) as error:
-                    why = error.what if isinstance(error, BadWheelError) else str(error.strerror)
-                    failure = Failure(kind=FailureKind.BAD_WHEEL, message=why, step="collect")
-                    sdist = SdistFacts(version=sdist.version, failure=failure)
-            if found is None or found.failure is not None:
-                found = sdist
-        return None if found is None else to_json_value(found)
+            standing = owners.standing(artefact, makers)
+            if sdist is not None and standing is not None:
+                claims.setdefault(standing, []).append((artefact, sdist))
+            elif sdist is not None and makers:
+                self.notes.append(f"{artefact.shown} is of no job that makes the sdist: left out")
+        if not claims:
+            return None
+        best = max(claims)
+        made = [each for each in claims[best] if each[1].filename is not None]
+        if best is not Standing.NAME and len({each.sha256 for _, each in made}) > 1:
+            where = listed([artefact.shown for artefact, _ in made])
+            why = f"there are different ones, and the directories do not say whose: {where}"
+            return to_json_value(_no_sdist(why, made[0][1]))
+        found = (self._take_sdist(*each) for each in (made or claims[best]))
+        first = next(found)
+        return to_json_value(next((each for each in (first, *found) if not each.failure), first))
+
+    def _take_sdist(self, artefact: Artefact, sdist: SdistFacts) -> SdistFacts:
+        """Put an sdist in place; return what is known of it, or why there is none."""
+        if sdist.filename is None:
+            return sdist
+        try:
+            self._check_sdist_name(sdist.filename)
+            if (artefact.folder / sdist.filename).lstat().st_size > sdist.size:
+                raise BadWheelError.of("it has more bytes than its result says")
+            _install(artefact.folder, self.output / sdist.filename, sdist.sha256, _check_sdist)
+        except (BadWheelError, OSError) as error:
+            why = error.what if isinstance(error, BadWheelError) else str(error.strerror)
+            return _no_sdist(f"{sdist.filename}: {clipped(one_line(why))}", sdist)
+        return sdist
+
+    def _check_sdist_name(self, filename: str) -> None:
+        """Raise BadWheelError unless an sdist may be the planned one."""
+        name = SdistName.match(filename)
+        project = "" if self.plan.inputs is None else self.plan.inputs.name
+        wheels = [target for target in self.plan.targets if target.library is None]
+        versions = {Version(each.version).public for each in wheels if each.version}
+        if name is None or (project and name.name != project):
+            raise BadWheelError.of(f"it is not named like an sdist of {project or 'a project'}")
+        if versions and not self.plan.undetermined and str(name.version) not in versions:
+            raise BadWheelError.of(f"the wheels have the version {', '.join(sorted(versions))}")
 
     def claims(self) -> dict[_Name, dict[str, TargetId]]:
         """Return the name of each chosen wheel -> digest -> the first target that has it.
@@ -347,15 +383,26 @@ def _same_name(filename: WheelFilename) -> _Name:
     return (name.name, name.version, name.build.casefold(), name.tags, name.label)
 
 
+def _no_sdist(why: str, claimed: SdistFacts) -> SdistFacts:
+    failure = Failure(kind=FailureKind.BAD_WHEEL, message=why, step="collect")
+    return SdistFacts(version=claimed.version, failure=failure)
+
+
+def _check_sdist(path: Path, filename: str) -> None:
+    if wrong := sdist_problems(path, filename=filename):
+        raise BadWheelError.of("; ".join(wrong))
+
+
 def _failed(failure: Failure) -> _Raw:
     return {"status": Status.FAILED, "wheel": None, "failure": to_json_value(failure)}
 
 
-def _others(output: Path, names: Iterable[str]) -> Iterator[str]:
-    """Yield what is wrong with the wheels that lie beside those that were put in place."""
-    others = sorted({path.name for path in output.glob("*.whl")} - {*names})
+def _others(output: Path, kind: str, names: Iterable[str | None]) -> Iterator[str]:
+    """Yield what is wrong with the files that lie beside those that were put in place."""
+    ends = {"wheel": ".whl", "sdist": SDIST}
+    others = sorted({path.name for path in output.glob(f"*{ends[kind]}")} - {*names})
     if others:
-        yield f"{output} has other wheels beside the collected ones: {listed(others)}"
+        yield f"{output} has other {kind}s beside the collected ones: {listed(others)}"
 
 
 def _install(

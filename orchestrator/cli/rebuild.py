@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,11 +152,14 @@ def _as_before(target_id: TargetId, output: Path) -> RebuildRequest:
 def _as_recorded(plan: Plan, recorded: Recorded, *, trusted: bool) -> tuple[Plan, RebuildRequest]:
     """Return the plan as a results.json has it; print what is taken from it and what is not."""
     from orchestrator.cli.output import print_text, stderr
+    from orchestrator.host.network import HostNetwork
     from orchestrator.run.reproduce import RebuildRequest
 
     target_id, where = plan.targets[-1].id, recorded.file
     request = recorded.request(target_id)
-    found = recorded.take(plan.targets)
+    env = HostNetwork.detect(os.environ).container_client_env()
+    secrets = [name for name, value in env.items() if masked(value) != value]
+    found = recorded.take(plan.targets, secrets=secrets)
     console = stderr()
     for line in found.taken:
         print_text(console, f"from {where}: {line}", "dim")

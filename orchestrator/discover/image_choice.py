@@ -92,4 +92,4 @@ def known_image(image: str, name: str, catalog: CibuildwheelCatalog) -> str:
     alias = official[1] if official else image
     if alias in catalog.aliases.get(name.partition("_")[2], ()):
         return alias
-    return image if "/" in image and not official else ""
+    return image if "/" in image and image.isprintable() and not official else ""

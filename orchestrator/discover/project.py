@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.requirements import requirement_name
@@ -20,12 +21,12 @@ from orchestrator.discover.absent_files import absent_files
 from orchestrator.discover.setup_script import SetupScript, read_setup
 from orchestrator.discover.workflows import Meter, Workflow, read_workflow
 from orchestrator.errors import ConfigError
+from orchestrator.fsutil import walk
 from orchestrator.source.declared import table_of
 from orchestrator.source.locate import directory_identity, read_text, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from orchestrator.discover.absent_files import AbsentFile
     from orchestrator.source.locate import SourceLocation
@@ -41,6 +42,9 @@ _BACKENDS = {
 
 _BUILT = (".so", ".pyd", ".dll", ".dylib")
 """Ends of names of libraries that are compiled."""
+
+_DEEPEST_PACKAGE = 3
+"""Directories above a library that is looked for."""
 
 _PLAIN_HOOKS = frozenset({"vcs", "version", "custom", "fancy-pypi-readme", "requirements_txt"})
 """Build hooks of hatch that compile nothing, or, the custom one, may."""
@@ -134,12 +138,14 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
 
 def built_library(root: Path) -> str:
     """Return a library that a source tree has ready, in a package of it; empty without any."""
-    patterns = (f"{folders}*{end}" for folders in ("*/", "*/*/", "*/*/*/") for end in _BUILT)
-    found = (path.relative_to(root) for each in patterns for path in sorted(root.glob(each)))
-    own = (
-        each for each in found if not any(part.startswith((".", "build")) for part in each.parts)
-    )
-    return next(map(str, own), "")
+    found: list[Path] = []
+    for folder, folders, files in walk(root):
+        above = Path(folder).relative_to(root)
+        deeper = len(above.parts) < _DEEPEST_PACKAGE
+        folders[:] = (each for each in folders if deeper and not each.startswith((".", "build")))
+        if above.parts:
+            found += (above / each for each in files if each.endswith(_BUILT) and each[0] != ".")
+    return str(min(found, key=lambda each: (len(each.parts), each), default=""))
 
 
 def _package(root: Path, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+from packaging.utils import parse_sdist_filename
 
 from orchestrator.discover.cells import Release, ReleasedWheel
 from orchestrator.models.wheel_name import WheelName
@@ -42,7 +42,7 @@ def newest_sdist(names: Iterable[str]) -> str:
     """
     versions = []
     for name in names:
-        with contextlib.suppress(InvalidSdistFilename):
+        with contextlib.suppress(ValueError):  # also a number of thousands of digits
             versions.append(parse_sdist_filename(name)[1])
     finished = [each for each in versions if not each.is_prerelease] or versions
     return str(max(finished, default=""))

@@ -21,6 +21,9 @@ _COMPILERS = frozenset(
     | {"Extension", "Pybind11Extension", "CppExtension", "CUDAExtension"}
 )
 _FLOOR = re.compile(r"cp3\d{1,3}")
+_NAME = re.compile(r"[A-Z_][A-Z0-9_]*", re.IGNORECASE | re.ASCII)
+"""The name of a variable of an environment, as shells take it."""
+
 _LONGEST_NAME = 8
 
 
@@ -284,7 +287,8 @@ def _switch(
         for inner in ast.walk(each.comparators[0])
         if isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value
     )
-    return (variables.pop(), next(wanted, "1")) if len(variables) == 1 else None
+    names = {each for each in variables if _NAME.fullmatch(each)}  # it becomes a key
+    return (names.pop(), next(wanted, "1")) if names and len(variables) == 1 else None
 
 
 def _guards(tree: ast.AST, values: Mapping[str, object]) -> Iterator[ast.expr | None]:

@@ -25,7 +25,7 @@ NEWEST = 3
 FIRST_ON_INDEX = (13, 0)
 """The first CUDA whose compiler is on the package index."""
 
-_VERSION = re.compile(r"(?:cu|cp)?(\d+)\.?(\d+)(?:\.\d+)*", re.IGNORECASE)
+_VERSION = re.compile(r"(?:cu|cp)?(\d{1,4})\.?(\d{1,4})(?:\.\d+)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ def _series(version: str) -> str:
 
 def _cuda(version: str) -> str:
     """``12.9.1``, ``12.9`` or ``cu129`` -> ``cu129``; anything else is ``cpu``."""
-    if re.fullmatch(r"cu\d{3,}", version):
+    if re.fullmatch(r"cu\d{3,4}", version):
         return version
     match = _VERSION.fullmatch(version)
     return f"cu{match[1]}{match[2]}" if match else "cpu"

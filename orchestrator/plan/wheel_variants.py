@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.config import condition, template
 from orchestrator.errors import ConfigError, closest
@@ -150,7 +150,7 @@ class _Maker:
         local = template.render(self._variant.local, _values(target), where="variant.local")
         try:
             return str(Version(f"{public}+{local}")) if local else public
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or more digits than Python makes a number of
             what = f"{target.id}: not a local version: {local!r}"
             raise ConfigError.of(what, where="variant.local") from None
 

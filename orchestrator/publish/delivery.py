@@ -123,7 +123,7 @@ def verify(
         path=path,
         name=WheelName.match(path.name),  # where it is None, `verify` says why
         sha256=sha256,
-        size=path.stat().st_size,
+        size=_size(path),
         wrong=tuple(wrong),
         index_refusals=index_refusals(path) if verdict.report else (),
         attestations=beside,
@@ -132,11 +132,22 @@ def verify(
     )
 
 
+def _size(path: Path) -> int:
+    """Return a file's size; 0 if it is not there, of which `verify` says that."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _verify_sdist(path: Path, to: tuple[str, ...], checker: WheelChecker) -> CandidateWheel:
     """Check an sdist, which has no target."""
-    sha256, beside = Digest(file_sha256(path)), attestations(path)
-    wrong = [*sdist_problems(path)]
-    refused: tuple[str, ...] = ()
+    sha256, beside, refused = Digest(""), attestations(path), tuple[str, ...]()
+    try:
+        sha256 = Digest(file_sha256(path))
+        wrong = [*sdist_problems(path)]
+    except OSError as error:
+        wrong = [f"unreadable: {error.strerror}"]
     if not wrong:
         _, tools = checker.tools
         said = tools(path.absolute(), checker.demands, lambda _line: None)
@@ -147,7 +158,7 @@ def _verify_sdist(path: Path, to: tuple[str, ...], checker: WheelChecker) -> Can
         path=path,
         name=SdistName.match(path.name),
         sha256=sha256,
-        size=path.stat().st_size,
+        size=_size(path),
         wrong=tuple(one_line(f"verify: {text}") for text in wrong),
         index_refusals=refused,
         attestations=beside,

@@ -67,6 +67,12 @@ def _checked_filename(name: str) -> str:
     return SdistFilename(name) if name.endswith(_SDIST) else WheelFilename(name)
 
 
+def _checked_file(name: str) -> str:
+    if RelativePath(name).count("/"):
+        raise ValueError(f"{name!r} cannot be the name of a file")
+    return name
+
+
 def _checked_url(url: str) -> str:
     if url and not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is not an http(s) URL")
@@ -76,6 +82,7 @@ def _checked_url(url: str) -> str:
 # ``site.json`` lies where others may write, and names what is written and removed.
 IndexPath = Annotated[str, AfterValidator(_checked_path)]
 Project = Annotated[str, AfterValidator(_checked_project)]
+FileName = Annotated[str, AfterValidator(_checked_file)]
 Address = Annotated[str, AfterValidator(_checked_url)]
 Sha256 = Annotated[str, Length(64, pattern="^[0-9a-f]{64}$")]
 NoDigest = Annotated[str, Length(64, pattern="^([0-9a-f]{64})?$")]
@@ -170,7 +177,7 @@ class Site:
     files: tuple[File, ...] = ()
     published: tuple[Page, ...] = ()
     removed: tuple[Page, ...] = ()
-    gone: tuple[tuple[str, str], ...] = ()
+    gone: tuple[tuple[Project, FileName], ...] = ()
 
     def listed(self, path: str) -> tuple[File, ...]:
         """Return the files of a variant."""

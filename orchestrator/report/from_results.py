@@ -30,7 +30,7 @@ from orchestrator.run.reproduce import RecordedWheel
 from orchestrator.wheel.requires import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.models.target import EnvVar, Target, TargetId
@@ -99,8 +99,12 @@ class Recorded:
             )
         return result.request
 
-    def take(self, targets: Iterable[Target]) -> RecordedRun:
+    def take(self, targets: Iterable[Target], *, secrets: Collection[str] = ()) -> RecordedRun:
         """Return targets, the libraries first, as the file has them.
+
+        Args:
+            targets: as planned here.
+            secrets: variables with secrets of this machine, which every container gets.
 
         Raises:
             ConfigError: an ID stands for something else there.
@@ -122,7 +126,7 @@ class Recorded:
             taken += [f"{target.id}: {each}" for each in _changed(target, found)]
             if whats := tuple(_foreign(target, found)):
                 foreign[target.id] = whats
-            if whats := tuple(_exposed(target, found, whats)):
+            if whats := tuple(_exposed(target, found, whats, secrets)):
                 exposed[target.id] = whats
         return RecordedRun(
             targets=tuple(made),
@@ -225,13 +229,26 @@ def _leaves_container(target: Target) -> bool:
     return compiling.emulation is EmulationMode.CROSS or compiling.compiler is CompilerKind.ZIG
 
 
-def _exposed(mine: Target, theirs: Target, foreign: Sequence[str]) -> Iterator[str]:
+def _exposed(
+    mine: Target, theirs: Target, foreign: Sequence[str], given: Iterable[str]
+) -> Iterator[str]:
     """Yield what not even a container may do unasked."""
     if theirs.steps.environment not in {mine.steps.environment, TargetSteps().environment}:
         yield f"environment: {_short(theirs.steps.environment)}"  # this host resolves it
     secrets = [each.name for each in theirs.env if each in mine.env and is_secret(each.name)]
-    if foreign and secrets:
-        yield f"{'; '.join(foreign)}, with {', '.join(secrets)} of this machine"
+    whats = list(foreign)
+    if _repository(theirs) not in {_repository(mine), ""}:
+        whats.append(f"image {theirs.image}")
+    if whats and (names := [*secrets, *given]):
+        yield f"{'; '.join(whats)}, with {', '.join(names)} of this machine"
+
+
+def _repository(target: Target) -> str:
+    """Return where a target's image comes from: an alias stands for an image of PyPA."""
+    place, _, _ = target.image.partition("@")
+    folder, slash, name = place.rpartition("/")
+    name = name.partition(":")[0]
+    return f"{folder}{slash}{name}" if slash or not name else f"quay.io/pypa/{name}_{target.arch}"
 
 
 def _short(value: object) -> str:

@@ -6,19 +6,21 @@ This runs code of the project on this host, in its own isolated environment.
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.metadata import Metadata, parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from orchestrator.errors import SourceError, clipped
-from orchestrator.fsutil import replacing
+from orchestrator.fsutil import read_beneath, replacing
 from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
 from orchestrator.source.declared import table_of
@@ -80,7 +82,7 @@ class SdistName:
         match = _FILE.fullmatch(filename)
         try:
             return match and cls(name=canonicalize_name(match[1]), version=Version(match[2]))
-        except InvalidVersion:
+        except ValueError:  # InvalidVersion, or more digits than Python makes a number of
             return None
 
 
@@ -165,38 +167,48 @@ def give_repository(tree: Path, host: Host) -> None:
         said.check("git cannot make a repository for the sdist")
 
 
-def sdist_problems(path: Path, *, version: str = "") -> tuple[str, ...]:
+def sdist_problems(path: Path, *, filename: str = "", version: str = "") -> tuple[str, ...]:
     """Return what is wrong with an sdist: its name, its members, PKG-INFO, its licence files.
 
     Args:
         path: the file.
+        filename: its name, if the file has another one still.
         version: that it must have; empty for any.
     """
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
         scratch = Path(folder) / "tree"
         try:
-            unpack(path, scratch)
-            return tuple(_problems(path, scratch, version))
+            top = unpack(path, scratch)
+            info = package_info(path)
         except SourceError as error:
             return (error.what,)
+        if zipfile.is_zipfile(path):
+            return ("it is a zip file, and named like a tar file",)
+        try:
+            last = read_beneath(scratch, "PKG-INFO", limit=_LARGEST)
+        except OSError:
+            last = b""
+        if info != last:
+            return ("it has several PKG-INFO",)
+        return tuple(_problems(filename or path.name, top, scratch, info, version))
 
 
-def _problems(path: Path, tree: Path, version: str) -> Iterator[str]:
-    name = SdistName.match(path.name)
+def _problems(filename: str, top: str, tree: Path, info: bytes, version: str) -> Iterator[str]:
+    name = SdistName.match(filename)
     if name is None:
-        yield f"{path.name} is not named as PEP 625 says: normalised_name-version.tar.gz"
-    else:
-        with tarfile.open(path) as archive:
-            tops = {PurePosixPath(each.name).parts[0] for each in archive.getmembers()}
-        if tops != {path.name.removesuffix(SDIST)}:
-            yield f"its directory is {', '.join(sorted(tops)[:FEW])}, and not the name of the file"
-    raw, _ = parse_email(package_info(path))
+        yield f"{filename} is not named as PEP 625 says: normalised_name-version.tar.gz"
+    elif top != filename.removesuffix(SDIST):
+        yield f"its directory is {top}, and not the name of the file"
+    raw, _ = parse_email(info)
     if raw.get("metadata_version") in {"1.0", "1.1", "1.2", "2.1", "2.2", "2.3"}:
         raw.pop("license_files", None)  # older setuptools name them all the same
     try:
         found = Metadata.from_raw(raw)
     except ExceptionGroup as group:
         yield from (f"PKG-INFO: {error}" for error in group.exceptions)
+        return
+    except ValueError as error:  # more digits than Python makes a number of
+        yield f"PKG-INFO: {error}"
         return
     if name is not None and (canonicalize_name(found.name), found.version) != (
         name.name,
@@ -205,11 +217,15 @@ def _problems(path: Path, tree: Path, version: str) -> Iterator[str]:
         yield f"PKG-INFO says {found.name} {found.version}, and not what the file's name says"
     if version and found.version != Version(version):
         yield f"it has the version {found.version}, and the wheels have {version}"
-    if not any((tree / each).is_file() for each in ("pyproject.toml", "setup.py")):
+    if not any(_is_file(tree / each) for each in ("pyproject.toml", "setup.py")):
         yield "it has neither pyproject.toml nor setup.py"
-    lacking = [each for each in found.license_files or () if not (tree / each).is_file()]
+    lacking = [each for each in found.license_files or () if not _is_file(tree / each)]
     if lacking:
         yield f"PKG-INFO names licence files that it lacks: {', '.join(lacking[:FEW])}"
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path's raises for a name that is too long
 
 
 def package_info(path: Path) -> bytes:

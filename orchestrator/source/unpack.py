@@ -21,7 +21,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from orchestrator.errors import SourceError
-from orchestrator.fsutil import OutsideError, make_beneath, making, plain_mode, resolve_beneath
+from orchestrator.fsutil import (
+    OutsideError,
+    make_beneath,
+    making,
+    open_regular,
+    plain_mode,
+    resolve_beneath,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -53,8 +60,10 @@ _ARCHIVE_IS_WRONG = frozenset(
 """Answers of the system that are about names in the archive, and not about this machine."""
 
 
-def unpack(archive: Path, dest: Path) -> None:
+def unpack(archive: Path, dest: Path) -> str:
     """Unpack an sdist; ``dest``, which must not exist, gets what its one directory holds.
+
+    Returns the name of that directory.
 
     Raises:
         SourceError: it is damaged, too large, or not an sdist.
@@ -62,8 +71,7 @@ def unpack(archive: Path, dest: Path) -> None:
     with making(dest) as made:
         unpacked = _Unpacked(root=made, left=MOST_BYTES)
         try:
-            read = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-            unpacked.take(read(archive))
+            unpacked.take(_members(archive))
         except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno not in {None, *_ARCHIVE_IS_WRONG}:
                 raise
@@ -73,6 +81,7 @@ def unpack(archive: Path, dest: Path) -> None:
             raise SourceError.of("does not hold a single directory (PEP 517)", where=str(archive))
         holder = made.rename(made.with_name("holder"))
         (holder / tops[0].name).rename(made)
+    return tops[0].name
 
 
 def read_top(archive: Path, names: Collection[str], *, limit: int) -> dict[str, bytes]:
@@ -83,10 +92,10 @@ def read_top(archive: Path, names: Collection[str], *, limit: int) -> dict[str, 
     """
     found: dict[str, bytes] = {}
     try:
-        read = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-        for number, member in enumerate(read(archive)):
-            folder, _, name = member.name.partition("/")
-            if folder and name in names and not (member.folder or member.link or member.same):
+        for number, member in enumerate(_members(archive)):
+            _, *inner = _inside(member.name).parts or ("",)
+            name = "/".join(inner)
+            if name in names and not (member.folder or member.link or member.same):
                 found[name] = _beginning(member, limit)
             if len(found) == len(names) or number >= _LOOKED_AT:
                 break
@@ -182,6 +191,21 @@ def _inside(name: str) -> PurePosixPath:
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"{name!r} would land outside the destination")
     return PurePosixPath(*parts)
+
+
+def _members(archive: Path) -> Iterator[_Member]:
+    """Yield the members of a tar or zip file; raises ValueError where it could be either."""
+    with open_regular(archive) as stream:
+        packed = stream.read(len(_GZIP)) == _GZIP
+    if not zipfile.is_zipfile(archive):
+        return _tar_members(archive)
+    if packed:  # pip looks for a zip file first, uv at the file's name
+        raise ValueError("it is a tar and a zip file, which installers read differently")
+    return _zip_members(archive)
+
+
+_GZIP = b"\x1f\x8b"
+"""The first bytes of a gzip file (RFC 1952)."""
 
 
 class _Uncompressed(gzip.GzipFile):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import io
 import json
 import os
 import re
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -371,6 +373,135 @@ def test_wheels_that_nobody_collected_are_pointed_at(
 
     assert collect() == ExitCode.OK
     assert "dist has other wheels beside the collected ones: old-1-py3" in capsys.readouterr().err
+
+
+# The sdist
+
+SDIST = "demo-1.0.tar.gz"
+
+
+def packed(marker: str = "", name: str = "demo-1.0") -> bytes:
+    """Return an sdist."""
+    out = io.BytesIO()
+    project, _, version = name.rpartition("-")
+    info = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n"
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for member, text in {"PKG-INFO": info, "pyproject.toml": "", "a": marker}.items():
+            entry = tarfile.TarInfo(f"{name}/{member}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return gzip.compress(out.getvalue(), mtime=0)
+
+
+def with_sdist(folder: Path, data: bytes, name: str = SDIST, **changes: Any) -> None:
+    """Let a job hand on an sdist as well."""
+    (folder / name).write_bytes(data)
+    file = folder / "results.json"
+    sha256 = hashlib.sha256(data).hexdigest()
+    facts = {"filename": name, "version": "1.0", "sha256": sha256, "size": len(data)}
+    document = json.loads(file.read_bytes())
+    file.write_text(json.dumps(document | {"sdist": facts | changes}))
+
+
+def plan_with_sdist(place: Path, **changes: Any) -> None:
+    """Plan two jobs, of which the first makes the sdist."""
+    jobs = [of_job("01", A) | {"sdist": True}, of_job("02", B, C)]
+    inputs = dict.fromkeys(("source", "toolchain", "builder"), "x") | {"name": "demo", "epoch": 0}
+    save_plan(place, *map(planned, IDS), jobs=jobs, sdist=True, inputs=inputs, **changes)
+
+
+def sdists(place: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in (place / "dist").glob("*.tar.gz")}
+
+
+def test_the_sdist_of_its_job_is_put_to_the_wheels(place: Path) -> None:
+    plan_with_sdist(place)
+    with_sdist(job(place, "job-01", good(A)), packed())
+    job(place, "job-02", good(B), good(C))
+
+    assert collect() == ExitCode.OK
+    assert sdists(place) == {SDIST: packed()}
+    assert collect() == ExitCode.OK  # as before
+
+
+@pytest.mark.parametrize("claims", [(B, C), (A, B, C), ()], ids=["its own", "all", "nothing"])
+@pytest.mark.parametrize("name", ["job-00-02", "job-02"])
+@pytest.mark.parametrize("other", [SDIST, "demo-1.0.post1.tar.gz"])
+def test_another_job_s_sdist_is_left_out(
+    place: Path, name: str, other: str, claims: tuple[str, ...]
+) -> None:
+    plan_with_sdist(place)
+    with_sdist(job(place, "job-01", good(A)), packed())
+    job(place, "z/job-02", good(B), good(C))
+    with_sdist(job(place, name, *map(good, claims)), packed("evil"), other)
+
+    collect()
+    assert sdists(place) == {SDIST: packed()}
+    found = json.loads((place / "dist" / "results.json").read_bytes())["sdist"]
+    assert found["sha256"] == hashlib.sha256(packed()).hexdigest()
+
+
+def test_if_no_name_says_whose_it_is_different_sdists_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan_with_sdist(place)
+    job(place, "2", good(B), good(C))
+    with_sdist(job(place, "1", good(A)), packed())
+    assert collect() == ExitCode.OK
+    (place / "dist" / SDIST).unlink()
+    with_sdist(job(place, "3", good(A)), packed("evil"))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert "sdist: there are different ones" in " ".join(capsys.readouterr().err.split())
+    assert sdists(place) == {}
+
+
+BAD_SDISTS: dict[str, tuple[bytes, str, dict[str, Any], str]] = {
+    "another project": (packed(name="requests-1.0"), "requests-1.0.tar.gz", {}, "sdist of demo"),
+    "another version": (packed(name="demo-99"), "demo-99.tar.gz", {}, "the version 1.0"),
+    "a local version": (packed(), "demo-1.0+a.tar.gz", {}, "the version 1.0"),
+    "another inside": (packed(name="demo-2"), SDIST, {}, "not the name of the file"),
+    "other bytes": (packed(), SDIST, {"sha256": "0" * 64}, "its SHA-256 is"),
+    "more bytes": (packed(), SDIST, {"size": 1}, "more bytes than its result says"),
+    "not an archive": (b"no", SDIST, {}, "cannot be unpacked"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SDISTS)
+def test_an_sdist_that_is_not_the_planned_one_is_refused(
+    place: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, name, facts, why = BAD_SDISTS[case]
+    plan_with_sdist(place)
+    with_sdist(job(place, "job-01", good(A)), data, name, **facts)
+    job(place, "job-02", good(B), good(C))
+
+    assert collect() == ExitCode.TARGET_FAILED
+    assert why in " ".join(capsys.readouterr().err.split())
+    assert sdists(place) == {}
+
+
+def test_an_sdist_that_is_a_link_or_is_missing_is_refused(place: Path) -> None:
+    plan_with_sdist(place)
+    folder = job(place, "job-01", good(A))
+    with_sdist(folder, packed())
+    job(place, "job-02", good(B), good(C))
+    (folder / SDIST).rename(place / "elsewhere")
+    assert collect() == ExitCode.TARGET_FAILED
+    (folder / SDIST).symlink_to(place / "elsewhere")
+    assert collect() == ExitCode.TARGET_FAILED
+    assert sdists(place) == {}
+
+
+def test_sdists_that_nobody_collected_are_pointed_at(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "dist").mkdir()
+    (place / "dist" / "old-1.tar.gz").touch()
+    job(place, "1", *map(good, IDS))
+
+    assert collect() == ExitCode.OK
+    assert "dist has other sdists beside the collected ones: old-1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"schema": 1}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import tarfile
 import tomllib
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ import orchestrator.cli
 from orchestrator.cli.workspace import open_workspace
 from orchestrator.discover.cells import Release, Surroundings, ended
 from orchestrator.discover.new_matrix import new_matrix
-from orchestrator.discover.project import read_project
-from orchestrator.discover.release import last_release
+from orchestrator.discover.project import built_library, read_project
+from orchestrator.discover.release import last_release, newest_sdist
 from orchestrator.errors import ConfigError, ExitCode
 from orchestrator.host.program_tables import builder_facts, builtin_table
 from orchestrator.publish.index_coverage import compare_release
@@ -780,3 +781,94 @@ def test_a_plan_beside_a_release_whatever_its_version(
     assert new is None or [a.startswith(b) for a, b in zip(gap.new, new, strict=True)] == [
         True for _ in new
     ]
+
+
+# Sources that mean harm
+
+
+EVIL = 'A = "1"\n[build]\nbefore-all = "evil" #'
+"""Text that would be a command, if it became lines of the matrix."""
+
+HOSTILE_TREES = {
+    "a variable": {
+        "setup.py": f"if os.getenv({EVIL!r}) == {EVIL!r}:\n  x = [Extension('a', [])]",
+    },
+    "its value": {
+        "setup.py": f"if os.getenv('A') == {EVIL!r}:\n  x = [Extension('a', [])]",
+    },
+    "an image": {
+        "pyproject.toml": f"{MATURIN}[tool.cibuildwheel]\n"
+        f"manylinux-x86_64-image = {json.dumps('a/' + EVIL)}\n",
+    },
+    "an image's platform": {
+        "pyproject.toml": f"{MATURIN}[tool.cibuildwheel]\n"
+        f"{json.dumps('manylinux-' + EVIL + '-image')} = 'a/b'\n",
+    },
+    "a file that is not there": {
+        "pyproject.toml": f"{MATURIN}[tool.cibuildwheel]\ntest-command = 'pytest'\n"
+        f"test-sources = [{json.dumps(EVIL)}]\n",
+    },
+    "half of a character": {
+        "pyproject.toml": f"{MATURIN}[tool.cibuildwheel]\n",
+        ".github/workflows/a.yml": "jobs:\n  a:\n    env:\n      CIBW_MANYLINUX_X86_64_IMAGE: "
+        '"a/\\ud800"\n    steps:\n    - uses: pypa/cibuildwheel@v3\n',
+    },
+    "a name of a workflow": {
+        "pyproject.toml": MATURIN,
+        ".github/workflows/a\nb.yml": "jobs:\n  a:\n    steps:\n    - uses: pypa/cibuildwheel@v3\n",
+    },
+    "versions of CUDA": {
+        "setup.py": TORCH,
+        ".github/workflows/a.yml": TORCH_WORKFLOW.replace("13.0.2", f"cu{'1' * 5000}"),
+    },
+    "versions of Python and torch": {
+        "setup.py": TORCH,
+        ".github/workflows/a.yml": TORCH_WORKFLOW.replace("3.11", "1" * 5000).replace(
+            "9.9.0", f"'{'1' * 5000}.{'1' * 5000}'"
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("files", HOSTILE_TREES.values(), ids=HOSTILE_TREES)
+def test_no_text_of_a_source_becomes_a_line_of_the_matrix(
+    tree: Tree, files: dict[str, str]
+) -> None:
+    tree.write({"pyproject.toml": SETUPTOOLS + PROJECT, **files})
+    matrix, _ = tree.matrix()
+    assert matrix.keys() <= {
+        "axes",
+        "env",
+        "version",
+        "build",
+        "indexes",
+        "images",
+        "exclude",
+        "test",
+    } | {"override"}
+    assert "before-all" not in matrix.get("build", {})
+    assert matrix.get("env", {}).keys() <= {"A", "FORCE_CUDA"}
+
+
+def test_a_library_is_looked_for_in_the_source_only(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    (outside / "package").mkdir(parents=True)
+    (outside / "package" / "x.so").touch()
+    root.mkdir()
+    (root / "link").symlink_to(outside)
+    (root / "loop").symlink_to(root)
+    assert built_library(root) == ""
+    for place in ("build", ".tox", "a/b/c/d"):
+        (root / place).mkdir(parents=True)
+        (root / place / "x.so").touch()
+    (root / "x.so").touch()
+    assert built_library(root) == ""
+    for place in ("a/b/c", "a/b", "a"):
+        (root / place / "y.pyd").touch()
+        assert built_library(root) == f"{place}/y.pyd"
+
+
+def test_of_what_an_index_names_only_sdists_count() -> None:
+    names = [f"demo-{'1' * 5000}.tar.gz", "demo-x.tar.gz", "demo.zip", "demo-9-py3-none-any.whl"]
+    assert newest_sdist([*names, "demo-1.0.tar.gz", "demo-2.0rc1.tar.gz"]) == "1.0"
+    assert newest_sdist(names) == ""

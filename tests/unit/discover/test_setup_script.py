@@ -138,6 +138,12 @@ def test_what_python_warns_about_is_not_shown(recwarn: pytest.WarningsRecorder) 
         # Two variables: a person has to decide.
         ("if os.getenv('A') and os.getenv('B'):\n  x = [Extension('a', [])]", None),
         ("setup(name='x')", None),
+        # No name of a variable: it would become lines of the matrix.
+        ("if os.getenv('C = 1\\n[build]\\nx'):\n  x = [Extension('a', [])]", None),
+        ("if os.environ['A B']:\n  x = [Extension('a', [])]", None),
+        ("if '' in os.environ:\n  x = [Extension('a', [])]", None),
+        ("if os.getenv('É'):\n  x = [Extension('a', [])]", None),
+        ("x = [Extension('a', [])] if '1' in os.environ else []", None),
     ],
 )
 def test_a_variable_may_have_to_ask_for_what_is_compiled(

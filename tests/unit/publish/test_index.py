@@ -538,6 +538,11 @@ def test_an_alias_has_the_name_of_no_file(name: str, capsys: pytest.CaptureFixtu
         (("removed",), [["..", ""]]),
         (("removed",), [["", "../../victim"]]),
         (("files", 0, "cells"), [["cp312", "of-no-variant"]]),
+        (("gone",), [["..", "../victim"]]),
+        (("gone",), [["demo", "../../../victim"]]),
+        (("gone",), [["../..", "victim"]]),
+        (("gone",), [["", "/etc/passwd"]]),
+        (("gone",), [["demo", ".."]]),
     ],
 )
 def test_a_site_that_names_what_no_site_has_is_refused(

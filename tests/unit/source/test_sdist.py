@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SourceError
 from orchestrator.run.make_sdist import injected, public_version
-from orchestrator.source.sdist import SdistName, cure, sdist_problems
+from orchestrator.source.sdist import SdistName, cure, package_info, sdist_problems
 from tests import factories
 from tests.factories import make_sdist as sdist
 from tests.factories import write_files
@@ -60,8 +64,74 @@ def test_no_archive_and_another_version(tmp_path: Path) -> None:
     assert said == "it has the version 1.0, and the wheels have 1.1"
 
 
+NUMBER = "1" * 5000
+
+HOSTILE = {
+    "a version of thousands of digits": (
+        GOOD | {"PKG-INFO": f"Metadata-Version: 2.4\nName: My.Thing\nVersion: {NUMBER}\n"},
+        "4300 digits",
+    ),
+    "a licence with a name of thousands of letters": (
+        GOOD | {"PKG-INFO": f"{INFO}License-File: {'a' * 5000}\n"},
+        "names licence files that it lacks",
+    ),
+    "a licence outside": (
+        GOOD | {"PKG-INFO": f"{INFO}License-File: /etc/passwd\n"},
+        "paths must be relative",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "words"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_metadata_is_a_finding(files: dict[str, str], words: str, tmp_path: Path) -> None:
+    assert any(words in each for each in sdist_problems(sdist(tmp_path, files)))
+
+
+def test_members_without_a_name_are_no_finding(tmp_path: Path) -> None:
+    path = sdist(tmp_path, GOOD, top="./my_thing-1.0")
+    with gzip.open(path) as packed:
+        content = packed.read()
+    folder = tarfile.TarInfo(".")
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    path.write_bytes(gzip.compress(folder.tobuf() + content))
+
+    assert sdist_problems(path, version="1.0") == ()
+    assert package_info(path) == INFO.encode()
+
+
+def test_several_metadata_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my_thing-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for text in (INFO, f"{INFO}Requires-Dist: evil\n"):
+            for member, content in (GOOD | {"PKG-INFO": text}).items():
+                info = tarfile.TarInfo(f"my_thing-1.0/{member}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content.encode()))
+
+    assert sdist_problems(path) == ("it has several PKG-INFO",)
+
+
+def test_what_installers_read_differently_is_refused(tmp_path: Path) -> None:
+    path = sdist(tmp_path, GOOD)
+    packed = path.read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in GOOD.items():
+            archive.writestr(f"my_thing-1.0/{member}", text)
+    assert sdist_problems(path) == ("it is a zip file, and named like a tar file",)
+
+    path.write_bytes(packed + path.read_bytes())
+    (said,) = sdist_problems(path)
+    assert "it is a tar and a zip file" in said
+    with pytest.raises(SourceError, match="it is a tar and a zip file"):
+        package_info(path)
+
+
 @pytest.mark.parametrize(
-    "name", ["x-1.tar.gz.asc", "x-1.zip", "X-1.tar.gz", "x-y.tar.gz", "x.tar.gz"]
+    "name",
+    [
+        *("x-1.tar.gz.asc", "x-1.zip", "X-1.tar.gz", "x-y.tar.gz", "x.tar.gz"),
+        f"x-{'1' * 5000}.tar.gz",
+    ],
 )
 def test_no_name_of_an_sdist(name: str) -> None:
     assert SdistName.match(name) is None
