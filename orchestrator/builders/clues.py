@@ -98,7 +98,7 @@ _FAILED_TEST = re.compile(
 _QUOTED = re.compile(r'#\s*include "([^"]+)"')
 """How C names a header that mostly is the project's own."""
 
-_NO_MODULE = re.compile(r"No module named '?(\w+)'?$")
+_NO_MODULE = re.compile(r"No module named '?(\w{1,100})'?$")
 """How Python says that it cannot import one; a dotted name is part of something installed."""
 
 _UNDER_QEMU = re.compile(r"qemu: uncaught target signal \d+ \(([^)]+)\)")

@@ -100,6 +100,11 @@ class HttpResponse:
             return {}
         return document if isinstance(document, dict) else {}
 
+    def errors(self) -> list[dict[str, Any]]:
+        """Return the objects of the list ``errors`` in that object."""
+        found = self.document().get("errors")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
 
 def ask(request: HttpRequest, network: HostNetwork, *, limit: int = LIMIT) -> HttpResponse:
     """Return a server's answer, whatever its status.

@@ -260,8 +260,7 @@ class ReleaseDestination:
     def _error(self, what: str, answer: web.HttpResponse) -> UploadError:
         document = answer.document()
         text = f"GitHub, {what}: HTTP {answer.status} {document.get('message') or answer.reason}"
-        errors = [each for each in document.get("errors") or () if isinstance(each, dict)]
-        text += "".join(f" ({each.get('code') or each.get('message')})" for each in errors)
+        text += "".join(f" ({each.get('code') or each.get('message')})" for each in answer.errors())
         text = text.replace(self._settings.token, "****")
         limited = answer.status in _FORBIDDEN and "rate limit" in text.lower()
         return UploadError.of(text, transient=answer.passing or limited)

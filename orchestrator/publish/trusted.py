@@ -71,15 +71,10 @@ def mint_token(upload_url: str, audience: str, host: Host, environ: Mapping[str,
     """
     identity = _identity(audience, host, environ)
     answer = _exchange(upload_url, identity, host)
-    document = answer.document()
-    token = document.get("token")
+    token = answer.document().get("token")
     if answer.ok and isinstance(token, str) and _TOKEN.fullmatch(token):
         return token
-    reasons = [
-        f"{error.get('code')}: {error.get('description')}"
-        for error in document.get("errors") or ()
-        if isinstance(error, dict)
-    ]
+    reasons = [f"{each.get('code')}: {each.get('description')}" for each in answer.errors()]
     text = "; ".join(reasons) or f"HTTP {answer.status} {answer.reason}"
     raise UploadError.of(f"{_WHAT}: {text.replace(identity, '****')}")
 

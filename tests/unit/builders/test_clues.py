@@ -281,6 +281,14 @@ def test_a_module_of_the_source_is_required_from_nowhere(tmp_path: Path) -> None
     assert hint(tmp_path, "ModuleNotFoundError: No module named 'demo'") == FAILED.hint
 
 
+def test_a_module_whose_name_no_file_can_have_is_none(tmp_path: Path) -> None:
+    for length in (256, 5000):
+        line = f"ModuleNotFoundError: No module named '{'a' * length}'"
+        for kind in (FailureKind.BUILD, FailureKind.TEST):
+            failure = replace(FAILED, kind=kind)
+            assert hint(tmp_path, line, failure=failure) == failure.hint
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from orchestrator.host.web import HttpRequest, ask
 from orchestrator.models.result import UploadOutcome
 from orchestrator.models.target import Digest
 from orchestrator.models.wheel_name import WheelName
-from orchestrator.publish import upload
+from orchestrator.publish import trusted, upload
 from orchestrator.publish.attested import attestations, check_attestation
 from orchestrator.publish.indexes import (
     UploadAddress,
@@ -475,6 +476,36 @@ def test_a_login_goes_to_no_file_that_is_less_secret(monkeypatch: pytest.MonkeyP
 
 
 # What PyPI's program would refuse
+
+
+ANSWERS = {
+    b"no": "HTTP 422 Unprocessable",
+    b"[]": "HTTP 422 Unprocessable",
+    b'{"errors": 5}': "HTTP 422 Unprocessable",
+    b'{"errors": {"code": "x"}}': "HTTP 422 Unprocessable",
+    b'{"errors": [5, {"code": "taken"}]}': "taken",
+}
+
+
+@pytest.mark.parametrize(("body", "said"), ANSWERS.items())
+def test_any_answer_of_a_server_is_an_error_of_it(
+    body: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = web.HttpResponse(
+        status=422, reason="Unprocessable", kind="x", url="https://host/", body=body
+    )
+    monkeypatch.setattr(trusted, "_identity", lambda *_: "identity")
+    monkeypatch.setattr(web, "ask", lambda *_, **__: answer)
+    host: Any = SimpleNamespace(network=HostNetwork.detect({}))
+    with pytest.raises(UploadError, match=said):
+        trusted.mint_token("https://host/legacy/", "pypi", host, {})
+    place = ReleaseDestination(
+        ReleaseSettings(api="https://host", repository="o/r", tag="v1", commit="", token="s3cret"),  # noqa: S106
+        HostNetwork.detect({}),
+        Cancel(),
+    )
+    with pytest.raises(UploadError, match=said):
+        place.survey([])
 
 
 def test_pypi_alone_refuses_what_pypis_program_does() -> None:
