@@ -309,11 +309,12 @@ def artefact_seeds() -> Iterator[bytes]:
 
 
 def sdist_target() -> Callable[[bytes], None]:
-    """A tar file is unpacked below its directory, or not at all."""
+    """A tar file is unpacked below its directory, or not at all; what is wrong with it is said."""
     import gzip
 
     from orchestrator.errors import SourceError
     from orchestrator.source import unpack
+    from orchestrator.source.sdist import sdist_problems
 
     unpack.MOST_BYTES = 1 << 24
     folder = _folder()
@@ -330,6 +331,7 @@ def sdist_target() -> Callable[[bytes], None]:
             for path in dest.rglob("*"):
                 assert not path.is_symlink() or path.resolve().is_relative_to(dest), path
                 assert path.is_symlink() or path.lstat().st_mode & 0o7000 == 0
+        sdist_problems(archive)
         assert {each.name for each in folder.iterdir()} == {"in", archive.name}
         assert {each.name for each in dest.parent.iterdir()} <= {"made"}
         shutil.rmtree(dest, ignore_errors=True)
@@ -357,14 +359,17 @@ def sdist_seeds() -> Iterator[bytes]:
             for name, kind in (
                 ("demo-1.0", tarfile.DIRTYPE),
                 ("demo-1.0/a", tarfile.REGTYPE),
+                ("demo-1.0/PKG-INFO", tarfile.REGTYPE),
+                ("demo-1.0/pyproject.toml", tarfile.REGTYPE),
                 ("demo-1.0/link", tarfile.SYMTYPE),
                 ("demo-1.0/same", tarfile.LNKTYPE),
                 ("demo-1.0/" + "long/" * (8 if form == tarfile.USTAR_FORMAT else 40) + "b", b"0"),
             ):
                 info = tarfile.TarInfo(name)
-                info.type, info.size, info.mtime = kind, 3 * (kind == b"0"), 1e9 + 0.5
+                text = b"Metadata-Version: 2.4\nName: demo\nVersion: 1.0\nLicense-File: a\n"
+                info.type, info.size, info.mtime = kind, len(text) * (kind == b"0"), 1e9 + 0.5
                 info.linkname = {b"2": "a", b"1": "demo-1.0/a"}.get(kind, "")
-                bundle.addfile(info, io.BytesIO(b"abc"))
+                bundle.addfile(info, io.BytesIO(text))
         yield out.getvalue()
 
 
