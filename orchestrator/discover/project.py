@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from orchestrator.discover.setup_script import SetupScript, read_setup
 from orchestrator.discover.workflows import Meter, Workflow, read_workflow
 from orchestrator.errors import ConfigError
 from orchestrator.fsutil import walk
-from orchestrator.source.declared import table_of
+from orchestrator.source.declared import setup_cfg, table_of
 from orchestrator.source.locate import directory_identity, read_text, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from configparser import RawConfigParser
 
     from orchestrator.discover.absent_files import AbsentFile
     from orchestrator.source.locate import SourceLocation
@@ -107,7 +107,7 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
     tool, requires = table_of(tree, "tool"), _requires(tree)
     text = read_text(root, "setup.py", errors="replace")
     setup = read_setup(text) or SetupScript(compiles="setup.py") if text else SetupScript()
-    config = _setup_cfg(root)
+    config = setup_cfg(read_text(root, "setup.cfg", errors="replace"))
     abi3, abi3_source = _stable_abi(root, tree, setup, config)
     workflows, notes = _workflows(root)
     name = identity.name or origin.name
@@ -163,15 +163,6 @@ def _requires(tree: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(requirement_name(str(each)) for each in texts)
 
 
-def _setup_cfg(root: Path) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    try:
-        parser.read_string(read_text(root, "setup.cfg", errors="replace"))
-    except configparser.Error:
-        return configparser.ConfigParser()
-    return parser
-
-
 def _compiles(root: Path, tree: Mapping[str, Any], setup: SetupScript) -> str:
     """Return what says that something is compiled."""
     backend = str(table_of(tree, "build-system").get("build-backend", ""))
@@ -222,7 +213,7 @@ def _single(tool: Mapping[str, Any]) -> bool:
 
 
 def _stable_abi(
-    root: Path, tree: Mapping[str, Any], setup: SetupScript, config: configparser.ConfigParser
+    root: Path, tree: Mapping[str, Any], setup: SetupScript, config: RawConfigParser
 ) -> tuple[str, str]:
     """Return the Python of the stable ABI, and what says so."""
     tool = table_of(tree, "tool")

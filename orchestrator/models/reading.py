@@ -1,4 +1,4 @@
-"""The one door for JSON, TOML and Python: bytes in, our value out, or an error that says where.
+"""The one door for JSON, TOML, INI and Python: bytes in, a value out, or an error that says where.
 
 What is too large, too deep, not UTF-8 or not of the type is refused here; the types of the fields
 (`orchestrator.models.untrusted`) refuse what no field may hold.
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from orchestrator.errors import ConfigError, Problem, clipped
 
 if TYPE_CHECKING:
+    from configparser import RawConfigParser
+
     from pydantic import TypeAdapter, ValidationError
 
 MANY = 5
@@ -147,6 +149,40 @@ def python_tree(text: str) -> ast.Module | None:
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+_MOST_LINES: Final = 10_000
+_SPACES = re.compile(r"[^\S\n]{64,}+")
+
+
+def ini_tables(
+    text: str, *, where: str, strict: bool = False, delimiters: tuple[str, ...] = ("=", ":")
+) -> RawConfigParser:
+    """Read an INI file, with names of options as they are written.
+
+    No value stands for another one. Python's parser takes the square of spaces in a line, and of
+    lines without a delimiter: there are limits for both.
+
+    Args:
+        text: the file.
+        where: its name.
+        strict: whether what is there twice is an error.
+        delimiters: what ends the name of an option.
+
+    Raises:
+        ConfigError: it is none, or too long.
+    """
+    from configparser import Error, RawConfigParser
+
+    parser = RawConfigParser(strict=strict, delimiters=delimiters)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    if len(text) > LONGEST_MODULE or text.count("\n") > _MOST_LINES:
+        raise ConfigError.of("is too long for an INI file", where=where)
+    try:
+        parser.read_string(_SPACES.sub(" ", text))
+    except Error as error:
+        raise ConfigError.of(clipped(str(error).splitlines()[0]), where=where) from None
+    return parser
 
 
 def toml_text(data: str | bytes) -> str:

@@ -7,17 +7,17 @@ Build backends read a version from a file, a module or git, as ``pyproject.toml`
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import parse
 from orchestrator.errors import ConfigError
-from orchestrator.models.reading import python_tree, toml_value
+from orchestrator.models.reading import ini_tables, python_tree, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from configparser import RawConfigParser
 
 _HATCH_PATTERN = r"""(?i)^(__version__|VERSION)(?: ?\: ?str)? *= *(['"])v?(?P<version>.+?)\2"""
 """The default of hatchling's source ``regex``, and pdm's ``file``."""
@@ -76,6 +76,14 @@ def _usable(source: str) -> str:
     except ValueError:
         return ""
     return source
+
+
+def setup_cfg(text: str) -> RawConfigParser:
+    """Return what a setup.cfg says; nothing if it is none that can be read here."""
+    try:
+        return ini_tables(text, where="setup.cfg")
+    except ConfigError:
+        return ini_tables("", where="setup.cfg")
 
 
 def table_of(tree: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -238,11 +246,7 @@ class _Legacy:
 
     @classmethod
     def of(cls, read: Callable[[str], str]) -> _Legacy:
-        own = configparser.ConfigParser(interpolation=None, strict=False)
-        try:
-            own.read_string(read("setup.cfg"))
-        except configparser.Error:
-            own.clear()
+        own = setup_cfg(read("setup.cfg"))
         called = dict(_setup_arguments(read("setup.py")))
         written, version = (
             called.get("version"),

@@ -10,7 +10,6 @@ import os
 import re
 import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
 from orchestrator.source.declared import table_of
 from orchestrator.source.locate import read_toml
-from orchestrator.source.unpack import read_top, unpack
+from orchestrator.source.unpack import is_zip, read_top, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -182,7 +181,7 @@ def sdist_problems(path: Path, *, filename: str = "", version: str = "") -> tupl
             info = package_info(path)
         except SourceError as error:
             return (error.what,)
-        if zipfile.is_zipfile(path):
+        if is_zip(path):
             return ("it is a zip file, and named like a tar file",)
         try:
             last = read_beneath(scratch, "PKG-INFO", limit=_LARGEST)

@@ -193,11 +193,16 @@ def _inside(name: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
+def is_zip(archive: Path) -> bool:
+    """Whether an archive is a zip file, as pip decides it."""
+    return zipfile.is_zipfile(archive)
+
+
 def _members(archive: Path) -> Iterator[_Member]:
     """Yield the members of a tar or zip file; raises ValueError where it could be either."""
     with open_regular(archive) as stream:
         packed = stream.read(len(_GZIP)) == _GZIP
-    if not zipfile.is_zipfile(archive):
+    if not is_zip(archive):
         return _tar_members(archive)
     if packed:  # pip looks for a zip file first, uv at the file's name
         raise ValueError("it is a tar and a zip file, which installers read differently")

@@ -6,7 +6,6 @@ versions and sizes are `orchestrator.config.destinations`.
 
 from __future__ import annotations
 
-import configparser
 import re
 from email.utils import parseaddr
 from importlib import import_module
@@ -17,7 +16,8 @@ from packaging.metadata import Metadata, RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from orchestrator.errors import BadWheelError
+from orchestrator.errors import BadWheelError, ConfigError
+from orchestrator.models.reading import ini_tables
 from orchestrator.models.words import count_of
 from orchestrator.wheel.archive import FLAG_DESCRIPTOR, open_wheel
 from orchestrator.wheel.checked_wheel import few, parsed_version
@@ -114,6 +114,9 @@ def metadata_refusals(content: bytes) -> Iterator[str]:
     except ExceptionGroup as group:
         yield from (f"METADATA: {error}" for error in group.exceptions)
         return
+    except ValueError as error:  # more digits than Python makes a number of
+        yield f"METADATA: {error}"
+        return
     yield from _fields(found)
 
 
@@ -198,24 +201,22 @@ def _classifiers(stated: Iterator[str] | tuple[str, ...] | list[str]) -> Iterato
             yield f"the classifier {text!r} is unknown (newer ones need a newer trove-classifiers)"
 
 
-class _CaseSensitiveParser(configparser.ConfigParser):
-    def optionxform(self, optionstr: str) -> str:
-        return optionstr
-
-
 def _entry_points(archive: WheelArchive) -> Iterator[str]:
     """warehouse/utils/wheel.py: an INI file whose commands have plain names."""
     place = f"{archive.dist_info}/entry_points.txt"
     if place not in archive:
         return
-    parser = _CaseSensitiveParser(delimiters=("=",))
     try:
-        parser.read_string(archive.read(place).decode())
+        text = archive.read(place).decode()
+        parser = ini_tables(text, where="entry_points.txt", strict=True, delimiters=("=",))
         groups = [
             dict(parser[each]) for each in ("console_scripts", "gui_scripts") if each in parser
         ]
-    except (configparser.Error, UnicodeError) as error:
-        yield f"entry_points.txt is not an INI file: {str(error).splitlines()[0]}"
+    except ConfigError as error:
+        yield f"entry_points.txt is not an INI file: {error.problems[0].what}"
+        return
+    except UnicodeError as error:
+        yield f"entry_points.txt is not UTF-8: {error}"
         return
     except BadWheelError:
         return  # `verify` says so

@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.reading import (
     LIMITS,
     LONGEST_TEXT,
+    ini_tables,
     json_value,
     parse,
     read_json,
@@ -112,3 +113,31 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(text: str) -> None:
 
     assert "?" in json.dumps(found, ensure_ascii=False).encode("utf-8").decode()
     assert json_value(r'"\ud83d\ude00"', where="f") == "\U0001f600", "a whole pair is a character"
+
+
+LONG = 20_000
+
+INI = {
+    "lines without a delimiter": "[a]\n" + "x\n" * LONG,
+    "spaces without a delimiter": f"[a]\nx{' ' * LONG * 50}y\n",
+    "other spaces": f"[a]\nx{chr(0xA0) * LONG * 50}y\n",
+    "anything": "x" * (LONG * 100),
+    "no section": "x = 1\n",
+    "no section, and a name": "[]\nx = 1\n",
+}
+
+
+@pytest.mark.parametrize("text", INI.values(), ids=INI)
+def test_what_is_no_ini_file_is_an_error_that_names_it(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ini_tables(text, where="setup.cfg")
+    assert caught.value.problems[0].where == "setup.cfg"
+    assert len(caught.value.problems[0].what) < LONG
+
+
+def test_an_ini_file_has_its_names_and_no_value_of_another() -> None:
+    text = f"[a]\nX-y = 1\nz = %(X-y)s{' ' * LONG}%(q)s\n  more\nz = %\n"
+    assert dict(ini_tables(text, where="")["a"]) == {"X-y": "1", "z": "%"}
+    with pytest.raises(ConfigError, match="already exists"):
+        ini_tables(text, where="", strict=True)
+    assert dict(ini_tables("[a]\nb:c = 1\n", where="", delimiters=("=",))["a"]) == {"b:c": "1"}

@@ -10,7 +10,7 @@ from typing import IO, Any
 import pytest
 
 from orchestrator.wheel import retag
-from orchestrator.wheel.index_rules import index_refusals
+from orchestrator.wheel.index_rules import index_refusals, metadata_refusals
 from tests.unit.wheel.conftest import Inspector
 from tests.wheelmaker import WheelSpec, write_zip
 
@@ -118,6 +118,10 @@ def test_classifiers(tmp_path: Path, classifier: str, why: str) -> None:
         ("[other]\nc++ x = demo:main\n", ""),
         ("[console_scripts]\nx = demo:main\nx = demo:main\n", "not an INI file"),
         ("x = demo:main\n", "not an INI file"),
+        ("[console_scripts]\n" + "x\n" * 20_000, "too long"),
+        # A value that names others may grow without end.
+        ("[console_scripts]\nx = %(y)s%(y)s\ny = %(z)s%(z)s\nz = demo:main\n", ""),
+        ("[console_scripts]\nx = %\n", ""),  # `verify` says so
     ],
 )
 def test_entry_points(tmp_path: Path, text: str, why: str) -> None:
@@ -125,6 +129,14 @@ def test_entry_points(tmp_path: Path, text: str, why: str) -> None:
     found = index_refusals(spec.write(tmp_path))
     assert bool(found) is bool(why)
     assert why.strip("'") in "".join(found)
+
+
+def test_what_is_no_utf8_or_no_version_is_a_reason(tmp_path: Path) -> None:
+    spec = pure(extra_info={"entry_points.txt": b"\xff"})
+    assert "not UTF-8" in "".join(index_refusals(spec.write(tmp_path)))
+    text = f"Metadata-Version: 2.1\nName: demo\nVersion: {'1' * 5000}\n"
+    (why,) = metadata_refusals(text.encode())
+    assert why.startswith("METADATA: Exceeds the limit (4300 digits)")
 
 
 @pytest.mark.parametrize(
