@@ -234,7 +234,7 @@ def test_the_sdist_of_a_job_is_collected(tmp_path: Path) -> None:
     (tmp_path / "jobs/job-01/my_thing-1.0.tar.gz").write_bytes(b"other")
     (tmp_path / "all/my_thing-1.0.tar.gz").unlink()
     said = orchestrator(*collect, cwd=tmp_path, code=1).all
-    assert "error: sdist: its SHA-256 is" in " ".join(said.split())
+    assert "error: sdist: my_thing-1.0.tar.gz: its SHA-256 is" in " ".join(said.split())
 
 
 def test_an_sdist_that_is_left_out_is_said_unless_the_matrix_says_so(tmp_path: Path) -> None:
