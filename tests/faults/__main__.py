@@ -283,8 +283,11 @@ class Check:
             yield f"after the next run: {_differing(now, self.good)}"
         yield from half_written(root, self.good, self.good)
         there = names(root)
-        missing = self.names - there - self.empty
-        for word, some in (("is left", there - self.names), ("is missing", missing)):
+        shares = self.scenario.shares
+        shared = {name for name in self.names | there if shares and name.startswith(shares)}
+        missing = self.names - there - self.empty - shared
+        left = there - self.names - {name for name in shared if is_stray(name)}
+        for word, some in (("is left", left), ("is missing", missing)):
             yield from (f"after the next run {name} {word}" for name in sorted(some))
 
 

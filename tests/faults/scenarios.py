@@ -40,6 +40,9 @@ class Scenario:
         arguments: of the command line, with the directory as the working directory.
         results: the directories whose files are the outcome.
         codes: exit codes that a fault may have.
+        shares: the directory of a shared store. Only a run that builds puts a result there: once
+            the store of this machine has it, an upload that failed or was killed is not repeated,
+            and what the client had begun may be there under a name that no reader looks for.
         since: a part of a path: what comes before the first operation there is alike to what
             another scenario does, whose faults all fail.
     """
@@ -49,6 +52,7 @@ class Scenario:
     results: tuple[str, ...]
     codes: tuple[int, ...] = (0, 4)
     since: str = ""
+    shares: str = ""
 
 
 BUILD = ("build", "--backend=direct", "--jobs=1")
@@ -138,7 +142,12 @@ SCENARIOS = {
     "restore": Scenario(prepare=lost_wheels, arguments=BUILD, results=("dist",), codes=(0, 1, 4)),
     # Until its wheel is stored it does what "build" does, and the shared store has nothing of it.
     "share": Scenario(
-        prepare=to_share, arguments=ONE, results=("dist",), codes=(0, 1, 4), since="/store/tmp/"
+        prepare=to_share,
+        arguments=ONE,
+        results=("dist",),
+        codes=(0, 1, 4),
+        since="/store/tmp/",
+        shares="shared/",
     ),
     "fetch": Scenario(prepare=only_shared, arguments=BUILD, results=("dist",), codes=(0, 1, 4)),
     "make-room": Scenario(
