@@ -34,6 +34,7 @@ COMMANDS = {
     "rebuild": "Build one target again, exactly as planned.",
     "inspect": "Show which platform tag a wheel needs, and why.",
     "retag": "Give a wheel another platform tag, build tag or local version.",
+    "slice": "Make of a wheel for many GPU architectures one for each (experimental).",
     "verify": "Check that a wheel is what it says; exit 5 if not.",
     "report": "Show how runs ended, from one or more results.json.",
     "collect": "Collect the wheels of many jobs, and check that none is missing.",

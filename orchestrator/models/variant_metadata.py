@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.json_form import Length
 from orchestrator.models.reading import json_value, parse
 from orchestrator.models.wheel_name import NULL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SCHEMA: Final = "https://variants-schema.wheelnext.dev/peps/850/v0.2.0.json"
 """The draft that this program writes."""
@@ -26,6 +29,16 @@ Properties = dict[Word, dict[Word, tuple[Value, ...]]]
 _Texts = tuple[str, ...]
 Plain = bool | int | str | _Texts | dict[str, str | _Texts | dict[str, _Texts]] | None
 """What the drafts have beside that; it is nested no deeper."""
+
+PROVIDERS: Final[Mapping[str, dict[str, Plain]]] = {
+    "nvidia": {
+        "requires": ("nvidia-variant-provider",),
+        "plugin-api": "nvidia_variant_provider.plugin:NvidiaVariantPlugin",
+    },
+    "x86_64": {"requires": ("x86-64-variant-provider",)},
+    "aarch64": {"requires": ("aarch64-variant-provider",)},
+}
+"""Namespaces that installers know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from orchestrator.config import condition, template
 from orchestrator.errors import ConfigError, closest
-from orchestrator.models.variant_metadata import SCHEMA, VariantMetadata
+from orchestrator.models.variant_metadata import PROVIDERS, SCHEMA, VariantMetadata
 from orchestrator.models.wheel_name import LABEL, NULL
 from orchestrator.plan.layers import channel_matrix
 
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.config.settings import Settings, VariantSettings
     from orchestrator.models.target import Plan, Target, TargetId
     from orchestrator.models.variant_metadata import Plain, Properties
-
-PROVIDERS: Mapping[str, dict[str, Plain]] = {
-    "nvidia": {
-        "requires": ("nvidia-variant-provider",),
-        "plugin-api": "nvidia_variant_provider.plugin:NvidiaVariantPlugin",
-    },
-    "x86_64": {"requires": ("x86-64-variant-provider",)},
-    "aarch64": {"requires": ("aarch64-variant-provider",)},
-}
-"""Namespaces that installers know."""
 
 _PLACE = ("python", "arch", "libc")
 _NO_LABEL = re.compile(r"[^0-9a-z_.]")

@@ -191,7 +191,7 @@ def parse(
             `meter` are passed on.
     """
     if isinstance(data, (bytes, bytearray, memoryview)):
-        data = _Memory(bytes(data))
+        data = ElfBytes(bytes(data))
     image = _Image(data, meter)
     header = image.header()
     segments = tuple(image.segments(header))
@@ -251,14 +251,16 @@ def find_sections(
     return tuple((name, offset, size) for offset, size, name in sorted(found))
 
 
-class _Memory:
+class ElfBytes:
     """A file in memory."""
 
     def __init__(self, data: bytes) -> None:
+        """Take its bytes."""
         self._data = data
         self.size = len(data)
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int, /) -> bytes:
+        """Return bytes inside the file."""
         return self._data[offset : offset + size]
 
 

@@ -1,10 +1,8 @@
 """Read the code for GPUs that a file holds: which architectures, how many bytes, how compressed.
 
-CUDA: a fat binary is a row of containers, each a row of entries (PTX or a cubin for one
-architecture). It lies in sections of an ELF file, or is a file of its own, as cubins and PTX are.
-NVIDIA does not document the layout; `cuobjdump --list-elf` and `--list-ptx` are the reference, and
-tests hold this reader against them. ROCm: bundles of clang's offload bundler, as LLVM documents
-them ("Clang Offload Bundler"). The bytes are not trusted.
+CUDA: a fat binary (see `fatbin`) lies in sections of an ELF file, or is a file of its own; so are
+cubins and PTX. ROCm: bundles of clang's offload bundler, as LLVM documents them ("Clang Offload
+Bundler"). The bytes are not trusted.
 
 A section is read once, in order, in pieces: so memory is bounded, and a member of a wheel is
 inflated as it is read.
@@ -18,8 +16,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.models.wheel import Compression, DeviceKind
-from orchestrator.wheel import elf, offload_bundle
+from orchestrator.models.wheel import DeviceKind
+from orchestrator.wheel import elf, fatbin, offload_bundle
 from orchestrator.wheel.device_code import Cursor, Entry, MalformedCodeError
 
 if TYPE_CHECKING:
@@ -28,15 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.wheel.elf import ByteSource, ElfInfo, Meter
 
 _MAX_SECTIONS = 16
-_MAX_HEADER = 1 << 16
 _PTX_HEAD = 1 << 14
-
-# A container of a fat binary, and an entry in it. Sizes are in bytes.
-_FATBIN = b"\x50\xed\x55\xba"
-_CONTAINER = struct.Struct("<4sHHQ")
-_ENTRY = struct.Struct("<HHIQIIHHIIIQQQ")
-_PTX, _CUBIN = 1, 2
-_LZ4, _ZSTD, _ARCH_SPECIFIC, _FAMILY_SPECIFIC = 0x2000, 0x8000, 0x100000, 0x200000
 
 _LONGEST_ARCH = 64
 
@@ -45,7 +35,7 @@ _EM_AMDGPU, _EM_CUDA = 224, 190
 _ELF_HEADER, _WIDE = 64, 2
 _CUDA_ABI_8 = 8
 
-_HEADS = (_FATBIN, offload_bundle.PLAIN[:4], offload_bundle.COMPRESSED)
+_HEADS = (fatbin.MAGIC, offload_bundle.PLAIN[:4], offload_bundle.COMPRESSED)
 _LINKED, _RELOCATABLE, _RODATA = ".nv_fatbin", "__nv_relfatbin", ".rodata"
 _CUDA = frozenset({_LINKED, _RELOCATABLE})
 _SECTIONS = frozenset(name.encode() for name in (*_CUDA, ".hip_fatbin", _RODATA))
@@ -173,7 +163,7 @@ def _of_sections(
             unused += size
         else:
             found, problem = _walked(
-                _containers if name in _CUDA else offload_bundle.bundles, cursor
+                fatbin.entries if name in _CUDA else offload_bundle.bundles, cursor
             )
             entries += found
             problems += [f"{name}: {problem}"] if problem else []
@@ -205,54 +195,14 @@ def _walked(
     return tuple(entries), ""
 
 
-def _containers(cursor: Cursor) -> Iterator[Entry]:
-    """Iterate over the entries of a fat binary; there may be padding between containers."""
-    while cursor.skip_zeros():
-        magic, _, header, size = _CONTAINER.unpack(cursor.take(_CONTAINER.size))
-        if magic != _FATBIN:
-            raise MalformedCodeError(f"{magic.hex()} where a container begins")
-        cursor.take(max(header - _CONTAINER.size, 0))
-        if size > cursor.left:
-            raise MalformedCodeError(f"a container of {size} bytes, but {cursor.left} are left")
-        end = cursor.left - size
-        while cursor.left > end:
-            yield _entry(cursor, cursor.left - end)
-
-
-def _entry(cursor: Cursor, room: int) -> Entry:
-    """Read an entry of at most `room` bytes."""
-    if room < _ENTRY.size:
-        raise MalformedCodeError(f"an entry of {room} bytes")
-    fields = _ENTRY.unpack(cursor.take(_ENTRY.size))
-    kind, header, size, flags, unpacked = fields[0], fields[2], fields[3], fields[11], fields[13]
-    minor, major, arch = fields[6:9]
-    if not _ENTRY.size <= header <= _MAX_HEADER or header + size > room:
-        raise MalformedCodeError(f"an entry of {header} + {size} bytes where {room} are left")
-    cursor.take(header - _ENTRY.size)
-    found = {_PTX: DeviceKind.PTX, _CUBIN: DeviceKind.SASS}.get(kind, DeviceKind.OTHER)
-    compression = (
-        Compression.ZSTD if flags & _ZSTD else Compression.LZ4 if flags & _LZ4 else Compression.NONE
-    )
-    suffix = "a" if flags & _ARCH_SPECIFIC else "f" if flags & _FAMILY_SPECIFIC else ""
-    return Entry(
-        kind=found,
-        arch=f"{'compute' if found is DeviceKind.PTX else 'sm'}_{arch}{suffix}",
-        compression=compression,
-        size=header + size,
-        unpacked=size if compression is Compression.NONE else unpacked,
-        checksum=cursor.checksum(size),
-        version=(major, minor),
-    )
-
-
 def _loose(cursor: Cursor) -> Iterator[Entry]:
     """Read a file that is a fat binary, a bundle, or PTX."""
     size = cursor.left
     head = cursor.peek(_PTX_HEAD)
     if head[:4] in _HEADS[1:]:
         yield from offload_bundle.bundles(cursor)
-    elif head.startswith(_FATBIN):
-        yield from _containers(cursor)
+    elif head.startswith(fatbin.MAGIC):
+        yield from fatbin.entries(cursor)
     else:
         text = head.decode("ascii", "replace")
         target = re.search(r"^\.target\s+sm_(\w+)", text, re.MULTILINE)

@@ -47,6 +47,7 @@ def retag(  # noqa: PLR0913 - keyword-only
     build_tag: str | None = None,
     pins: Sequence[str] = (),
     variant: VariantMetadata | None = None,
+    contents: Mapping[str, bytes] | None = None,
     epoch: int | None = None,
     add_sbom: bool = False,
     normal_names: bool = False,
@@ -63,6 +64,7 @@ def retag(  # noqa: PLR0913 - keyword-only
         build_tag: new build tag; None keeps it, an empty one removes it.
         pins: requirements (PEP 508) to apply to the wheel's own; see `requires.pinned`.
         variant: what its new label, the only one, stands for; None keeps it.
+        contents: members with new content, of those outside of dist-info.
         epoch: normalise order, times (to this one, seconds since 1970) and modes of all members.
         add_sbom: add a CycloneDX file on grafted libraries (PEP 770) if the wheel has none.
         normal_names: spell the project's name and the version in their normal forms (PEP 503, PEP
@@ -92,7 +94,7 @@ def retag(  # noqa: PLR0913 - keyword-only
         names = _renames(archive, stem)
         added = {} if variant is None else _variant(archive, names, variant)
         added |= _new_bill(archive, name, names) if add_sbom else {}
-        edits = _edits(archive, name, version, pins, names, added)
+        edits = _edits(archive, name, version, pins, names, added, contents or {})
         if epoch is not None:
             edits = _normalised(archive, edits, epoch)
         if record.path_of(archive) in edits.contents:
@@ -150,6 +152,7 @@ def _edits(  # noqa: PLR0913, PLR0917 - mostly optional
     pins: Sequence[str],
     names: Mapping[str, str],
     added: Mapping[str, bytes],
+    replaced: Mapping[str, bytes],
 ) -> CopyEdits:
     info = archive.dist_info
     texts = {f"{info}/WHEEL": _wheel_file(archive, name)}
@@ -157,19 +160,24 @@ def _edits(  # noqa: PLR0913, PLR0917 - mostly optional
         texts[f"{info}/METADATA"] = _metadata(archive, version, pins)
     # A member whose content stays the same is copied.
     contents = {member: text for member, text in texts.items() if text != archive.read(member)}
-    contents |= _bills(archive, name)
+    contents |= {**replaced, **_bills(archive, name, replaced)}
     if contents or names or added:
         contents[record.path_of(archive)] = _record(archive, names, contents, added)
     return CopyEdits(names=names, contents=contents, added=added)
 
 
-def _bills(archive: WheelArchive, name: WheelName) -> dict[str, bytes]:
-    """Return the new contents of CycloneDX files that name the wheel."""
+def _bills(
+    archive: WheelArchive, name: WheelName, replaced: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Return the new contents of CycloneDX files that name the wheel, or members that change."""
     changed = {}
     for member in sbom.files_of(archive):
         try:
             bill = sbom.read(archive, member) or {}
-            new = sbom.renamed(archive.read(member), bill, archive.name, name)
+            text = archive.read(member)
+            new = sbom.renamed(text, bill, archive.name, name)
+            if replaced and bill:
+                new = sbom.rehashed(new or text, replaced) or new
         except BadWheelError:
             continue  # `verify` reports it
         if new is not None:

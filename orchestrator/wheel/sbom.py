@@ -94,6 +94,24 @@ def renamed(text: bytes, bill: Mapping[str, Any], old: WheelName, new: WheelName
         raise BadWheelError.of(f"a CycloneDX file cannot be written again: {error}") from error
 
 
+def rehashed(text: bytes, contents: Mapping[str, bytes]) -> bytes | None:
+    """Return a bill's text with the hashes of members that changed; None if it has none of them."""
+    changed, bill = False, json.loads(text)
+    components = bill.get("components")
+    for component in components if isinstance(components, list) else ():
+        member = component.get("bom-ref") if isinstance(component, dict) else None
+        content = contents.get(member) if isinstance(member, str) else None
+        hashes = component.get("hashes") if content is not None else None
+        for each in hashes if isinstance(hashes, list) else ():
+            if isinstance(each, dict) and each.get("alg") == "SHA-256":
+                each["content"] = hashlib.sha256(content or b"").hexdigest()
+                changed = True
+    try:
+        return _written_like(text, bill) if changed else None
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise BadWheelError.of(f"a CycloneDX file cannot be written again: {error}") from error
+
+
 _LAYOUT = re.compile(rb"\{\r?\n(?P<indent>[ \t]+)")
 
 

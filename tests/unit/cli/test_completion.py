@@ -135,7 +135,7 @@ FREE = {
     *("--shard", "--output-dir", "--work-dir", "--build-path", "--required", "--url", "--base-url"),
     *("--default", "--alias", "--yank", "--unyank", "--remove", "--uses", "--tag", "--index"),
     *("--simple-url", "--audience", "--python", "--package", "--mirror", "--platform-tag"),
-    *("--build-tag", "--local-version", "--output", "--check", "--project"),
+    *("--build-tag", "--local-version", "--output", "--check", "--project", "--group"),
 }
 """Options whose values are somebody's own words."""
 

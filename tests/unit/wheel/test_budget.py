@@ -224,7 +224,7 @@ def test_a_long_hash_chain_is_read_to_its_end(order: str, count: int) -> None:
         f"{order}{count}I", *words
     )
     data = raw_elf([], {at: table})
-    image = elf._Image(elf._Memory(data), lambda *_: None)
+    image = elf._Image(elf.ElfBytes(data), lambda *_: None)
     dynamic = elf._Dynamic(image, image.header(), ())
     image.order = order
     assert work(lambda: dynamic._count_by_gnu_hash(at)) < 3000
