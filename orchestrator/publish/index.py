@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
-from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError
+from orchestrator.errors import BadWheelError, ConfigError, EnvironmentProblemError, SourceError
 from orchestrator.fsutil import file_sha256, read_file
 from orchestrator.host import web
 from orchestrator.models.reading import json_value
@@ -35,6 +35,7 @@ from orchestrator.publish.variants import VariantCatalog
 from orchestrator.report.results import NAME as RESULTS
 from orchestrator.report.results import read
 from orchestrator.source.sdist import SdistName, package_info
+from orchestrator.source.unpack import is_zip
 from orchestrator.wheel import open_wheel, variant
 from orchestrator.wheel.archive import TEXT_LIMIT
 
@@ -213,6 +214,8 @@ def _read_sdist(path: Path, name: SdistName) -> IndexedFile:
     """Read an sdist; its pages do not serve PKG-INFO, which may say less than a build does."""
     headers = HeaderParser().parsestr(package_info(path).decode("utf-8", "replace"))
     _check_version(path, name, str(headers.get("Version", "")).strip())
+    if is_zip(path):
+        raise SourceError.of("it is a zip file, and named like a tar file", where=path.name)
     sha256 = Digest(file_sha256(path))
     texts = {".asc": _beside(path, ".asc"), ".provenance": _provenance(path, sha256)}
     beside = {suffix: _sha256(text) for suffix, text in texts.items() if text is not None}

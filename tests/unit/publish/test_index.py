@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tracemalloc
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,30 @@ def test_sdists_of_nightlies_go_with_their_wheels_and_one_alone_is_at_the_root()
     wheel("plain", "3.0")
     assert index("plain") == ExitCode.OK
     assert names("demo") == ["demo-3.0-cp312-cp312-manylinux_2_17_x86_64.whl", "demo-3.0.tar.gz"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "zip", "tar and zip"])
+def test_what_is_no_sdist_is_refused(
+    place: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = place / "other" / "demo-1.0.tar.gz"
+    path.parent.mkdir()
+    info = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("demo-1.0/PKG-INFO", info)
+        zipped = path.read_bytes()
+        make_sdist(path.parent, {"PKG-INFO": info}, name="demo-1.0", top="demo-1.0")
+        path.write_bytes((path.read_bytes() if kind == "tar and zip" else b"") + zipped)
+    why = {"zip": "is a zip file", "tar and zip": "a tar and a zip file"}
+    fails(("other",), ExitCode.CONFIG, why.get(kind, "cannot be read"), capsys)
+    assert not (place / "site" / "site.json").exists()
 
 
 def test_an_archive_that_is_no_sdist_is_left_out_and_one_that_lies_is_refused(capsys: Any) -> None:
