@@ -31,8 +31,10 @@ FRONTEND = "build-frontend"
 REQUIRES = "test-requires"
 REPAIR = "repair-wheel-command"
 TEST = "test-command"
+BEFORE_TEST = "before-test"
+SOURCES = "test-sources"
 _ALONE = (*IN_SOURCE, FRONTEND, REPAIR, REQUIRES)
-_NEEDED_BY_TESTS = (TEST, "before-test", "test-sources", *IN_SOURCE)
+_NEEDED_BY_TESTS = (TEST, BEFORE_TEST, SOURCES, *IN_SOURCE)
 """Commands before the build also make what tests need: libraries, users, servers."""
 
 
@@ -63,7 +65,10 @@ def absent_files(table: Mapping[str, Any], has: Callable[[str], bool]) -> dict[s
     }
     found = {option: absent[option] for option in _ALONE if option in absent}
     needed = next((absent[option] for option in _NEEDED_BY_TESTS if option in absent), None)
-    return {**found, TEST: needed} if needed and options.get(TEST) else found
+    if needed is None or not options.get(TEST):
+        return found
+    around = {option: absent[option] for option in (BEFORE_TEST, SOURCES) if option in absent}
+    return {**found, TEST: needed, **around}
 
 
 def _files(option: str, value: object) -> Iterator[str]:
@@ -71,7 +76,7 @@ def _files(option: str, value: object) -> Iterator[str]:
         value = value.get("args")
     words = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
     command = value if isinstance(value, str) else " && ".join(words)
-    if option == "test-sources":
+    if option == SOURCES:
         yield from words or command.split()
         return
     for match in _PLACEHOLDER.finditer(command):

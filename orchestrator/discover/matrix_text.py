@@ -7,7 +7,15 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from orchestrator.discover.abi3_floor import LOWEST
-from orchestrator.discover.absent_files import FRONTEND, IN_SOURCE, REPAIR, REQUIRES, TEST
+from orchestrator.discover.absent_files import (
+    BEFORE_TEST,
+    FRONTEND,
+    IN_SOURCE,
+    REPAIR,
+    REQUIRES,
+    SOURCES,
+    TEST,
+)
 from orchestrator.discover.cells import UNSAID
 from orchestrator.models.platforms import Arch
 from orchestrator.models.python_tag import ABI3, PythonTag
@@ -250,14 +258,19 @@ def _absent(page: _Page, facts: ProjectFacts) -> None:
         page.put(instead[step].replace("KEY", step), _not_there(facts.absent[step]))
     if facts.absent.keys() & {TEST, REQUIRES}:
         page.table("[test]")
-    if REQUIRES in facts.absent:
-        page.put("requires = []", _not_there(facts.absent[REQUIRES]))
+    for option, line in _WITHOUT.items():
+        if option in facts.absent:
+            page.put(line, _not_there(facts.absent[option]))
     if TEST in facts.absent:
         file = facts.absent[TEST]
         # What the project requires for its test is installed, too, and may need that machine.
         imports = facts.package and file.option != "before-all"
         command = f'python -c "import {facts.package}"' if imports else ""
         page.put(f"command = {quoted(command)}", _not_there(file))
+
+
+_WITHOUT = {REQUIRES: "requires = []", SOURCES: "sources = []", BEFORE_TEST: 'before = ""'}
+"""What goes without an option of a test."""
 
 
 def _frontend(facts: ProjectFacts) -> str:

@@ -330,8 +330,11 @@ def test_from_cibuildwheel_needs_cibuildwheel(tree: Tree) -> None:
         ('before-build = "bash {project}/tools/x.sh"', {"before-build": ""}),
         ('linux.before-build = "bash {package}/tools/x.sh"', {"before-build": ""}),
         ('test-command = "pytest {project}/tests -q"', {"command": IMPORT}),
-        ('test-command = "pytest"\ntest-sources = ["tests"]', {"command": IMPORT}),
-        ('test-command = "pytest"\nbefore-test = "sh {project}/x.sh"', {"command": IMPORT}),
+        ('test-command = "pytest"\ntest-sources = ["tests"]', {"command": IMPORT, "sources": []}),
+        (
+            'test-command = "pytest"\nbefore-test = "sh {project}/x.sh"',
+            {"command": IMPORT, "before": ""},
+        ),
         (
             'repair-wheel-command = "python scripts/x.py -w {dest_dir} {wheel}"',
             {"repair": "auditwheel"},
