@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.builders.system_packages import system_packages
 from orchestrator.containers.container import PROJECT
+from orchestrator.errors import clipped
 from orchestrator.models.platforms import Libc
 from orchestrator.models.result import FailureKind
 
@@ -98,6 +99,9 @@ _FAILED_TEST = re.compile(
 _QUOTED = re.compile(r'#\s*include "([^"]+)"')
 """How C names a header that mostly is the project's own."""
 
+_ERROR = re.compile(r"^\S[^:\s]*(?::\d+)*: (?:fatal )?error: .*")
+"""How a compiler says what it does not take."""
+
 _NO_MODULE = re.compile(r"No module named '?(\w{1,100})'?$")
 """How Python says that it cannot import one; a dotted name is part of something installed."""
 
@@ -125,6 +129,7 @@ class Clues:
         environment: what is in that environment; None before it was asked.
         differs: how it is not what the cell asks for.
         listeners: who else gets every line.
+        error: what a compiler did not take first.
         no_module: the module that Python did not find last.
         quoted: the header that a compiler showed as one of the project's own last.
         failed_tests: the names of tests that failed, in the order in which they were named.
@@ -137,6 +142,7 @@ class Clues:
             "died",
             "differs",
             "environment",
+            "error",
             "failed_tests",
             "found",
             "listeners",
@@ -159,6 +165,7 @@ class Clues:
         self.no_file = ""
         self.no_module = ""
         self.quoted = ""
+        self.error = ""
         self.failed_tests: dict[str, None] = {}
         self.died = ""
 
@@ -202,6 +209,8 @@ class Clues:
             self.found["host"] = self.address
         self.no_file = self.no_file or _first_group(_NO_FILE, text)
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
+        if not self.error and (wrong := _ERROR.match(text)):
+            self.error = wrong[0]
         self.quoted = _first_group(_QUOTED, text) or self.quoted
         if name := _first_group(_FAILED_TEST, text):
             self.failed_tests[name] = None
@@ -221,6 +230,7 @@ _WORDS = (
         "returned non-zero",
         "uncaught target signal",
         'include "',
+        " error: ",
     ),
 )
 """One of them stands in each line that is known."""
@@ -267,6 +277,8 @@ def with_clue(
         hint = f"{missing}; {_ITS_OWN}" if own else missing
     elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
         hint = _why_build_failed(failure, file, module, source)
+        if not hint and failure.kind is FailureKind.BUILD and clues.error:
+            hint = f"the compiler's first error is {clipped(clues.error)!r}; the log has the rest"
     if not hint and clues.died:
         hint = _died_under_qemu(clues.died, target)
     return replace(failure, hint=hint or failure.hint)

@@ -87,6 +87,11 @@ def _found(facts: ProjectFacts, release: Release | None, runs: tuple[Run, ...]) 
 
 def _open(facts: ProjectFacts, release: Release | None, torch: TorchAxes | None) -> Iterator[str]:
     """Yield what a person has to decide."""
+    if release and release.wheels and not facts.compiles and facts.cibuildwheel is None:
+        yield (
+            f"the wheels of {release.version} are for platforms, but nothing in the source says "
+            "what compiles: their builds may have changed it before, as build.before-build can"
+        )
     if release and release.abi3 and not facts.abi3:
         yield (
             f"the wheels of {release.version} are for the stable ABI ({release.abi3}), but nothing "

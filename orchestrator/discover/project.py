@@ -40,6 +40,13 @@ _BACKENDS = {
 }
 """Build backends whose projects are compiled."""
 
+_MAY_BE_PURE = frozenset(
+    {"", "flit", "flit_core", "hatchling", "pdm", "poetry", "setuptools", "uv_build"}
+)
+"""Build backends of which more is known than what files a source has."""
+
+_SOURCES = (*(".c", ".cc", ".cpp", ".cxx", ".cu", ".pyx", ".rs", ".f", ".f90", ".zig", ".i", ".S"),)
+
 _BUILT = (".so", ".pyd", ".dll", ".dylib")
 """Ends of names of libraries that are compiled."""
 
@@ -180,7 +187,27 @@ def _compiles(root: Path, tree: Mapping[str, Any], setup: SetupScript) -> str:
         return "[tool.poetry] has a build script"
     if pdm.get("run-setuptools") or pdm.get("is-purelib") is False:
         return "[tool.pdm.build] runs setuptools"
-    return _hatch_hook(root, table_of(table_of(tool, "hatch"), "build"))
+    return _unknown(root, backend) or _hatch_hook(root, table_of(table_of(tool, "hatch"), "build"))
+
+
+def _unknown(root: Path, backend: str) -> str:
+    module = backend.partition(".")[0].partition(":")[0]
+    file = "" if module in _MAY_BE_PURE else _compiled_file(root)
+    return f"the build backend is {backend}, and the source has {file}" if file else ""
+
+
+def _compiled_file(root: Path) -> str:
+    """Return a file that only a compiler understands; empty without any."""
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(each for each in folders if each not in _BESIDE)
+        for name in sorted(names):
+            if name.endswith(_SOURCES):
+                return os.path.relpath(os.path.join(place, name), root)  # noqa: PTH118 - a text
+    return ""
+
+
+_BESIDE = frozenset({".git", "doc", "docs", "examples", "test", "tests"})
+"""Directories whose files say nothing about the wheel."""
 
 
 def _hatch_hook(root: Path, build: Mapping[str, Any]) -> str:

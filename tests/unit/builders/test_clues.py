@@ -180,6 +180,23 @@ def test_a_program_that_cmake_can_do_without_is_not_what_is_missing(tmp_path: Pa
 OWN = ("src/x.c:1:10: fatal error: own/x.h: No such file", '    1 | #include "own/x.h"')
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cc1: fatal error: /tmp/enscons/xxmodule.c: No such file or directory",
+        "src/x.c:12:3: error: unknown type name 'uint'",
+        "x.cu(3): error: expected a ;",
+        "src/x.c:12:3: warning: error: none",
+    ],
+)
+def test_the_first_error_of_a_compiler_is_quoted(tmp_path: Path, line: str) -> None:
+    is_error = "warning" not in line
+    said = hint(tmp_path, "gcc x.c", line, "x.c:14:1: error: second" if is_error else "fine")
+
+    assert (line in said) is is_error
+    assert is_error or said == FAILED.hint
+
+
 def test_a_header_that_the_sources_name_as_their_own_may_be_left_out(tmp_path: Path) -> None:
     assert hint(tmp_path, *OWN).startswith("the header own/x.h is missing: install the ")
     assert "or build from a checkout, as the sources include it" in hint(tmp_path, *OWN)

@@ -625,6 +625,20 @@ def test_a_library_that_somebody_else_has_built_is_for_one_platform(
     assert "orchestrator retag WHEEL" in said
 
 
+def test_a_backend_that_nobody_knows_compiles_what_only_a_compiler_reads(
+    tree: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The backend of cryptacular is enscons."""
+    backend = '[build-system]\nrequires = ["x"]\nbuild-backend = "enscons.api"\n'
+    tree.write({"pyproject.toml": backend + PROJECT, "demo/native.c": "", "tests/x.py": ""})
+    assert "enscons.api, and the source has demo/native.c" in tree.matrix()[1]
+    capsys.readouterr()
+
+    (tree.root / "demo/native.c").rename(tree.root / "tests/native.c")
+    (tree.root / "matrix.toml").unlink()
+    assert orchestrator.cli.run(["init", "--no-index"]) == ExitCode.NOTHING_SELECTED
+
+
 @pytest.mark.parametrize(
     "files",
     [
