@@ -18,6 +18,7 @@ from orchestrator.host import web
 from orchestrator.models.reading import json_value
 from orchestrator.models.result import Status
 from orchestrator.models.target import Digest
+from orchestrator.models.wheel_name import WheelName
 from orchestrator.publish.attested import subjects
 from orchestrator.publish.index_site import (
     File,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.models.wheel_name import WheelName
     from orchestrator.publish.index_site import SiteChange
     from orchestrator.publish.storage import Storage
     from orchestrator.publish.variants import VariantRules
@@ -198,15 +198,18 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedFile:
 
 
 def _check_version(path: Path, name: WheelName | SdistName, version: str) -> None:
+    is_wheel = isinstance(name, WheelName)
     try:
         same = Version(version) == name.version
     except ValueError:  # InvalidVersion, or more digits than Python makes a number of
         same = False
     if not same:
         raise BadWheelError.of(
-            f"the file name says {name.version}, its metadata {version or 'nothing'}",
+            f"the file name says {name.version}, {'METADATA' if is_wheel else 'PKG-INFO'} says "
+            f"{version or 'nothing'}",
             where=path.name,
-            hint="installers refuse it; `orchestrator retag` makes the two agree in a wheel",
+            hint=f"installers refuse it; {'`orchestrator retag`' if is_wheel else 'a new build'} "
+            "makes the two agree",
         )
 
 

@@ -280,7 +280,7 @@ def test_an_archive_that_is_no_sdist_is_left_out_and_one_that_lies_is_refused(ca
     assert "note: backup.tar.gz is left out" in capsys.readouterr().err
 
     sdist("other", "1.0").rename("other/demo-2.0.tar.gz")
-    fails(("other",), ExitCode.BAD_WHEEL, "the file name says 2.0, its metadata 1.0", capsys)
+    fails(("other",), ExitCode.BAD_WHEEL, "the file name says 2.0, PKG-INFO says 1.0", capsys)
 
 
 def test_what_stands_beside_wheels_is_not_kept_for_all_of_them() -> None:
