@@ -42,7 +42,7 @@ instead() {
     esac
     case "$*" in
     'python -V -V')
-        python -I "$own/seed_venv.py" keep "$kept"
+        python -I "$own/seed_venv.py" keep "$kept" || exit
         exec python -I -S "$own/frontend.py" "$question" setup
         ;;
     'python -m build '* | 'python -m pip wheel '*)
