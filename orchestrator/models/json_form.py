@@ -90,7 +90,7 @@ class Length:
 
 
 class Finite:
-    """What stands in JSON data of any type has no number that JSON cannot write."""
+    """What stands in an object or array of any data has no number that JSON cannot write."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -100,11 +100,14 @@ class Finite:
 
 def _finite(value: Any) -> Any:
     """Return JSON data; raises ValueError."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no number of JSON")
-    if isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            _finite(each)
+    left = [value]
+    while left:
+        inner = left.pop()
+        for each in inner.values() if isinstance(inner, dict) else inner:
+            if isinstance(each, dict | list):
+                left.append(each)
+            elif isinstance(each, float) and not math.isfinite(each):
+                raise ValueError(f"{each} is no number of JSON")
     return value
 
 
