@@ -28,6 +28,9 @@ LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
 _SHIM = ("aoti_torch_", "aoti_record_", "torch_library_")
 """What names of the stable ABI begin with, also of a torch that the table does not know yet."""
 
+FIRST = Version("2.9")
+"""The first torch that promises a stable ABI."""
+
 _PYTHON = re.compile(r"THP[A-Z]\w*")
 """A C name of libtorch_python, which no torch promises to keep."""
 

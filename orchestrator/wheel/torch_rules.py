@@ -14,6 +14,7 @@ from orchestrator.models.wheel import Finding, Severity
 from orchestrator.wheel import requires
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.torch_abi import (
+    FIRST,
     newest_known,
     stable_names,
     torch_abi,
@@ -88,8 +89,11 @@ def _too_new(
     if unknown := [name for name, torch in names.items() if not torch]:
         message = f"{file} uses {few(unknown)}: not in the stable ABI of any torch up to "
         yield _warning(message + newest_known())
+    # Of a function of the first torch that promises anything nobody says when it came.
     later = {
-        name: torch for name, torch in names.items() if torch and lowest and Version(torch) > lowest
+        name: torch
+        for name, torch in names.items()
+        if torch and lowest and Version(torch) > max(lowest, FIRST)
     }
     if later:
         says = (

@@ -106,6 +106,8 @@ def test_a_name_of_no_known_torch_is_a_warning(inspector: Inspector) -> None:
         (("torch>=2.10",), IN_2_10, ""),
         (("torch>=2.9",), IN_2_10, f"METADATA allows torch 2.9, but {EXTENSION} uses {IN_2_10} "),
         (("Torch >= 2.9, <2.10",), IN_2_10, "METADATA allows torch 2.9, "),
+        (("torch>=2.4",), BASE, ""),  # it may be older than the first promise
+        (("torch>=2.4",), IN_2_10, f"METADATA allows torch 2.4, but {EXTENSION} uses {IN_2_10} "),
         (("torch",), IN_2_10, ""),
         (("torch>=2.9 ; extra == 'gpu'",), IN_2_10, ""),
         (("torch>=2.9 ; python_version > '3'", "torch!=2.9.*"), IN_2_10, ""),
