@@ -656,8 +656,12 @@ def remove_tree(root: Path, *, ignore_errors: bool = False) -> None:
         shutil.rmtree(root, ignore_errors=True)
     if not os.path.lexists(root):
         return
-    if not root.is_symlink():
-        _flatten(root)
+    if root.is_symlink():
+        if ignore_errors:
+            return
+        # Some Pythons say it without these words.
+        raise OSError(errno.ELOOP, "is a symbolic link", str(root))
+    _flatten(root)
     shutil.rmtree(root, ignore_errors=ignore_errors)
 
 

@@ -214,20 +214,37 @@ _GZIP = b"\x1f\x8b"
 
 
 class _Uncompressed(gzip.GzipFile):
-    """A tar stream of which tarfile takes no header of gigabytes into memory."""
+    """A tar stream of which tarfile takes no header of gigabytes into memory.
+
+    Older Pythons ask for a header at once, later ones for one piece after the other.
+
+    Attributes:
+        room: bytes that the headers of the next member may still have; None while contents are
+            read.
+    """
+
+    room: int | None = _LARGEST_READ
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _LARGEST_READ:
             raise ValueError(f"a name or a header of {size} bytes")
-        return super().read(size)
+        data = super().read(size)
+        if self.room is not None:
+            self.room -= len(data)
+            if self.room < 0:
+                raise ValueError(f"a name or a header of more than {_LARGEST_READ} bytes")
+        return data
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
     with _Uncompressed(archive) as stream:
         with tarfile.open(fileobj=stream, mode="r:") as bundle:
             while (info := bundle.next()) is not None:
+                stream.room = None
                 yield _tar_member(bundle, info)
                 bundle.members = []  # type: ignore[attr-defined] # it would keep them all in memory
+                stream.room = _LARGEST_READ
+        stream.room = None
         # tarfile stops at the last member; gzip compares its checksum at the end of the file.
         while stream.read(_LARGEST_READ):
             pass

@@ -46,6 +46,8 @@ def unit_rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail the test at the offending line, and at its end if something caught that failure."""
     global _offences  # noqa: PLW0603 - the hook outlives every fixture
     monkeypatch.setattr(time, "sleep", _sleep)
+    # What the user's cache holds decides nothing.
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", "/nonexistent/cache")
     seen: list[str] = []
     _offences = seen
     yield

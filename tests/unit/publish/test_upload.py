@@ -40,6 +40,8 @@ from orchestrator.publish.preflight import (
 from orchestrator.publish.releases import ReleaseDestination, ReleaseSettings
 from orchestrator.publish.trusted import audience_of
 from orchestrator.publish.upload import UploadError, UploadResult, send_all, survey
+from tests import factories
+from tests.auditor import load_policies
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
@@ -318,6 +320,9 @@ def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("GITHUB_REPOSITORY", "GITHUB_TOKEN", "GH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TWINE_PASSWORD", "pw-of-one-index")
+    host = partial(factories.host, tmp_path / "cache", environ=os.environ)
+    monkeypatch.setattr("orchestrator.cli.workspace.open_host", host)
+    monkeypatch.setattr("orchestrator.cli.workspace.load_policies", lambda *_: load_policies())
     folder = tmp_path / "dist"
     folder.mkdir()
     (folder / "demo-1.0-py3-none-any.whl").write_bytes(b"no wheel")

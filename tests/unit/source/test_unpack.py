@@ -226,16 +226,30 @@ def test_a_sparse_file_counts_as_large_as_it_would_be(
     assert "more than 2 MiB" in refused(tar(tmp_path / "foo-1.0.tar.gz", ROOT, info))
 
 
-def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_of_gigabytes_is_not_read(tmp_path: Path, kind: bytes) -> None:
     """A pax header may be as long as it says, and a megabyte of zeros is a kilobyte of gzip."""
     header = tarfile.TarInfo("pax")
-    header.type, header.size = tarfile.XHDTYPE, 1 << 32
+    header.type, header.size = kind, 1 << 32
     path = tmp_path / "foo-1.0.tar.gz"
     with gzip.open(path, "wb") as stream:
         stream.write(header.tobuf(tarfile.USTAR_FORMAT))
-        stream.write(bytes(1 << 20))
+        stream.write(bytes(3 << 20))
 
     assert "a name or a header of" in refused(path)
+
+
+def test_the_headers_of_one_member_have_a_limit(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 600_000
+    path = tmp_path / "foo-1.0.tar.gz"
+    with gzip.open(path, "wb") as stream:
+        for _ in range(2):
+            stream.write(header.tobuf(tarfile.USTAR_FORMAT))
+            stream.write(bytes(600_064))
+        stream.write(bytes(1024))
+
+    assert "a name or a header of more than 1048576 bytes" in refused(path)
 
 
 @pytest.mark.parametrize("time", ["1e300", "inf", "nan", "-5", "99999999999999"])

@@ -472,7 +472,10 @@ def test_numbers_of_more_digits_than_python_reads_are_no_versions(tmp_path: Path
         retag(path, dest_dir=tmp_path / "new", version=f"1.0+{digits}")
 
 
-@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"\\ud800\u00e4"'])
+DEEP = "[" * 900 + "]" * 900
+
+
+@pytest.mark.parametrize("value", [DEEP, '"\\ud800\u00e4"'])
 def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
     tmp_path: Path, value: str
 ) -> None:
@@ -481,4 +484,6 @@ def test_a_bill_that_cannot_be_written_again_stays_and_is_reported(
     path = WheelSpec(extra_info={"sboms/a.cdx.json": text, "LICENSE": b""}).write(tmp_path)
     assert verified(path)[0] == set()
     made = retag(path, dest_dir=tmp_path / "new", version="1.0+x")
-    assert verified(made)[0] == {"sbom"}
+    # Later Pythons write what is so deep.
+    written = value == DEEP and sys.version_info >= (3, 14)
+    assert verified(made)[0] == (set() if written else {"sbom"})
