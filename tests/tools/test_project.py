@@ -30,6 +30,18 @@ def listed() -> list[Path]:
     return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
 
 
+TOP = {
+    *(".ci", ".github", ".gitattributes", ".gitignore"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+    *("matrix.toml", "mkdocs.yml", "noxfile.py", "pyproject.toml"),
+    *("benchmarks", "docs", "examples", "orchestrator", "tests", "tools"),
+}
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    assert {path.relative_to(REPOSITORY).parts[0] for path in listed()} <= TOP
+
+
 def test_no_file_names_this_machine_or_a_registry() -> None:
     found = []
     for file in listed():
