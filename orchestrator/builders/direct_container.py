@@ -190,7 +190,7 @@ class _ContainerSteps(BuildSteps):
         """Return the environment that the image, the engine and the host's network give."""
         what = "the image's Python does not run: {}"
         said = self._ask(python, "-I", "-c", _ENVIRONMENT, failed=what)
-        given: dict[str, str] = json_value(said, where="the container")
+        given: dict[str, str] = json_value(said, where="the container", names=True)
         return given
 
     def _keep_pip(self, python: str, place: str) -> None:

@@ -85,10 +85,18 @@ def read_json(kind: type[T], data: bytes, *, where: str, largest: int = LARGEST)
         raise _refusal(error, where) from None
 
 
-def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
+def json_value(
+    data: str | bytes, *, where: str, largest: int = LARGEST, names: bool = False
+) -> Any:
     """Return a JSON document in dictionaries and lists.
 
-    Half of a surrogate pair, which JSON can escape and UTF-8 cannot have, becomes ``?``.
+    Args:
+        data: the document.
+        where: what it is, for errors.
+        largest: bytes of the largest that is read.
+        names: whether it is of our own making and has names of files: there, half of a surrogate
+            pair is a byte that is not UTF-8 (PEP 383). Elsewhere it becomes ``?``, as UTF-8 cannot
+            have it.
 
     Raises:
         ConfigError: it is none, or too large.
@@ -97,7 +105,7 @@ def json_value(data: str | bytes, *, where: str, largest: int = LARGEST) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         value = json.loads(text, parse_int=_integer)
-        return value if _SURROGATE.search(text) is None else encodable(value)
+        return value if names or _SURROGATE.search(text) is None else encodable(value)
     except (ValueError, RecursionError) as error:
         raise ConfigError.of(f"not a JSON document: {error}", where=where) from None
 

@@ -118,7 +118,9 @@ def inspect(path: Path, environ: Mapping[str, str]) -> Interpreter | None:
         timeout=PROBE_TIMEOUT,
     )
     try:
-        said: dict[str, Any] = json_value(answer.stdout, where=str(path)) if answer.ok else {}
+        said: dict[str, Any] = (
+            json_value(answer.stdout, where=str(path), names=True) if answer.ok else {}
+        )
         arch = host_arch(said["machine"])
     except (ConfigError, ValueError, LookupError, TypeError, EnvironmentProblemError):
         return None

@@ -141,7 +141,7 @@ class _Snapshot:
     def read(cls, file: Path) -> _Snapshot | None:
         try:
             # Names of files may be no UTF-8, which `load_json` refuses.
-            read = json_value(read_file(file, limit=LARGEST), where=str(file))
+            read = json_value(read_file(file, limit=LARGEST), where=str(file), names=True)
             if read["schema"] != SCHEMA:
                 return None
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))

@@ -6,6 +6,7 @@ An audit hook cannot be removed, so it looks at whether a unit test runs.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ FORBIDDEN = {
     *("os.fork", "os.forkpty", "pty.spawn"),
     *("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo"),
 }
+
+CACHE = tempfile.TemporaryDirectory(prefix="orchestrator-unit-")
 
 _offences: list[str] | None = None
 """What the running unit test did, or None while none runs."""
@@ -47,7 +50,7 @@ def unit_rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     global _offences  # noqa: PLW0603 - the hook outlives every fixture
     monkeypatch.setattr(time, "sleep", _sleep)
     # What the user's cache holds decides nothing.
-    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", "/nonexistent/cache")
+    monkeypatch.setenv("ORCHESTRATOR_CACHE_DIR", CACHE.name)
     seen: list[str] = []
     _offences = seen
     yield

@@ -113,6 +113,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(text: str) -> None:
 
     assert "?" in json.dumps(found, ensure_ascii=False).encode("utf-8").decode()
     assert json_value(r'"\ud83d\ude00"', where="f") == "\U0001f600", "a whole pair is a character"
+    assert json_value(r'"\udcff"', where="f", names=True) == "\udcff", "a byte of a file's name"
 
 
 LONG = 20_000
