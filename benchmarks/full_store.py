@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.models.target import Target
+    from orchestrator.models.wheel import WheelReport
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "matrices" / "flash-attention-prebuild-wheels.toml"
@@ -197,18 +198,10 @@ def fill(checkout: Checkout) -> int:
     log.write_text("== build\nnothing was built\n" * 40, encoding="utf-8")
     size = 0
     for target in inputs.targets:
-        action, *_ = actions[target.id]
         wheel = write_wheel(scratch, target, library)
         demands = demands_on(wheel, target)
-        report = verify(
-            wheel,
-            policies,
-            external=target.steps.external,
-            expected=expected(target, identity.source.name),
-            demands=demands,
-        )
-        if report.problems:
-            raise SystemExit(f"{wheel.name}: {report.problems}")
+        report = checked(wheel, target, policies, name=identity.source.name)
+        action, *_ = actions[target.id]
         filled = Assignment(
             request=action.request,
             backend=LibraryBuilder(host=host, containers=None),
@@ -219,6 +212,20 @@ def fill(checkout: Checkout) -> int:
         size += report.size
     shutil.rmtree(scratch)
     return size
+
+
+def checked(wheel: Path, target: Target, policies: Policies, *, name: str) -> WheelReport:
+    """Return the report on a target's wheel, in which nothing may be found."""
+    report = verify(
+        wheel,
+        policies,
+        external=target.steps.external,
+        expected=expected(target, name),
+        demands=demands_on(wheel, target),
+    )
+    if report.problems:
+        raise SystemExit(f"{wheel.name}: {report.problems}")
+    return report
 
 
 def compiled(scratch: Path) -> bytes:

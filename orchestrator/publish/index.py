@@ -42,6 +42,7 @@ from orchestrator.wheel.archive import TEXT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from email.message import Message
     from pathlib import Path
 
     from orchestrator.publish.index_site import SiteChange
@@ -175,25 +176,30 @@ def _read(path: Path, made_by: dict[tuple[str, str], Result]) -> IndexedFile:
         ".provenance": _provenance(path, sha256),
     }
     beside = {suffix: _sha256(text) for suffix, text in texts.items() if text is not None}
-    file = File(
+    file = replace(_file(path, name, sha256, headers, beside), size=size, variant=stands_for)
+    made = made_by.get((path.name, sha256))
+    return IndexedFile(path=path, name=name, file=file, beside=beside, made=made)
+
+
+def _file(
+    path: Path,
+    name: WheelName | SdistName,
+    sha256: Digest,
+    headers: Message,
+    beside: Mapping[str, Digest],
+) -> File:
+    """Return what pages say of a file with these headers and these files beside it."""
+    return File(
         filename=path.name,
         project=name.name,
         version=str(name.version),
         sha256=sha256,
-        size=size,
+        size=path.stat().st_size,
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         uploaded=datetime.min.replace(tzinfo=UTC),
         metadata=beside.get(".metadata", ""),
         signed=".asc" in beside,
         provenance=".provenance" in beside,
-        variant=stands_for,
-    )
-    return IndexedFile(
-        path=path,
-        name=name,
-        file=file,
-        beside=beside,
-        made=made_by.get((path.name, sha256)),
     )
 
 
@@ -222,18 +228,7 @@ def _read_sdist(path: Path, name: SdistName) -> IndexedFile:
     sha256 = Digest(file_sha256(path))
     texts = {".asc": _beside(path, ".asc"), ".provenance": _provenance(path, sha256)}
     beside = {suffix: _sha256(text) for suffix, text in texts.items() if text is not None}
-    file = File(
-        filename=path.name,
-        project=name.name,
-        version=str(name.version),
-        sha256=sha256,
-        size=path.stat().st_size,
-        requires_python=str(headers.get("Requires-Python", "")).strip(),
-        uploaded=datetime.min.replace(tzinfo=UTC),
-        metadata="",
-        signed=".asc" in beside,
-        provenance=".provenance" in beside,
-    )
+    file = _file(path, name, sha256, headers, beside)
     return IndexedFile(path=path, name=name, file=file, beside=beside, made=None)
 
 
