@@ -99,14 +99,35 @@ _FAILED_TEST = re.compile(
 _QUOTED = re.compile(r'#\s*include "([^"]+)"')
 """How C names a header that mostly is the project's own."""
 
-_ERROR = re.compile(r"^\S[^:\s]*(?::\d+)*: (?:fatal )?error: .*")
+_ERROR = re.compile(r"^\S[^:\s]*(?::\d+)*: (?:fatal )?error: .*|^error\[E\d+\]: .*")
 """How a compiler says what it does not take."""
+
+_REFUSED = re.compile(
+    r"^(?:\S+:\d+:\d+: )?(?:ERROR|error): "
+    r"(?!command |subprocess-exited|could not compile|metadata-generation)\S.*"
+    r"|^CMake Error: .*"
+)
+"""How setuptools, Meson, CMake, cargo, maturin and frontends say why they end."""
+
+_CONTINUED = re.compile(
+    r"^(CMake Error at [^\s:]+:\d+.*:|.{0,9}maturin failed|ERROR Missing dep\w+:)$"
+)
+"""Those of whose words the next line has the sense."""
 
 _NO_MODULE = re.compile(r"No module named '?(\w{1,100})'?$")
 """How Python says that it cannot import one; a dotted name is part of something installed."""
 
 _UNDER_QEMU = re.compile(r"qemu: uncaught target signal \d+ \(([^)]+)\)")
 """How QEMU says that a program of another architecture died."""
+
+_TRACEBACK = re.compile(r"^(\s*)Traceback \(most recent call last\):$")
+"""How Python begins what it says of an exception that nobody caught; a frontend may indent it."""
+
+_EXCEPTION = re.compile(r"([A-Za-z_][\w.]*: .+)")
+"""How Python ends it, where the exception has words."""
+
+_OF_A_PROGRAM = ("subprocess.CalledProcessError", "SystemExit", "KeyboardInterrupt")
+"""Exceptions that only say that a program failed, which has said why."""
 
 _LONGEST = 2048
 """Characters of a line in which something is looked for."""
@@ -130,6 +151,7 @@ class Clues:
         differs: how it is not what the cell asks for.
         listeners: who else gets every line.
         error: what a compiler did not take first.
+        refused: what a build system said last of why it ends.
         no_module: the module that Python did not find last.
         quoted: the header that a compiler showed as one of the project's own last.
         failed_tests: the names of tests that failed, in the order in which they were named.
@@ -147,7 +169,7 @@ class Clues:
             "found",
             "listeners",
         ),
-        *("no_file", "no_module", "quoted", "tail"),
+        *("no_file", "no_module", "quoted", "refused", "tail"),
     )
 
     def __init__(self) -> None:
@@ -166,6 +188,7 @@ class Clues:
         self.no_module = ""
         self.quoted = ""
         self.error = ""
+        self.refused = ""
         self.failed_tests: dict[str, None] = {}
         self.died = ""
 
@@ -185,11 +208,27 @@ class Clues:
         known = (pair for pair in found if pair[0] == "host" or _is_known(*pair))
         return next(known, next((pair for pair in found if pair[0] != "package"), None))
 
+    @property
+    def exception(self) -> str:
+        """The last exception that nobody caught, if it says more than that a program failed."""
+        found = ""
+        indent: str | None = None
+        for line in self.tail:
+            if begun := _TRACEBACK.match(line.rstrip()):
+                indent = begun[1]
+            elif indent is not None and not line.startswith(f"{indent} "):
+                said = _EXCEPTION.match(line[:_LONGEST].rstrip(), len(indent))
+                found = said[1] if said and line.startswith(indent) else found
+                indent = None
+        return "" if found.startswith(_OF_A_PROGRAM) else found
+
     def hear(self, line: str) -> None:
         """Take a line."""
         self.tail.append(line)
         if answer := self.answer(line):
             self.environment, self.differs = answer
+        if _CONTINUED.match(self.refused) and (words := line.strip()):
+            self.refused = f"{self.refused} {words[:_LONGEST]}"
         if any(word in line for word in _WORDS):
             self._search(line)
         for listener in self.listeners:
@@ -211,6 +250,8 @@ class Clues:
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
         if not self.error and (wrong := _ERROR.match(text)):
             self.error = wrong[0]
+        if refused := _REFUSED.match(text) or _CONTINUED.match(text):
+            self.refused = refused[0]
         self.quoted = _first_group(_QUOTED, text) or self.quoted
         if name := _first_group(_FAILED_TEST, text):
             self.failed_tests[name] = None
@@ -230,7 +271,10 @@ _WORDS = (
         "returned non-zero",
         "uncaught target signal",
         'include "',
-        " error: ",
+        "error: ",
+        "error[E",
+        "CMake Error",
+        "maturin failed",
     ),
 )
 """One of them stands in each line that is known."""
@@ -277,8 +321,8 @@ def with_clue(
         hint = f"{missing}; {_ITS_OWN}" if own else missing
     elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
         hint = _why_build_failed(failure, file, module, source)
-        if not hint and failure.kind is FailureKind.BUILD and clues.error:
-            hint = f"the compiler's first error is {clipped(clues.error)!r}; the log has the rest"
+        if not hint and failure.kind is FailureKind.BUILD:
+            hint = _first_words(clues)
     if not hint and clues.died:
         hint = _died_under_qemu(clues.died, target)
     return replace(failure, hint=hint or failure.hint)
@@ -297,6 +341,17 @@ def _why_build_failed(failure: Failure, file: str, module: str, source: Path) ->
         return _no_module("build", module)
     if failure.kind is FailureKind.BUILD and _is_file_name(file, source):
         return _not_there("the build", file, "change what names it in matrix.toml")
+    return ""
+
+
+def _first_words(clues: Clues) -> str:
+    """Return what a compiler, or else the build backend, says of a failed build."""
+    if clues.error:
+        return f"the compiler's first error is {clipped(clues.error)!r}; the log has the rest"
+    if exception := clues.exception:
+        return f"the build raised {clipped(exception)!r}; the log has the traceback"
+    if clues.refused:
+        return f"the build says {clipped(clues.refused)!r}; the log has the rest"
     return ""
 
 

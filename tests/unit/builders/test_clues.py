@@ -197,6 +197,42 @@ def test_the_first_error_of_a_compiler_is_quoted(tmp_path: Path, line: str) -> N
     assert is_error or said == FAILED.hint
 
 
+_TRACEBACK = ("Traceback (most recent call last):", '  File "setup.py", line 3, in <module>')
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        # coincurve 21 with a cffi that has its licence elsewhere
+        (
+            (*_TRACEBACK, "    raise E", "RuntimeError: Expected one LICENSE", "exit 1: python"),
+            "one",
+        ),
+        (tuple(f"      {line}" for line in (*_TRACEBACK, "KeyError: 'name'", "[end]")), "'name'"),
+        ((*_TRACEBACK, "a.b.BuildError: first", *_TRACEBACK, "ValueError: second"), "second"),
+        (("error: Multiple top-level packages discovered", "x"), "Multiple top-level packages"),
+        (("meson.build:12:0: ERROR: Need libfoo > 2", "A full log is there"), "Need libfoo > 2"),
+        (
+            ("CMake Error at CMakeLists.txt:12 (message):", "", "  Foo needs C++23"),
+            "Foo needs C++23",
+        ),
+        (("CMake Error: The source directory is empty",), "directory is empty"),
+        (("💥 maturin failed", "  Caused by: Couldn't find bindings"), "find bindings"),
+        (("error[E0432]: unresolved import", "error: could not compile `x`"), "unresolved import"),
+        (("ERROR Missing dependencies:", "\tpybind12>=2"), "pybind12>=2"),
+    ],
+)
+def test_what_ends_a_build_is_quoted(tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
+    assert said in hint(tmp_path, *lines)
+    assert said not in hint(tmp_path, "x.c:1:2: error: 'y' undeclared", *lines)
+
+
+def test_that_a_program_failed_is_no_reason(tmp_path: Path) -> None:
+    said = "subprocess.CalledProcessError: Command 'cmake' returned 1"
+    assert hint(tmp_path, *_TRACEBACK, said) == FAILED.hint
+    assert hint(tmp_path, "error: command 'gcc' failed with exit code 1") == FAILED.hint
+
+
 def test_a_header_that_the_sources_name_as_their_own_may_be_left_out(tmp_path: Path) -> None:
     assert hint(tmp_path, *OWN).startswith("the header own/x.h is missing: install the ")
     assert "or build from a checkout, as the sources include it" in hint(tmp_path, *OWN)
