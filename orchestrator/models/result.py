@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from orchestrator.models.json_form import TABLE, Limits
+from orchestrator.models.provenance import Provenance
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -233,6 +234,7 @@ class ResultFacts:
         attempts: number of attempts.
         cached: whether the wheel came from the store.
         environment: what was in the environment that compiled it; None if nobody asked.
+        provenance: from what commit and in which CI run it was built; None if nobody recorded it.
     """
 
     target_id: TargetId = field(metadata={"alias": "id"})
@@ -256,6 +258,7 @@ class ResultFacts:
     attempts: int = 0
     cached: bool = False
     environment: BuildEnvironment | None = None
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

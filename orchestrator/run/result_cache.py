@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestrator.host.process import Cancel
+    from orchestrator.models.provenance import Provenance
     from orchestrator.models.result import BuildEnvironment
     from orchestrator.models.target import BuildRequest, Digest
     from orchestrator.run.backends import Assignment
@@ -57,7 +58,7 @@ class ResultCache:
     `policies` gives auditwheel's policies, if a wheel has to be verified; `check` asks the tools of
     the toolchain; `step` is told (target ID, step name). `look_up` is whether results may come from
     the store at all; `restored` has the actions whose results did. `published` has for the name of
-    a wheel the target it is of.
+    a wheel the target it is of. `provenance` says what else is recorded of what is built.
     """
 
     store: Store
@@ -68,6 +69,7 @@ class ResultCache:
     check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
+    provenance: Callable[[], Provenance | None] = lambda: None
     look_up: bool = True
     published: dict[str, TargetId] = field(default_factory=dict)
     restored: dict[TargetId, Action] = field(default_factory=dict)
@@ -237,6 +239,7 @@ class ResultCache:
             request=request,
             compiled=record.compiled,
             environment=record.environment,
+            provenance=record.provenance,
         )
 
     def _restore_log(self, target_id: TargetId, record: Record) -> Path | None:
@@ -347,6 +350,7 @@ class ResultCache:
             reason=assignment.reason,
             tested=target.test_pythons,
             compiled=assignment.compiled,
+            provenance=self.provenance(),
             **made,
         )
         for blob in filter(None, (said, sources)):

@@ -136,6 +136,7 @@ class Worker:
             compiler_cache=cached,
             compiled=compiled,
             environment=clues.environment,
+            provenance=self.cache.provenance(),
         )
 
     def _open_job(

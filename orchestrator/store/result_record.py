@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.json_form import Finite
-from orchestrator.models.reading import LIMITS, adapter, read_json
 
 # pydantic reads these when the program runs.
+from orchestrator.models.provenance import Provenance  # noqa: TC001
+from orchestrator.models.reading import LIMITS, adapter, read_json
 from orchestrator.models.result import BuildEnvironment, CompileReport, Seconds  # noqa: TC001
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
 from orchestrator.models.untrusted import FileMode, RelativePath, Size  # noqa: TC001
@@ -92,6 +93,7 @@ class Record:
         unasked: the checks that did not run, as their rule was off.
         outputs: the files of a library.
         environment: what was in the environment that compiled it; None if nobody asked.
+        provenance: from what commit and in which CI run it was built; None if nobody recorded it.
         origin: where it comes from, as it was found out when it was read: `HERE`, the ID of a
             trusted key, or `SHARED`.
     """
@@ -114,6 +116,7 @@ class Record:
     unasked: tuple[str, ...] = ()
     outputs: tuple[OutputFile, ...] = ()
     environment: BuildEnvironment | None = None
+    provenance: Provenance | None = None
     origin: str = field(default=HERE, compare=False, metadata={"exclude": True})
 
     @property

@@ -1,0 +1,45 @@
+"""What a wheel was made from, beyond what its cache key has.
+
+Several commits and CI runs may lead to the same wheel; those that built it are recorded. The terms
+are those of SLSA v1 provenance: a source is a resolved dependency, a CI run an invocation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MOST_CHANGES = 20
+"""Changed files that are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRevision:
+    """The state of the repository in which a source lies.
+
+    Attributes:
+        remote: the address of the remote that its branch follows, or of ``origin``, without a
+            login; empty for none.
+        commit: the object ID of HEAD.
+        tags: the tags of this commit, sorted.
+        changed: number of files of the source that are not as in the commit.
+        changes: the first of them, sorted, relative to the source.
+    """
+
+    remote: str
+    commit: str
+    tags: tuple[str, ...] = ()
+    changed: int = 0
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where and from what a wheel was built.
+
+    Attributes:
+        revision: the state of the source's repository; None for an sdist, or without git.
+        invocation: the address of the CI run that built it; empty outside of CI.
+    """
+
+    revision: SourceRevision | None = None
+    invocation: str = ""

@@ -1,0 +1,42 @@
+"""What a run records of where its wheels come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.models.provenance import Provenance
+from orchestrator.source.locate import SourceKind
+from orchestrator.source.revision import revision, without_login
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.source.fingerprint import SourceFingerprint
+    from orchestrator.source.locate import SourceLocation
+
+_ADDRESSES = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
+"""Variables in which GitLab, Buildkite, CircleCI and Jenkins name the job that runs."""
+
+
+def provenance(
+    location: SourceLocation, identity: SourceFingerprint, environ: Mapping[str, str]
+) -> Provenance:
+    """Return what this run records, beyond what is in the keys of its targets."""
+    path = location.path if location.kind is SourceKind.DIRECTORY else None
+    files = (file.path for file in identity.files)
+    return Provenance(
+        revision=None if path is None else revision(path, files),
+        invocation=invocation(environ),
+    )
+
+
+def invocation(environ: Mapping[str, str]) -> str:
+    """Return the address of the CI run that this process is a part of; empty outside of CI."""
+    server, repository, run = (
+        environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")
+    )
+    if environ.get("GITHUB_ACTIONS") == "true" and server and repository and run:
+        attempt = environ.get("GITHUB_RUN_ATTEMPT", "1")
+        return f"{server}/{repository}/actions/runs/{run}/attempts/{attempt}"
+    found = (without_login(environ.get(name, "")) for name in _ADDRESSES)
+    return next((each for each in found if each.startswith(("https://", "http://"))), "")

@@ -1,0 +1,32 @@
+"""The address of the CI run that builds."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.run.invocation import invocation
+
+GITHUB = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_SERVER_URL": "https://git.example",
+    "GITHUB_REPOSITORY": "a/b",
+    "GITHUB_RUN_ID": "7",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, ""),
+        (GITHUB, "https://git.example/a/b/actions/runs/7/attempts/1"),
+        (GITHUB | {"GITHUB_RUN_ATTEMPT": "3"}, "https://git.example/a/b/actions/runs/7/attempts/3"),
+        (GITHUB | {"GITHUB_ACTIONS": ""}, ""),
+        ({"CI_JOB_URL": "https://me:secret@gitlab.example/j/1"}, "https://gitlab.example/j/1"),
+        ({"BUILDKITE_BUILD_URL": "https://b.example/o/1"}, "https://b.example/o/1"),
+        ({"BUILD_URL": "http://jenkins/job/1/"}, "http://jenkins/job/1/"),
+        ({"BUILD_URL": "javascript:alert(1)"}, ""),
+        ({"BUILD_URL": "https://[broken"}, ""),
+    ],
+)
+def test_an_invocation_is_the_address_of_a_ci_run(environ: dict[str, str], address: str) -> None:
+    assert invocation(environ) == address
