@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.fsutil import file_sha256
 from orchestrator.host.index_config import PUBLIC_INDEX
 from tests.servers import Server, served
 from tests.wheelmaker import WheelSpec
@@ -70,6 +71,10 @@ class Indexes:
         folder = self.root / index
         folder = folder if index == "links" else folder / name.replace("_", "-")
         write_wheel(folder, name, version, *requires, origin=index)
+        if index == "own":  # which says hashes, as most do
+            wheels = {each.name: file_sha256(each) for each in folder.glob("*.whl")}
+            links = (f'<a href="{each}#sha256={wheels[each]}">{each}</a>' for each in wheels)
+            (folder / "index.html").write_text("<!DOCTYPE html>\n" + "\n".join(links))
 
     @property
     def env(self) -> Mapping[str, str]:

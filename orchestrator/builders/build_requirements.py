@@ -25,6 +25,7 @@ from orchestrator.source.locate import read_toml
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.models.result import RequirementFile
     from orchestrator.models.target import Target
     from orchestrator.provision.environments import EnvironmentMaker, PreparedEnvironment
     from orchestrator.provision.pythons import Interpreter
@@ -73,7 +74,7 @@ class BuildRequirements:
     frontend: Mapping[str, object] = field(default_factory=dict)
     shared: tuple[SharedEnvironment, ...] = ()
     test_sites: tuple[tuple[str, ...], ...] = ()
-    locked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    locked: Mapping[str, RequirementFile] = field(default_factory=dict)
     uv: Mapping[str, str] | None = None
 
     @property

@@ -31,6 +31,7 @@ from orchestrator.plan.expected_environment import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.models.result import RequirementFile
     from orchestrator.models.target import Target
 
 ASK_SCRIPT = Path(__file__).parent / "scripts" / "ask_environment.py"
@@ -57,12 +58,12 @@ def hear_environment(
     line: str,
     *,
     target: Target,
-    locked: Mapping[str, tuple[str, str]],
+    locked: Mapping[str, RequirementFile],
     log: Callable[[str], object],
 ) -> tuple[BuildEnvironment, Failure | None] | None:
     """Return what a line of a build says about its environment, and how that is wrong.
 
-    `locked` has the version and the index that a package was resolved to, by its normalised name.
+    `locked` has the file that a package was resolved to, by its normalised name.
     None comes of a line that is no answer of the script. `log` takes what the target's log says.
     """
     if not line.startswith(ANSWER):
@@ -72,11 +73,16 @@ def hear_environment(
         environment = BuildEnvironment(
             python=said["python"]["version"],
             packages=tuple(said["packages"].items()),
+            files=tuple(
+                locked[name]
+                for name, version in said["packages"].items()
+                if name in locked and locked[name].version in {"", version}
+            ),
             torch=TorchBuild(**said["torch"]) if said["torch"] else None,
             nvcc=tuple(said["nvcc"].items()),
         )
         indexes = target.steps.environment.indexes
-        wrong = [_explain(each, environment, indexes, locked) for each in said["wrong"]]
+        wrong = [_explain(each, environment, indexes) for each in said["wrong"]]
     except (ConfigError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not of our script: the project's programs print there too
     log(f"compiling with {_describe(environment)}")
@@ -123,17 +129,14 @@ def _explain(
     wrong: Mapping[str, str],
     environment: BuildEnvironment,
     indexes: Sequence[tuple[str, str]],
-    locked: Mapping[str, tuple[str, str]],
 ) -> tuple[str, str]:
     """Return one wrong answer in words (both versions, the package, its index), and a hint."""
     what, axis, value, found = (wrong[each] for each in ("what", "axis", "value", "found"))
     package = TORCH if what in {*_DEVICES, TORCH_ABI} else what
     torch = environment.torch.version if environment.torch else ""
     assigned = masked(next((url for name, url in indexes if fnmatchcase(package, name)), ""))
-    version, index = locked.get(package, ("", ""))
-    if version != dict(environment.packages).get(package):
-        index = ""  # something else has come in its place
-    origin = f" (from {masked(index) or assigned})" if index or assigned else ""
+    index = next((each.index for each in environment.files if each.name == package), "")
+    origin = f" (from {index or assigned})" if index or assigned else ""
     named = f"indexes.{package} is {assigned}" if assigned else f"set indexes.{package}"
     use_index = f"{named}: the index that has {package} for {axis} {value}"
     if what == PYTHON:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.models.json_form import HIDDEN
 from orchestrator.models.secret_names import is_secret
@@ -43,6 +43,20 @@ def masked(text: str) -> str:
     return _TOKEN.sub(
         lambda found: found[0] if len(found[1]) < _SHORTEST_TOKEN else f"{HIDDEN}@", text
     )
+
+
+def without_login(address: str) -> str:
+    """Return an address that is about to be recorded, without user and password.
+
+    The user of an SSH address stays: it is a part of the place, and no secret.
+    """
+    try:
+        parts = urlsplit(address)
+        login, at, place = parts.netloc.rpartition("@")
+        user = "" if parts.scheme in {"http", "https"} else login.partition(":")[0] + at
+        return masked(parts._replace(netloc=user + place).geturl() if at else address)
+    except ValueError:  # of an address that is none
+        return ""
 
 
 def redactor(env: Mapping[str, str], shortest: int = _SHORTEST) -> Callable[[str], str]:

@@ -178,18 +178,41 @@ class TorchBuild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementFile:
+    """The file from which a requirement of a build was installed.
+
+    Attributes:
+        name: of the distribution, normalized (PEP 503).
+        version: its version.
+        filename: of the wheel or the sdist; empty if its index says no hashes.
+        sha256: of it; empty if it is not known.
+        url: where it was downloaded, without a login; empty as the filename.
+        index: the index that offered it, without a login.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: str
+    url: str
+    index: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildEnvironment:
     """What was in the environment of a build, as it said before the first compiler started.
 
     Attributes:
         python: the version of its Python: ``3.12.4``.
         packages: the version of each distribution, by normalized name.
+        files: those that were installed from a lock; what a build installs itself is none of them.
         torch: its torch; None without one.
         nvcc: the version of each nvcc that the build may call, by how it is called.
     """
 
     python: str
     packages: Annotated[Cell, TABLE] = ()
+    files: tuple[RequirementFile, ...] = ()
     torch: TorchBuild | None = None
     nvcc: Annotated[Cell, TABLE] = ()
 

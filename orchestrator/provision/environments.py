@@ -14,18 +14,25 @@ import os
 import re
 import tempfile
 import threading
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import tomllib
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-from orchestrator.errors import EnvironmentProblemError
+from packaging.pylock import Pylock
+
+from orchestrator.errors import ConfigError, EnvironmentProblemError
 from orchestrator.fsutil import write_whole
 from orchestrator.host.index_router import IndexRoutes, original, routed
+from orchestrator.host.json_file import load_json
 from orchestrator.host.process import PLAIN_UMASK, Cancel, run
+from orchestrator.host.redaction import without_login
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.result import RequirementFile
 from orchestrator.models.words import count_of
 from orchestrator.provision import wheelhouse
 from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remove_entry, silent
@@ -118,10 +125,12 @@ class PreparedEnvironment:
     Attributes:
         entry: its directory, which nobody prunes meanwhile.
         packages: what is in it.
+        files: what it was installed from.
     """
 
     entry: CacheEntry
     packages: tuple[LockEntry, ...] = field(repr=False)
+    files: tuple[RequirementFile, ...] = field(repr=False)
 
     @property
     def site(self) -> Path:
@@ -129,9 +138,15 @@ class PreparedEnvironment:
         return self.entry.folder / SITE
 
     @property
-    def locked(self) -> dict[str, tuple[str, str]]:
-        """Normalised name of a package -> its version, and the index that it comes from."""
-        return {each.name: (each.version, each.index) for each in self.packages}
+    def locked(self) -> dict[str, RequirementFile]:
+        """Normalised name of a package -> the file that it was installed from."""
+        files = {each.name: each for each in self.files}
+        return {
+            each.name: replace(
+                files.get(each.name) or _unnamed_file(each), index=without_login(each.index)
+            )
+            for each in self.packages
+        }
 
     def discard_written(self) -> str:
         """Return the first file that somebody changed, added or removed; empty for none.
@@ -158,6 +173,26 @@ class PreparedEnvironment:
         return changed[0].partition("\t")[0] or str(self.site) if changed else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolution:
+    """What requirements lead to.
+
+    Attributes:
+        lock: the versions, the hashes of all their files, and the indexes.
+        pylock: the same with the one file of each that is installed (PEP 751).
+    """
+
+    lock: str
+    pylock: str
+
+    @classmethod
+    def read(cls, file: Path) -> _Resolution | None:
+        try:
+            return load_json(cls, file)
+        except ConfigError:
+            return None
+
+
 @dataclass(kw_only=True, eq=False)
 class EnvironmentMaker:
     """Makes environments in the cache; one serves all threads of a run.
@@ -169,7 +204,7 @@ class EnvironmentMaker:
 
     host: Host
     cancel: Cancel
-    _resolved: dict[EnvironmentQuestion, tuple[LockEntry, ...]] = field(default_factory=dict)
+    _resolved: dict[EnvironmentQuestion, _Resolution] = field(default_factory=dict)
     _resolving: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, question: EnvironmentQuestion, say: Progress) -> PreparedEnvironment:
@@ -186,8 +221,9 @@ class EnvironmentMaker:
             self.host.cache_dir, _DOWNLOADS, lambda _: None, say=say, cancel=self.cancel
         )
         with self._resolving:  # once in a run
-            lock = self._resolved.get(question) or self._resolve(question, downloads.folder, say)
-            self._resolved[question] = lock
+            found = self._resolved.get(question) or self._resolve(question, downloads.folder, say)
+            self._resolved[question] = found
+        lock = wheelhouse.parse(found.lock)
         platform = (question.python, question.arch, question.libc, question.options(Path()))
         locked = [(each.line, each.index) for each in lock]
         digest = hashlib.sha256(repr((platform, locked)).encode()).hexdigest()[:16]
@@ -199,33 +235,35 @@ class EnvironmentMaker:
                 say=say,
                 cancel=self.cancel,
             )
-            prepared = PreparedEnvironment(entry=entry, packages=lock)
+            files = _chosen_files(found.pylock)
+            prepared = PreparedEnvironment(entry=entry, packages=lock, files=files)
             if not (file := prepared.discard_written()):
                 return prepared
             say(f"somebody wrote into a prepared environment, which is made again: {file}")
 
     def _resolve(
         self, question: EnvironmentQuestion, downloads: Path, say: Progress
-    ) -> tuple[LockEntry, ...]:
+    ) -> _Resolution:
         """Return what the requirements lead to; without network, what they led to last time."""
         options = question.options(self.host.toolchain.python)
         asked = repr((options, question.requires, question.constraints, question.indexes))
         digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
-        known = ENVIRONMENTS.place(self.host.cache_dir) / f"lock-{digest}"
+        known = ENVIRONMENTS.place(self.host.cache_dir) / f"resolution-{digest}"
         try:
-            text = self._compile(question, options, downloads)
-            write_whole(known, text, durable=False)
+            found = self._compile(question, options, downloads)
+            write_whole(known, json.dumps(asdict(found)), durable=False)
         except EnvironmentProblemError as error:
-            if not error.transient or not known.is_file():
+            last = _Resolution.read(known) if error.transient else None
+            if last is None:
                 raise
             say(f"the package index cannot be reached: {known.name} is the last resolution")
-            text = known.read_text(encoding="utf-8")
-        return wheelhouse.parse(text)
+            found = last
+        return found
 
     def _compile(
         self, question: EnvironmentQuestion, options: Sequence[str], downloads: Path
-    ) -> str:
-        """Have uv resolve; return the lock that it writes, with the indexes' own addresses."""
+    ) -> _Resolution:
+        """Have uv resolve; return the locks that it writes, with the indexes' own addresses."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder, ExitStack() as stack:
             scratch = Path(folder)
             env = self.host.uv_env(downloads, self.host.build_env(scratch))
@@ -246,7 +284,17 @@ class EnvironmentMaker:
                 "resolve what the build requires", "compile", [*options, *arguments], env, scratch
             )
             text = (scratch / "lock").read_text(encoding="utf-8")
-        return _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
+            # With hashes, too, uv would download the files, to check them.
+            pins = "".join(f"{each.pin}\n" for each in wheelhouse.parse(text))
+            (scratch / "pins.in").write_text(pins, encoding="utf-8")
+            pinned = ["pins.in", "--no-deps", "--output-file=pylock.toml", "--no-header"]
+            pinned += ["--offline"]  # uv has just been told everything
+            pylock = ""
+            with suppress(EnvironmentProblemError):  # of an index without hashes
+                self._uv("lock the requirements", "compile", [*options, *pinned], env, scratch)
+                pylock = (scratch / "pylock.toml").read_text(encoding="utf-8")
+        lock = _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
+        return _Resolution(lock=lock, pylock=pylock)
 
     def _install(
         self,
@@ -286,6 +334,40 @@ class EnvironmentMaker:
         argv = [str(self.host.toolchain.bin / "uv"), "pip", command, "--no-progress", *arguments]
         with machine_errors(cwd):
             run_step(what, argv, env=env, cwd=cwd, cancel=self.cancel)
+
+
+def _unnamed_file(entry: LockEntry) -> RequirementFile:
+    """Return what is known of a file of an index that says no hashes, without its index."""
+    version = "" if entry.requirement.url else entry.version
+    only = next(iter(entry.hashes)) if len(entry.hashes) == 1 else ""
+    return RequirementFile(
+        name=entry.name, version=version, filename="", sha256=only, url="", index=""
+    )
+
+
+def _chosen_files(pylock: str) -> tuple[RequirementFile, ...]:
+    """Return the file of each package of a lock, without its index (PEP 751).
+
+    Directories and repositories are no files; an sdist counts where there is no wheel.
+    """
+    found: list[RequirementFile] = []
+    if not pylock:
+        return ()
+    for package in Pylock.from_dict(tomllib.loads(pylock)).packages:
+        file = next(iter(package.wheels or ()), package.sdist or package.archive)
+        if file is not None and file.url is not None:
+            place = without_login(file.url)
+            found.append(
+                RequirementFile(
+                    name=package.name,
+                    version=str(package.version or ""),
+                    filename=unquote(urlsplit(place).path.rpartition("/")[2]),
+                    sha256=file.hashes.get("sha256", ""),
+                    url=place,
+                    index="",
+                )
+            )
+    return tuple(found)
 
 
 def _manifest(question: EnvironmentQuestion, lock: Sequence[LockEntry]) -> str:

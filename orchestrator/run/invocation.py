@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.host.redaction import without_login
 from orchestrator.models.provenance import Provenance
 from orchestrator.source.locate import SourceKind
-from orchestrator.source.revision import revision, without_login
+from orchestrator.source.revision import revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

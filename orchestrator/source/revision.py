@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from orchestrator.errors import SourceError
+from orchestrator.host.redaction import without_login
 from orchestrator.models.provenance import MOST_CHANGES, SourceRevision
 from orchestrator.models.reading import encodable
 from orchestrator.source import git
@@ -44,20 +44,6 @@ def revision(root: Path, files: Iterable[str]) -> SourceRevision | None:
                 changes=tuple(map(encodable, changes[:MOST_CHANGES])),
             )
     return None
-
-
-def without_login(address: str) -> str:
-    """Return the address of a repository without user and password.
-
-    The user of an SSH address stays: it is a part of the place, and no secret.
-    """
-    try:
-        parts = urlsplit(address)
-        login, at, place = parts.netloc.rpartition("@")
-        user = "" if parts.scheme in {"http", "https"} else login.partition(":")[0] + at
-        return parts._replace(netloc=user + place).geturl() if at else address
-    except ValueError:  # of an address that is none
-        return ""
 
 
 def _line(repository: git.Repository, root: Path, *words: str) -> str:

@@ -9,9 +9,11 @@ import re
 import signal
 import tarfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from orchestrator.fsutil import file_sha256
 from orchestrator.provision.cache_dir import default_cache_dir
 from tests.conftest import TAG, Said, log_of, orchestrator, results, started
 from tests.factories import project_file, write_files
@@ -81,6 +83,19 @@ KIND = "{{kind}}"
         found: dict[str, list[str]] = json.loads(last.removeprefix("FOUND "))
         return found
 
+    def files(self) -> dict[str, list[str]]:
+        """What the result says of the files that are checked: version and index."""
+        (result,) = results(self.root / "dist").values()
+        found = {}
+        for each in result["environment"]["files"]:
+            if each["name"] in {"torchy", "triyx", "plain"}:
+                where = urlsplit(each["index"]).path.strip("/")
+                name = f"{each['name']}-{each['version']}-py3-none-any.whl"
+                file = self.stock.root / where / each["name"] / name
+                assert each["sha256"] == file_sha256(file)
+                found[each["name"]] = [each["version"], where]
+        return found
+
     def said(self) -> list[str]:
         """Return what `LIMITED` prints."""
         return re.findall(r"(?m)^\s*((?:BEFORE|TEST) .*)$", self.log())
@@ -119,6 +134,7 @@ def test_each_package_comes_from_its_index_alone(
     project.build("torchy triyx plain", f"{build}{ONLY}")
     wanted = {"torchy": ["2.13.0", "own"], "triyx": ["3.0", "own"], "plain": ["1.0", "public"]}
     assert project.found() == wanted
+    assert project.files() == wanted, "their hashes are recorded"
 
 
 LIMITED = """\
@@ -172,6 +188,9 @@ def test_many_targets_at_once_make_one_environment(project: Project) -> None:
     project.build("torchy", ONE, "-j5", axis='kind = ["a", "b", "c", "d", "e"]')
     assert len(project.environments()) == 1
     assert log_of(project.root).count("preparing an environment") == 1
+    torchy = results(project.root / "dist")[A]["environment"]["files"][-1]
+    assert torchy["filename"] == "torchy-2.13.0-py3-none-any.whl"
+    assert torchy["url"] == f"{torchy['index']}torchy/{torchy['filename']}"
     fetched = project.stock.server.wheels()
     # Once for its metadata, which this server does not have apart, and once to install it.
     size = (project.stock.root / "own/torchy/torchy-2.13.0-py3-none-any.whl").stat().st_size

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.models.provenance import MOST_CHANGES, SourceRevision
-from orchestrator.source.revision import revision, without_login
+from orchestrator.source.revision import revision
 from tests.conftest import git
 from tests.factories import write_files
 
@@ -78,21 +78,3 @@ def test_where_there_is_no_commit_there_is_no_revision(tmp_path: Path) -> None:
     assert revision(tmp_path / "empty", FILES) is None
     git(tmp_path / "empty", "init", "-q")
     assert revision(tmp_path / "empty", FILES) is None
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("https://token@github.com/a/b", "https://github.com/a/b"),
-        ("https://x:y@[::1]:8443/a?b#c", "https://[::1]:8443/a?b#c"),
-        ("https://a/b@c", "https://a/b@c"),
-        ("git@github.com:a/b.git", "git@github.com:a/b.git"),
-        ("ssh://git@host/a", "ssh://git@host/a"),
-        ("ssh://git:secret@host/a", "ssh://git@host/a"),
-        ("ftp://me:secret@host/a", "ftp://me@host/a"),
-        ("../other", "../other"),
-        ("https://[broken", ""),
-    ],
-)
-def test_an_address_is_shown_without_its_login(address: str, shown: str) -> None:
-    assert without_login(address) == shown

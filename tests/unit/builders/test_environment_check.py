@@ -16,7 +16,7 @@ from orchestrator.builders.environment_check import (
     unwanted_nvcc,
 )
 from orchestrator.host.emulation import Execution
-from orchestrator.models.result import BuildEnvironment, Failure, FailureKind
+from orchestrator.models.result import BuildEnvironment, Failure, FailureKind, RequirementFile
 from orchestrator.models.target import Cell, EnvironmentSpec, Target, TargetSteps
 from tests.factories import target
 
@@ -36,7 +36,7 @@ def hear(
     answer: dict[str, Any],
     target: Target = CELL,
     *,
-    locked: dict[str, tuple[str, str]] | None = None,
+    locked: dict[str, RequirementFile] | None = None,
     log: Callable[[str], object] = lambda _line: None,
 ) -> tuple[BuildEnvironment, Failure | None]:
     line = ANSWER + json.dumps(answer)
@@ -46,7 +46,7 @@ def hear(
 
 
 def heard(
-    what: str, axis: str, value: str, found: str, where: str = "x", **locked: tuple[str, str]
+    what: str, axis: str, value: str, found: str, where: str = "x", **locked: RequirementFile
 ) -> Failure:
     wrong = {"what": what, "axis": axis, "value": value, "found": found, "where": where}
     _, failure = hear({**FACTS, "wrong": [wrong]}, locked=locked)
@@ -145,10 +145,17 @@ def test_under_qemu_nothing_is_asked_for_nothing(
 
 @pytest.mark.parametrize(
     ("version", "index"),
-    [("1.17.0", "https://user:****@own/simple"), ("1.15.0", "https://host/other")],
+    [("1.17.0", "https://own/simple"), ("1.15.0", "https://host/other")],
 )
 def test_a_package_that_was_locked_names_its_index(version: str, index: str) -> None:
-    locked = (version, "https://user:secret@own/simple")
+    locked = RequirementFile(
+        name="six",
+        version=version,
+        filename=f"six-{version}-py3-none-any.whl",
+        sha256="0" * 64,
+        url="https://own/six.whl",
+        index="https://own/simple",
+    )
     failure = heard("six", "six", "1.16.0", "1.17.0", six=locked)
     assert failure.message.endswith(f"six 1.17.0 compiles (from {index})")
 

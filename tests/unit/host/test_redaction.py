@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from orchestrator.host.redaction import masked, redactor
+from orchestrator.host.redaction import masked, redactor, without_login
 
 TOKEN = "glpat-0123456789abcdefghij"  # noqa: S105 - nobody's
 
@@ -55,3 +55,22 @@ def test_a_password_of_three_letters_is_hidden_in_urls_only() -> None:
 def test_credentials_that_are_shorter_than_asked_for_stay() -> None:
     redact = redactor({"A_TOKEN": "1", "B_TOKEN": "longer", "C_TOKEN": "longer-still"}, 6)
     assert redact("1 longer longer-still") == "1 **** ****"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://token@github.com/a/b", "https://github.com/a/b"),
+        ("https://x:y@[::1]:8443/a?b#c", "https://[::1]:8443/a?b#c"),
+        ("https://a/b@c", "https://a/b@c"),
+        ("git@github.com:a/b.git", "git@github.com:a/b.git"),
+        ("ssh://git@host/a", "ssh://git@host/a"),
+        ("ssh://git:secret@host/a", "ssh://git@host/a"),
+        ("ftp://me:secret@host/a", "ftp://me@host/a"),
+        ("../other", "../other"),
+        ("https://host/a?token=hush&x=1", "https://host/a?token=****&x=1"),
+        ("https://[broken", ""),
+    ],
+)
+def test_an_address_is_shown_without_its_login(address: str, shown: str) -> None:
+    assert without_login(address) == shown

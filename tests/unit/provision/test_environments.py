@@ -9,7 +9,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.index_router import IndexRoutes, original
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.provision import wheelhouse
-from orchestrator.provision.environments import EnvironmentQuestion, _manifest
+from orchestrator.provision.environments import EnvironmentQuestion, _chosen_files, _manifest
 
 LOCK = """\
 nvidia-cublas==13.1.1.3 \\
@@ -46,6 +46,40 @@ def test_a_lock_says_what_comes_from_where() -> None:
         "https://own/cu130",
         "https://own/nv",
     ]
+
+
+PYLOCK = """\
+lock-version = "1.0"
+created-by = "uv"
+[[packages]]
+name = "torch-thing"
+version = "2.13.0+cu130"
+[[packages.wheels]]
+url = "https://me:secret@own/x/torch_thing-2.13.0%2Bcu130-py3-none-any.whl"
+hashes = {{ sha256 = "{a}" }}
+[[packages]]
+name = "old"
+version = "1.0"
+sdist = {{ url = "https://own/old-1.0.tar.gz", hashes = {{ sha256 = "{a}" }} }}
+[[packages]]
+name = "direct"
+archive = {{ url = "https://own/direct-2.0-py3-none-any.whl", hashes = {{ sha256 = "{a}" }} }}
+[[packages]]
+name = "here"
+directory = {{ path = "here" }}
+[[packages]]
+name = "own"
+vcs = {{ type = "git", url = "https://example.org/own", commit-id = "abc" }}
+""".format(a="a" * 64)
+
+
+def test_the_files_of_a_lock_are_known() -> None:
+    torch, old, direct = _chosen_files(PYLOCK)
+    assert (torch.name, torch.version, torch.sha256) == ("torch-thing", "2.13.0+cu130", "a" * 64)
+    assert torch.filename == "torch_thing-2.13.0+cu130-py3-none-any.whl"
+    assert torch.url == "https://own/x/torch_thing-2.13.0%2Bcu130-py3-none-any.whl"
+    assert (old.filename, direct.filename) == ("old-1.0.tar.gz", "direct-2.0-py3-none-any.whl")
+    assert direct.version == ""
 
 
 def test_a_lock_is_installed_from_those_indexes() -> None:
