@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -63,8 +64,33 @@ def _rows(report: WheelReport) -> Iterator[tuple[str, str]]:
         yield "external", f"{library}, needed by {', '.join(files)}"
     if report.isa:
         yield "isa", report.isa
+    yield from _binaries(report)
     yield from _gpu(report)
+    yield from (("", f"not examined: {each}") for each in report.not_examined)
     yield from finding_lines(report.problems)
+
+
+def _binaries(report: WheelReport) -> Iterator[tuple[str, str]]:
+    """Yield what Mach-O and PE files are for, what the wheel brings, and what the system has."""
+    from orchestrator.wheel.binary_requirements import is_the_systems
+    from orchestrator.wheel.binary_tags import first_of
+
+    parts: dict[str, list[str]] = {}
+    needers: dict[str, dict[str, None]] = {}
+    for each in report.binary_files:
+        since = f" {each.minimum} or newer" if each.minimum and each.system != "Windows" else ""
+        parts.setdefault(each.file, []).append(f"{each.arch} of {each.system}{since}")
+        for library in (*each.needed, *each.optional):
+            needers.setdefault(library, {})[each.file] = None
+    for kind, count in Counter(map(", ".join, parts.values())).items():
+        yield "files", f"{count_of(count, 'file')} for {kind}"
+    by_name = {file.rpartition("/")[2].casefold(): file for file in parts}
+    for library, users in needers.items():
+        if file := by_name.get(library.rpartition("/")[2].casefold()):
+            yield "inside", f"{file}, needed by {first_of(list(users))}"
+    systems = [name.rpartition("/")[2] for name in needers if is_the_systems(name)]
+    if systems:
+        yield "system", ", ".join(sorted(dict.fromkeys(systems), key=str.casefold))
 
 
 def _gpu(report: WheelReport) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 
-_DAMAGE = {"elf-malformed", "zip-integrity"}
+_DAMAGE = {"binary-malformed", "elf-malformed", "zip-integrity"}
 """Rules that find files whose needs cannot be known."""
 
 EARLIEST = "315532800"
@@ -166,7 +166,7 @@ def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
     if damage:
         raise BadWheelError(*(Problem(what=what, where=path.name, hint=hint) for what in damage))
     if wheel.observed_tag == "any":
-        say(f"{printable(path)}: it has no ELF file, so its platform tag stays")
+        say(f"{printable(path)}: it has no compiled file, so its platform tag stays")
         return None
     return (wheel.observed_tag, *wheel.aliases)
 

@@ -40,6 +40,7 @@ RULES: Mapping[str, RuleLevel] = {
     "entry-points": RuleLevel.ERROR,
     "script-name": RuleLevel.ERROR,
     "elf-malformed": RuleLevel.ERROR,
+    "binary-malformed": RuleLevel.ERROR,
     "elf-in-any": RuleLevel.ERROR,
     "root-is-purelib": RuleLevel.ERROR,
     "elf-machine": RuleLevel.ERROR,

@@ -63,3 +63,22 @@ def resolve(names: Sequence[str], *, where: str = "build.external") -> tuple[str
 def allowed(soname: str, patterns: Sequence[str]) -> bool:
     """Whether one of the patterns matches the soname."""
     return any(fnmatchcase(soname, pattern) for pattern in patterns)
+
+
+_DYLIB = re.compile(r"(?P<stem>[\w+-]+?)(?P<version>(\.\d+)*)\.dylib")
+_DLL = re.compile(r"(lib)?(?P<stem>[\w+-]+?)(64_(?P<version>[\d_]+))?\.dll", re.IGNORECASE)
+
+
+def soname(library: str) -> str:
+    """Return what a library of macOS or Windows is called on Linux, for which patterns are written.
+
+    ``@rpath/libtorch_cpu.dylib`` is libtorch_cpu.so, ``cudart64_12.dll`` libcudart.so.12.
+    """
+    name = library.rpartition("/")[2]
+    if match := _DYLIB.fullmatch(name):
+        return f"{match['stem']}.so{match['version']}"
+    if match := _DLL.fullmatch(name):
+        stem = "cuda" if match["stem"].casefold() == "nvcuda" else match["stem"]
+        version = f".{match['version']}" if match["version"] else ""
+        return f"lib{stem}.so{version}"
+    return name

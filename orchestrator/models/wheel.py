@@ -79,6 +79,40 @@ class ElfFile:
     torch_abi: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryFile:
+    """A Windows file (PE) in a wheel, or what a file of macOS (Mach-O) has for one architecture.
+
+    Attributes:
+        file: member of the wheel.
+        system: ``macOS``, ``Windows``, or another of Apple's systems.
+        arch: ``arm64``, ``x86_64``, ``amd64``, ``x86`` and so on.
+        kind: what loads it: it is a ``program``, a ``library`` (or module), or ``other``, which
+            nothing loads: objects, debug symbols, .NET.
+        minimum: the oldest macOS (``11.0``), or version of Windows' subsystem; empty if the file
+            does not say it.
+        name: its install name, or the name in a DLL's exports; may be empty.
+        needed: the libraries that it needs, in order.
+        optional: libraries that it can start without: weak ones, or loaded at their first use.
+        rpath: where the loader looks for them.
+        python_abi: ``cpython-312``, ``abi3``, ... of an extension module, empty for a plain suffix;
+            None if it is none.
+        signed: whether it has a signature, valid or not.
+    """
+
+    file: str
+    system: str
+    arch: str
+    kind: str
+    minimum: str
+    name: str
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    rpath: tuple[str, ...]
+    python_abi: str | None
+    signed: bool
+
+
 class DeviceKind(StrEnum):
     """What a GPU's code is."""
 
@@ -194,9 +228,10 @@ class WheelFacts:
         size: in bytes.
         version: the version in the file name.
         declared_tags: the expanded tags of the file name, sorted (PEP 425).
-        observed_tag: platform tag the ELF files really need (``manylinux_2_17_x86_64``,
-            ``linux_x86_64`` when no policy fits, ``any`` when there is no ELF file for a platform
-            that tags name, ``unknown`` when all that may be one cannot be read).
+        observed_tag: platform tag the compiled files really need (``manylinux_2_17_x86_64``,
+            ``linux_x86_64`` when no policy fits, ``macosx_11_0_arm64``, ``win_amd64``, ``any`` when
+            there is no file for a platform that tags name, ``unknown`` when all that may be one
+            cannot be read).
         reasons: what prevents the next lower tag.
         external_libs: library outside of wheel and policy -> members that need it.
         isa: highest x86-64 micro-architecture level the ELF files ask for, or empty.
@@ -208,6 +243,7 @@ class WheelFacts:
         torch_abi: what of libtorch its files use; see `ElfFile`.
         torch_from: the first torch that has all of the stable ABI that they use; empty if they use
             something else of libtorch, or nothing.
+        not_examined: what no rule looks at in this wheel, each with the reason.
     """
 
     filename: WheelFilename
@@ -226,6 +262,7 @@ class WheelFacts:
     driver: str = ""
     torch_abi: str = ""
     torch_from: str = ""
+    not_examined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +274,12 @@ class WheelReport(WheelFacts):
         steps: what keeps it from each lower tag; the next lower one first.
         elf_files: the ELF files in it, in the order of the archive.
         gpu_files: the files with code for GPUs, or that need a GPU runtime.
+        binary_files: the Mach-O and PE files, in the order of the archive; one for several
+            architectures is there once for each.
     """
 
     aliases: tuple[str, ...] = ()
     steps: tuple[TagStep, ...] = ()
     elf_files: tuple[ElfFile, ...] = ()
     gpu_files: tuple[GpuFile, ...] = ()
+    binary_files: tuple[BinaryFile, ...] = ()

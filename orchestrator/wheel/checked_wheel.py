@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.models.platforms import Arch, Libc
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.record import RecordRow
+    from orchestrator.wheel.scan import BinaryMember, ElfMember
     from orchestrator.wheel.tags import Observation
 
 
@@ -109,7 +110,8 @@ class CheckedWheel:
     @property
     def modules(self) -> tuple[ExtensionModule, ...]:
         """The extension modules in the wheel."""
-        return tuple(filter(None, map(extension_module, self.found.elves)))
+        files: list[ElfMember | BinaryMember] = [*self.found.elves, *self.found.binaries]
+        return tuple(filter(None, map(extension_module, files)))
 
     def stated(self, field: str) -> str:
         """Return a field of METADATA; empty if it is missing."""

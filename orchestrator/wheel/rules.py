@@ -378,16 +378,16 @@ def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
     before = any(python is None or python.minor < FIRST_ABI3T for python in pythons)
     for module in subject.modules:
         stem = module.called
-        name, inits = module.elf.name, module.elf.info.inits
+        name, inits = module.file.name, module.file.info.inits
         if not module.hooks and f"_cffi_pypyinit_{stem}" not in inits:
             others = f"; it has {few(sorted(inits))}" if inits else ""
             message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
             # `torch.ops.load_library` loads what registers operators, whatever its name is; ctypes
             # and cffi load what knows nothing of Python.
             is_library = not inits and not any(
-                is_python_name(each.name) for each in module.elf.info.undefined
+                is_python_name(each.name) for each in module.file.info.undefined
             )
-            loaded = is_library or uses_torch(module.elf.info)
+            loaded = is_library or uses_torch(module.file.info)
             severity = Severity.WARNING if loaded else Severity.ERROR
             yield Finding(rule="module-init", message=message + others, severity=severity)
         elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
@@ -418,7 +418,7 @@ def stable_abi(subject: CheckedWheel) -> Iterator[Finding]:
     if known is None or lowest is None:
         return
     own = {name for elf in subject.found.elves for name in elf.info.python_names}
-    modules = {module.elf.name: module.soabi for module in subject.modules}
+    modules = {module.file.name: module.soabi for module in subject.modules}
     for elf in subject.found.elves:
         soabi = modules.get(elf.name, "")
         if soabi in {"", *floors}:

@@ -1,4 +1,4 @@
-"""Read a wheel once: its ELF files and, if wanted, the hash of every member."""
+"""Read a wheel once: its compiled files and, if wanted, the hash of every member."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orchestrator.models.platforms import Arch
-from orchestrator.wheel import elf, gpu
+from orchestrator.wheel import elf, gpu, macho, pe
+from orchestrator.wheel.binary import MalformedBinaryError
 from orchestrator.wheel.inflate import DamagedError, MemberWindow
 
 if TYPE_CHECKING:
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from orchestrator.wheel.archive import Blocks, WheelArchive
+    from orchestrator.wheel.binary import Binary
     from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.inflate import CompressedMember
+
+    class _Reader(Protocol):
+        def __call__(self, data: elf.ByteSource, /, *, meter: elf.Meter) -> tuple[Binary, ...]: ...
+
 
 _THREADS = 2
 _LARGE = 1 << 18
@@ -53,20 +59,31 @@ class ElfMember(NamedTuple):
         return arch_of(self.info)
 
 
+class BinaryMember(NamedTuple):
+    """A PE file in a wheel, or what a Mach-O file has for one architecture."""
+
+    name: str
+    info: Binary
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """What is in the members.
 
     Attributes:
         elves: the ELF files, in the order of the archive.
+        binaries: the Mach-O and PE files, likewise.
         malformed: member that starts as an ELF file but is none -> why.
+        unsound: member that starts as a Mach-O or PE file but is none -> why.
         unreadable: member whose bytes are damaged (CRC, compression) -> why.
         hashes: member -> hash as RECORD writes it; only those asked for.
         devices: member -> what it has for GPUs.
     """
 
     elves: tuple[ElfMember, ...] = ()
+    binaries: tuple[BinaryMember, ...] = ()
     malformed: Mapping[str, str] = field(default_factory=dict)
+    unsound: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     devices: Mapping[str, gpu.DeviceFile] = field(default_factory=dict)
@@ -76,7 +93,9 @@ class _Seen(NamedTuple):
     """What one member is."""
 
     info: elf.ElfInfo | None = None
+    binaries: tuple[Binary, ...] = ()
     malformed: str = ""
+    unsound: str = ""
     unreadable: str = ""
     hash: str = ""
     device: gpu.DeviceFile | None = None
@@ -89,7 +108,7 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
     threads on every machine, as each may need 100 MB for tables.
 
     The algorithms are member -> `hashlib` name. Without them only the first bytes of members that
-    are not ELF files are read.
+    are not compiled files are read.
 
     Raises:
         OverBudgetError: that costs too much.
@@ -113,7 +132,11 @@ def scan(archive: WheelArchive, algorithms: Mapping[str, str] | None = None) -> 
     seen = {m.filename: done[m.filename] for m in archive.members if m.filename in done}
     return Scan(
         elves=tuple(ElfMember(name, one.info) for name, one in seen.items() if one.info),
+        binaries=tuple(
+            BinaryMember(name, info) for name, one in seen.items() for info in one.binaries
+        ),
         malformed={name: one.malformed for name, one in seen.items() if one.malformed},
+        unsound={name: one.unsound for name, one in seen.items() if one.unsound},
         unreadable={name: one.unreadable for name, one in seen.items() if one.unreadable},
         hashes={name: one.hash for name, one in seen.items() if one.hash},
         devices={name: one.device for name, one in seen.items() if one.device},
@@ -134,12 +157,12 @@ class _Job(NamedTuple):
         self.budget.spend(steps, read, f"{what} of {self.name}")
 
     def run(self) -> _Seen:
-        """Parse a member if it is ELF or code for a GPU, and hash it even if it is malformed."""
+        """Parse a member if it is compiled, and hash it even if it is malformed."""
         hasher = hashlib.new(self.algorithm) if self.algorithm else None
         see = hasher.update if hasher else None
         seen = _Seen()
         try:
-            if elf.is_elf(self.head) or gpu.is_device_code(self.name, self.head):
+            if _is_compiled(self.name, self.head):
                 window = MemberWindow(self.packed, see)
                 seen = self._parse(window)
                 if see:
@@ -152,6 +175,11 @@ class _Job(NamedTuple):
         return seen._replace(hash=record_hash(hasher)) if hasher else seen
 
     def _parse(self, window: MemberWindow) -> _Seen:
+        if (read := _binary_reader(self.head)) is not None:
+            try:
+                return _Seen(binaries=read(window, meter=self.meter))
+            except MalformedBinaryError as error:
+                return _Seen(unsound=str(error))
         info = None
         if elf.is_elf(self.head):
             try:
@@ -171,12 +199,24 @@ def _jobs(
     for member in members:
         name, packed = member.filename, archive.packed(member.filename)
         try:
-            head = packed.head(min(packed.size, len(elf.MAGIC)), blocks.read)
+            head = packed.head(min(packed.size, macho.HEAD), blocks.read)
         except DamagedError:
             head = elf.MAGIC  # reading it reports the damage
-        if algorithms is not None or elf.is_elf(head) or gpu.is_device_code(name, head):
+        if algorithms is not None or _is_compiled(name, head):
             algorithm = algorithms[name] if algorithms is not None else None
             yield _Job(name, packed, archive.budget, algorithm, head)
+
+
+def _is_compiled(name: str, head: bytes) -> bool:
+    is_binary = _binary_reader(head) is not None
+    return elf.is_elf(head) or is_binary or gpu.is_device_code(name, head)
+
+
+def _binary_reader(head: bytes) -> _Reader | None:
+    """Return what reads a file with these first bytes; None if it is neither Mach-O nor PE."""
+    if head[:2] == pe.MAGIC:
+        return pe.parse
+    return macho.parse if macho.is_macho(head) else None
 
 
 def record_hash(hasher: hashlib._Hash) -> str:

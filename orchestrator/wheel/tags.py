@@ -1,4 +1,4 @@
-"""Find the platform tag that a wheel's ELF files need, and why.
+"""Find the platform tag that a wheel's files need, and why; for Linux here, else in `binary_tags`.
 
 The result is auditwheel's (`auditwheel show --json`: ``sym_tag``, lowered by forbidden symbols and
 instruction sets as in ``overall_tag``), but comes from the files alone: this machine does not
@@ -20,12 +20,22 @@ from orchestrator.models.wheel import ElfFile, Finding, Severity, WheelReport
 from orchestrator.models.wheel_name import WheelFilename
 from orchestrator.wheel import gpu_report, torch_abi
 from orchestrator.wheel.archive import open_wheel
+from orchestrator.wheel.binary_requirements import BinaryRequirements
+from orchestrator.wheel.binary_tags import (
+    MACOS,
+    WINDOWS,
+    binary_tags,
+    first_of,
+    not_examined,
+    observed_tag,
+    summary,
+)
 from orchestrator.wheel.elf_requirements import ElfRequirements, promises
 from orchestrator.wheel.policy import PlatformTag
-from orchestrator.wheel.scan import scan
+from orchestrator.wheel.scan import ElfMember, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from orchestrator.models.platforms import Arch
@@ -36,13 +46,18 @@ if TYPE_CHECKING:
     from orchestrator.wheel.budget import Budget
     from orchestrator.wheel.elf_requirements import UnreachableLibrary
     from orchestrator.wheel.policy import Policies, Policy
-    from orchestrator.wheel.scan import ElfMember, Scan
+    from orchestrator.wheel.scan import BinaryMember, Scan
 
 _SUFFIX = re.compile(
     r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?)"
     r"(?:-(?P<triplet>\w+-linux(?:-\w+)?))?\.so"
 )
-_LIBPYTHON = re.compile(r"libpython3[\d.]*[a-z]*\.so.*")
+_BINARY_SUFFIX = re.compile(
+    r"(?:_d)?\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?|cp\d+t?d?)"
+    r"(?:-(?P<triplet>(?:\w+-)?darwin|win32|win_\w+))?\.(?:so|pyd)"
+)
+_LIBPYTHON = re.compile(r"(.*/)?(libpython3[\d.]*[a-z]*\.(so.*|dylib)|Python)")
+_REPAIR = {MACOS: "delocate-wheel", WINDOWS: "delvewheel repair"}
 _PY311 = 311
 """From CPython 3.11 on, ``-linux-gnu`` in a suffix means glibc; before, musl builds used it too."""
 
@@ -54,14 +69,14 @@ class ExtensionModule:
     Attributes:
         name: the member without any suffix, which modules for several Pythons have in common.
         soabi: ``cpython-312``, ``abi3``, ``pypy311-pp73``; empty for a plain ``.so``.
-        triplet: ``x86_64-linux-gnu``, or empty.
-        elf: the file.
+        triplet: ``x86_64-linux-gnu``, ``darwin``, ``win_amd64``, or empty.
+        file: the file.
     """
 
     name: str
     soabi: str
     triplet: str
-    elf: ElfMember
+    file: ElfMember | BinaryMember
 
     @property
     def called(self) -> str:
@@ -72,7 +87,7 @@ class ExtensionModule:
     def hooks(self) -> frozenset[str]:
         """Which functions that make it a module it has (PEP 793): ``PyInit``, ``PyModExport``."""
         names = init_names(self.called)
-        return frozenset(names[each] for each in self.elf.info.inits if each in names)
+        return frozenset(names[each] for each in self.file.info.inits if each in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,20 +163,20 @@ def summarise(
     Raises:
         OverBudgetError: that costs too much.
     """
+    other = observed_tag(archive.name, found.binaries)
+    is_other = bool(other and binary_tags(archive.name))
+    platform = None if is_other else platform_of(archive.name, found.elves)
     observation = None
-    if platform := platform_of(archive.name, found.elves):
+    if platform is not None:
         observation = observe(found, policies, *platform, budget=archive.budget)
+    needs = BinaryRequirements(found.binaries if is_other else (), archive.budget)
     sha256, size = digest or archive.digest()
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
-    tag = "unknown" if found.malformed or found.unreadable else "any"
-    aliases: tuple[str, ...] = ()
-    if observation is not None:
-        tag = observation.tag
-        aliases = observation.policy.aliases if observation.policy else ()
-    if observation is not None and observation.portable:
-        lowest = policies.lowest_tags(observation.arch)
-        aliases = (*aliases, *(each for each in lowest if each not in {tag, *aliases}))
-    modules = list(filter(None, map(extension_module, found.elves)))
+    damaged = found.malformed or found.unsound or found.unreadable
+    tag = observation.tag if observation else other or ("unknown" if damaged else "any")
+    outside = observation.external_libs if observation else needs.outside
+    files: list[ElfMember | BinaryMember] = [*found.elves, *found.binaries]
+    modules = list(filter(None, map(extension_module, files)))
     result = WheelReport(
         filename=WheelFilename(archive.path.name),
         sha256=sha256,
@@ -169,30 +184,40 @@ def summarise(
         version=str(archive.name.version),
         declared_tags=tuple(sorted(map(str, archive.name.tags))),
         observed_tag=tag,
-        aliases=aliases,
+        aliases=_aliases(observation, policies) if observation else (),
         reasons=observation.reasons if observation else (),
         steps=observation.steps if observation else (),
         elf_files=tuple(map(_summary, found.elves)),
+        binary_files=tuple(summary(each, _python_abi(each)) for each in found.binaries),
+        not_examined=tuple(not_examined(archive.name, found)),
         gpu_files=gpu_report.gpu_files(found.devices),
         device_code=gpu_report.device_code(found.devices),
         runtimes=gpu_report.runtimes(found.devices),
         driver=gpu_report.driver(found.devices),
         torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
         torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
-        external_libs=observation.external_libs if observation else (),
+        external_libs=outside,
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
         problems=tuple(
             archive.budget.findings(
                 chain(
                     _damage(found),
-                    _external(observation, patterns, archive.budget),
-                    _unreachable(observation),
+                    _external(outside, _promise(observation, tag), patterns, archive.budget),
+                    _unreachable(observation.unreachable if observation else needs.unreachable),
                 )
             )
         ),
     )
     return result, observation
+
+
+def _aliases(observation: Observation, policies: Policies) -> tuple[str, ...]:
+    """Return the other names of the tag, and for portable files the lowest tags of all."""
+    aliases = observation.policy.aliases if observation.policy else ()
+    lowest = policies.lowest_tags(observation.arch) if observation.portable else ()
+    more = (each for each in lowest if each not in {observation.tag, *aliases})
+    return (*aliases, *more)
 
 
 def observe(
@@ -279,20 +304,29 @@ def libc_of(elf: ElfMember) -> Libc | None:
     return Libc.MANYLINUX if number and int(number[1]) >= _PY311 else None
 
 
-def extension_module(elf: ElfMember) -> ExtensionModule | None:
-    """Return the Python extension module that an ELF file is; None if it is none."""
-    path = PurePosixPath(elf.name)
+def extension_module(file: ElfMember | BinaryMember) -> ExtensionModule | None:
+    """Return the Python extension module that a file is; None if it is none."""
+    path = PurePosixPath(file.name)
     stem = path.name.split(".", 1)[0]
+    is_elf = isinstance(file, ElfMember)
+    match = (_SUFFIX if is_elf else _BINARY_SUFFIX).fullmatch(path.name.removeprefix(stem))
     name = str(path.with_name(stem))
     inits = init_names(_module_name(name))
-    match = _SUFFIX.fullmatch(path.name.removeprefix(stem))
     if match is not None:
         soabi, triplet = match["soabi"], match["triplet"] or ""
-    elif path.suffix == ".so" and not inits.keys().isdisjoint(elf.info.inits):
+        soabi = f"cpython-{soabi[2:]}" if soabi.startswith("cp3") else soabi
+    elif path.suffix == ".pyd" or (
+        path.suffix == ".so" and not inits.keys().isdisjoint(file.info.inits)
+    ):
         soabi = triplet = ""
     else:
         return None
-    return ExtensionModule(name=name, soabi=soabi, triplet=triplet, elf=elf)
+    return ExtensionModule(name=name, soabi=soabi, triplet=triplet, file=file)
+
+
+def _python_abi(file: ElfMember | BinaryMember) -> str | None:
+    module = extension_module(file)
+    return None if module is None else module.soabi
 
 
 def _module_name(path: str) -> str:
@@ -320,7 +354,6 @@ def _is_module(elf: ElfMember) -> bool:
 
 
 def _summary(elf: ElfMember) -> ElfFile:
-    module = extension_module(elf)
     return ElfFile(
         file=elf.name,
         arch=elf.arch,
@@ -328,7 +361,7 @@ def _summary(elf: ElfMember) -> ElfFile:
         soname=elf.info.soname,
         needed=elf.info.needed,
         rpath=elf.info.runpath or elf.info.rpath,
-        python_abi=None if module is None else module.soabi,
+        python_abi=_python_abi(elf),
         isa=elf.info.isa_level,
         torch_abi=torch_abi.torch_abi(elf.info),
     )
@@ -343,38 +376,50 @@ def _damage(found: Scan) -> Iterator[Finding]:
         yield Finding(rule="zip-integrity", message=f"{name}: {why}")
     for name, why in found.malformed.items():
         yield Finding(rule="elf-malformed", message=f"{name} is not a sound ELF file: {why}")
+    for name, why in found.unsound.items():
+        message = f"{name} is not a sound file of macOS or Windows: {why}"
+        yield Finding(rule="binary-malformed", message=message)
 
 
 def _external(
-    observation: Observation | None, patterns: Sequence[str], budget: Budget
+    libraries: Sequence[tuple[str, tuple[str, ...]]],
+    promise: str,
+    patterns: Sequence[str],
+    budget: Budget,
 ) -> Iterator[Finding]:
-    if observation is None:
-        return
-    budget.spend(len(observation.external_libs) * len(patterns), 0, "external libraries")
-    promise = observation.policy.tag if observation.policy else f"any {observation.libc} tag"
-    for library, members in observation.external_libs:
-        if not external_libraries.allowed(library, patterns):
-            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-            message = f"{members[0]}{more} needs {library}, which is neither in the wheel nor "
-            message += f"promised by {promise}: {_cure(library)}"
+    """Yield the libraries that are outside of the wheel, and may not be."""
+    budget.spend(len(libraries) * len(patterns), 0, "external libraries")
+    for library, members in libraries:
+        names = {library, PurePosixPath(library).name, external_libraries.soname(library)}
+        if not any(external_libraries.allowed(name, patterns) for name in names):
+            message = f"{first_of(members)} needs {library}, which is neither in the wheel nor "
+            message += f"promised by {promise}: {_cure(library, promise)}"
             yield Finding(rule="external-library", message=message)
 
 
-def _cure(library: str) -> str:
+def _promise(observation: Observation | None, tag: str) -> str:
+    """Return what promises that a library is there."""
+    if observation is None:
+        return WINDOWS if tag.startswith("win") else MACOS
+    return observation.policy.tag if observation.policy else f"any {observation.libc} tag"
+
+
+def _cure(library: str, promise: str) -> str:
     if _LIBPYTHON.fullmatch(library):
         return (
             "do not link libpython, which many Pythons do not have: the interpreter that imports "
             "a module has its symbols (in CMake Python::Module and Development.Module; no "
             "python3-embed of pkg-config); a program that embeds Python needs a static one"
         )
+    tool = _REPAIR.get(promise, "auditwheel repair")
     return (
-        "graft it (auditwheel repair), or allow it if another package or the driver provides it "
+        f"graft it ({tool}), or allow it if another package or the driver provides it "
         "(--external; in matrix.toml build.external)"
     )
 
 
-def _unreachable(observation: Observation | None) -> Iterator[Finding]:
-    for each in observation.unreachable if observation else ():
+def _unreachable(libraries: Iterable[UnreachableLibrary]) -> Iterator[Finding]:
+    for each in libraries:
         message = (
             f"{each.needer} needs {each.library}, which is in the wheel as {each.file}, but no "
             "RPATH leads there"

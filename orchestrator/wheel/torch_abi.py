@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from orchestrator.models.external_libraries import PRESETS, allowed
+from orchestrator.models.external_libraries import PRESETS, allowed, soname
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.wheel.binary import Binary
     from orchestrator.wheel.elf import ElfInfo
 
 LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
@@ -52,13 +53,13 @@ def newest_known() -> str:
     return max(shims().values(), key=Version)
 
 
-def unstable_names(info: ElfInfo) -> list[str]:
+def unstable_names(info: ElfInfo | Binary) -> list[str]:
     """Return the names of libtorch outside its stable ABI that a file needs, sorted."""
     names = (each.name for each in info.undefined)
     return sorted(name for name in names if LIBTORCH.match(name) or _PYTHON.fullmatch(name))
 
 
-def stable_names(info: ElfInfo) -> dict[str, str]:
+def stable_names(info: ElfInfo | Binary) -> dict[str, str]:
     """Return name of the stable ABI that a file cannot do without -> the first torch that has it.
 
     Of a name that no known torch has it is empty.
@@ -69,7 +70,7 @@ def stable_names(info: ElfInfo) -> dict[str, str]:
     return {name: torch for name, torch in found.items() if torch or name.startswith(_SHIM)}
 
 
-def torch_abi(info: ElfInfo) -> str:
+def torch_abi(info: ElfInfo | Binary) -> str:
     """Return what of libtorch a file uses; see `ElfFile.torch_abi`."""
     names = unstable_names(info)
     if not names:
@@ -90,9 +91,10 @@ def torch_from(infos: Iterable[ElfInfo]) -> str:
     return max(found, key=Version, default="")
 
 
-def uses_torch(info: ElfInfo) -> bool:
+def uses_torch(info: ElfInfo | Binary) -> bool:
     """Whether a file uses libtorch, by its names or its libraries."""
-    return bool(torch_abi(info)) or any(allowed(each, PRESETS["torch"]) for each in info.needed)
+    by_name = bool(torch_abi(info))
+    return by_name or any(allowed(soname(each), PRESETS["torch"]) for each in info.needed)
 
 
 def of_wheel(abis: Iterable[str]) -> str:
