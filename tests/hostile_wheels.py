@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tests.binarymaker import MachOSpec, PeSpec, make_macho, make_pe
 from tests.rawzip import Entry, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -251,6 +252,61 @@ def repeated_functions(folder: Path, n: int) -> Path:
     return wheel_of(folder, x=elf_of_symbols(b"\0PyInit_x\0", symbol(1, section=1) * 100 * n))
 
 
+def macos_wheel(folder: Path, **files: bytes) -> Path:
+    members = {f"demo/{name}.abi3.so": data for name, data in files.items()}
+    return WheelSpec(members=members, abi="abi3", platform="macosx_11_0_arm64").write(folder)
+
+
+def run_paths_of_many_files(folder: Path, n: int) -> Path:
+    """n files, each of which needs n libraries by the run paths of all."""
+    needed = tuple(f"@rpath/{number}" for number in range(n))
+    files = {
+        f"x{number}": make_macho(MachOSpec(needed=needed, rpath=(f"@loader_path/{number}",)))
+        for number in range(n)
+    }
+    return macos_wheel(folder, **files)
+
+
+def overlapping_exports(folder: Path, n: int) -> Path:
+    """A trie of exports with 250 nodes that begin in the same 200 n bytes."""
+    edges = [bytes([0, at & 0x7F | 0x80, at >> 7]) for at in range(900, 1150)]
+    trie = bytes([0, 250]) + b"".join(edges)
+    trie = trie.ljust(900, b"\0") + b"\1" * 200 * n + bytes(2)
+    return macos_wheel(folder, x=make_macho(MachOSpec(stripped=True, trie=trie)))
+
+
+def long_symbols(folder: Path, n: int) -> Path:
+    """n symbols of Mach-O with one name of 100 n bytes."""
+    made = make_macho(MachOSpec(undefined=("Py" + "x" * 100 * n,)))
+    rows = made.index(struct.pack("<IBB", 2, 1, 0))
+    row, symtab = made[rows : rows + 16], made.index(struct.pack("<II", 2, 24))
+    patched = bytearray(made)
+    more = len(made)
+    struct.pack_into("<II", patched, symtab + 8, more, n)
+    struct.pack_into("<II", patched, symtab + 24 + 24, 0, n)
+    return macos_wheel(folder, x=bytes(patched) + row * n)
+
+
+def windows_wheel(folder: Path, **files: bytes) -> Path:
+    members = {f"demo/{name}.pyd": data for name, data in files.items()}
+    return WheelSpec(members=members, abi="abi3", platform="win_amd64").write(folder)
+
+
+def load_commands(folder: Path, n: int) -> Path:
+    """n libraries that a Mach-O file needs, and the functions of n modules."""
+    names = tuple(f"/usr/lib/{number}" for number in range(10 * n))
+    inits = tuple(f"PyInit_{number}" for number in range(10 * n))
+    return macos_wheel(folder, x=make_macho(MachOSpec(needed=names, defined=inits)))
+
+
+def imported_dlls(folder: Path, n: int) -> Path:
+    """n libraries that a PE file needs, names of Python, and the functions of modules."""
+    names: dict[str, tuple[str, ...]] = {f"{number}.dll": () for number in range(10 * n)}
+    names["python3.dll"] = tuple(f"PyName{number}" for number in range(10 * n))
+    inits = tuple(f"PyInit_{number}" for number in range(10 * n))
+    return windows_wheel(folder, x=make_pe(PeSpec(imports=names, exports=inits)))
+
+
 Make = Callable[[Path, int], Path]
 
 LINEAR: tuple[Make, ...] = (
@@ -261,6 +317,8 @@ LINEAR: tuple[Make, ...] = (
     directories_of_data,
     unlisted_members,
     zeroed_hash_chain,
+    load_commands,
+    imported_dlls,
 )
 """What is read in time that grows with the file."""
 
@@ -278,5 +336,8 @@ PRODUCTS: tuple[Make, ...] = (
     extra_fields,
     repeated_functions,
     segments_of_many_files,
+    run_paths_of_many_files,
+    overlapping_exports,
+    long_symbols,
 )
 """What costs more than the file's size explains, and so uses the budget up."""

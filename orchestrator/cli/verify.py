@@ -20,7 +20,7 @@ from orchestrator.cli.options import (
     wheels_argument,
 )
 from orchestrator.cli.output import emit, printable, show, show_items
-from orchestrator.errors import ConfigError, ExitCode
+from orchestrator.errors import ConfigError, ExitCode, clipped
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import finding_lines
 
@@ -128,7 +128,10 @@ def _target(target_id: str, matrix: Path | None, channel: str) -> Target:
 
 
 def _print(verdict: WheelVerdict) -> None:
-    show(f"{printable(verdict.path)}: {'not what it says' if verdict.errors else 'ok'}")
+    unseen = verdict.report.not_examined if verdict.report else ()
+    good = "nothing wrong in what was examined" if unseen else "ok"
+    show(f"{printable(verdict.path)}: {'not what it says' if verdict.errors else good}")
+    show_items(("  not examined: ", clipped(each)) for each in unseen)
     show_items((f"  {severity}: ", text) for severity, text in finding_lines(verdict.findings))
 
 

@@ -205,7 +205,7 @@ class VerifiedWheel(WheelFacts):
 
     Attributes:
         path: where the file is, as given.
-        ok: whether no finding is an error.
+        ok: whether no finding is an error, and all was examined (`not_examined` is empty).
     """
 
     path: str

@@ -149,6 +149,7 @@ def verify_document(
     wheels: list[schemas.VerifiedWheel | schemas.VerifiedFile] = []
     for path, findings, report in verdicts:
         ok = not any(each.severity is Severity.ERROR for each in findings)
+        ok = ok and not (report and report.not_examined)
         if report is None:
             wheels.append(schemas.VerifiedFile(path=str(path), ok=ok, problems=findings))
         else:

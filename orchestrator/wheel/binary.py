@@ -44,6 +44,7 @@ class Binary(NamedTuple):
         inits: names of the functions that make it a Python extension (``PyInit_*``).
         undefined: the names of Python's C API that it needs.
         signed: whether it has a signature; nothing is said about whether that is valid.
+        for_gpus: whether it has sections for code of GPUs, which are not read.
     """
 
     system: str
@@ -57,6 +58,7 @@ class Binary(NamedTuple):
     inits: tuple[str, ...] = ()
     undefined: tuple[Symbol, ...] = ()
     signed: bool = False
+    for_gpus: bool = False
 
     @property
     def loaded(self) -> bool:

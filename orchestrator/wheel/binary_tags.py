@@ -153,9 +153,11 @@ def not_examined(name: WheelName, found: Scan) -> Iterator[str]:
     silent = [each for each in found.binaries if each.info.system == MACOS and each.info.loaded]
     silent = [each for each in silent if each.info.minimum is None]
     managed = [each for each in found.binaries if each.info.arch == ".NET"]
+    gpus = [each for each in found.binaries if each.info.for_gpus]
     for what, members, why in (
         ("the oldest macOS of {}", silent, "the file does not say it"),
         ("{}", managed, ".NET code is not read"),
+        ("the code for GPUs in {}", gpus, "it is read in ELF files only"),
     ):
         if names := list(dict.fromkeys(each.name for each in members)):
             yield f"{what.format(first_of(names))}: {why}"

@@ -38,6 +38,8 @@ _MAGICS = {0x10B, _WIDE}
 _CHPE_AT = 0xC8
 _EXPORT, _IMPORT, _SECURITY, _LOAD_CONFIG, _DELAYED, _CLR = 0, 1, 4, 10, 13, 14
 _DIRECTORIES = 16
+_GPU = (b".nv_fat", b".nvFat", b".hip_fat", b".hipFat")
+"""How the sections begin that hold code for GPUs."""
 
 _MAX_SECTIONS = 96
 _MAX_LIBRARIES = 1 << 12
@@ -69,6 +71,7 @@ def parse(
 
 
 class _Section(NamedTuple):
+    name: bytes
     address: int
     size: int
     offset: int
@@ -105,7 +108,7 @@ class _File:
         mask = ~0x1FF if alignment > 0x1FF else ~0  # noqa: PLR2004
         rows = image.rows("QIIII12xI", optional + size, sections, "sections")
         self._sections = [
-            _Section(address, raw, offset & mask) for _, _, address, raw, offset, _ in rows
+            _Section(row[0].to_bytes(8, "little"), row[2], row[3], row[4] & mask) for row in rows
         ]
 
     def directory(self, index: int) -> tuple[int, int]:
@@ -142,6 +145,7 @@ class _File:
             inits=tuple(inits),
             undefined=tuple(self._of_python((*needed, *delayed))),
             signed=bool(self.directory(_SECURITY)[1]),
+            for_gpus=any(section.name.startswith(_GPU) for section in self._sections),
         )
 
     def _machine(self) -> str:

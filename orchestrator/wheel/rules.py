@@ -25,6 +25,7 @@ from orchestrator.models.wheel import Finding, Severity
 from orchestrator.models.words import count_of
 from orchestrator.wheel import record
 from orchestrator.wheel.abi3 import is_python_name
+from orchestrator.wheel.binary_tags import binary_tags
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.requires import parsed, pinned
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from orchestrator.models.wheel_name import WheelName
     from orchestrator.wheel.checked_wheel import CheckedWheel, Expected
-    from orchestrator.wheel.scan import ElfMember
+    from orchestrator.wheel.scan import BinaryMember, ElfMember
     from orchestrator.wheel.tags import ExtensionModule, Observation
 
 ALGORITHMS = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"})
@@ -201,21 +202,24 @@ def wheel_file(subject: CheckedWheel) -> Iterator[Finding]:
 
 
 def elf_placement(subject: CheckedWheel) -> Iterator[Finding]:
-    """No ELF file is in a wheel for any platform, or installed where pure Python goes."""
-    if subject.observation is None:
-        return
-    first = subject.observation.elves[0].name
-    if "any" in subject.platforms:
-        message = f"the tag says any platform, but {first} is built for {subject.observation.arch}"
+    """No ELF file is in a wheel for any platform, and no compiled one where pure Python goes."""
+    seen = subject.observation
+    names = [each.name for each in (subject.found.binaries if seen is None else seen.elves)]
+    if seen is not None and "any" in subject.platforms:
+        message = f"the tag says any platform, but {names[0]} is built for {seen.arch}"
         yield finding("elf-in-any", message)
+    if seen is None and not binary_tags(subject.archive.name):
+        return
     root = subject.wheel.get("Root-Is-Purelib", "") if subject.wheel else ""
     pure_root = root.strip().lower() == "true"
-    for elf in subject.observation.elves:
-        top, _, rest = elf.name.partition("/")
+    for name in names:
+        top, _, rest = name.partition("/")
         purelib = rest.startswith("purelib/") if top.endswith(".data") else pure_root
         if purelib:
-            message = f"Root-Is-Purelib is {str(pure_root).lower()}, and {elf.name} goes to purelib"
-            yield finding("root-is-purelib", message)
+            message = f"Root-Is-Purelib is {str(pure_root).lower()}, and {name} goes to purelib"
+            # On macOS and Windows both are one directory.
+            severity = Severity.WARNING if seen is None else Severity.ERROR
+            yield Finding(rule="root-is-purelib", message=message, severity=severity)
             return
 
 
@@ -320,6 +324,7 @@ def modules_are_elf(subject: CheckedWheel) -> Iterator[Finding]:
     """Every file that is named like an extension module is an ELF file."""
     found = subject.found
     known = {*(elf.name for elf in found.elves), *found.malformed, *found.unreadable}
+    known |= {*(each.name for each in found.binaries), *found.unsound}
     for member in subject.archive.members:
         if is_module_name(member.filename) and member.filename not in known:
             message = f"{member.filename} is named like an extension module, but is not an ELF file"
@@ -376,25 +381,28 @@ def module_hooks(subject: CheckedWheel) -> Iterator[Finding]:
     """Every extension module has the function that the import system calls (PEP 489, PEP 793)."""
     pythons = [PythonTag.match(tag.interpreter) for tag in subject.archive.name.tags]
     before = any(python is None or python.minor < FIRST_ABI3T for python in pythons)
-    for module in subject.modules:
-        stem = module.called
-        name, inits = module.file.name, module.file.info.inits
-        if not module.hooks and f"_cffi_pypyinit_{stem}" not in inits:
-            others = f"; it has {few(sorted(inits))}" if inits else ""
-            message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
-            # `torch.ops.load_library` loads what registers operators, whatever its name is; ctypes
-            # and cffi load what knows nothing of Python.
-            is_library = not inits and not any(
-                is_python_name(each.name) for each in module.file.info.undefined
-            )
-            loaded = is_library or uses_torch(module.file.info)
-            severity = Severity.WARNING if loaded else Severity.ERROR
-            yield Finding(rule="module-init", message=message + others, severity=severity)
-        elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
-            message = (
-                f"{name} has no {next(iter(init_names(stem)))}, which Pythons before 3.15 need"
-            )
-            yield finding("module-init", message)
+    findings = (each for module in subject.modules for each in _hooks(module, before=before))
+    # A file for several architectures says most things twice.
+    yield from dict.fromkeys(findings)
+
+
+def _hooks(module: ExtensionModule, *, before: bool) -> Iterator[Finding]:
+    stem = module.called
+    name, inits = module.file.name, module.file.info.inits
+    if not module.hooks and f"_cffi_pypyinit_{stem}" not in inits:
+        others = f"; it has {few(sorted(inits))}" if inits else ""
+        message = f"{name} has no {' or '.join(init_names(stem))}: it cannot be imported"
+        # `torch.ops.load_library` loads what registers operators, whatever its name is; ctypes
+        # and cffi load what knows nothing of Python.
+        is_library = not inits and not any(
+            is_python_name(each.name) for each in module.file.info.undefined
+        )
+        loaded = is_library or uses_torch(module.file.info)
+        severity = Severity.WARNING if loaded else Severity.ERROR
+        yield Finding(rule="module-init", message=message + others, severity=severity)
+    elif before and module.hooks == {"PyModExport"} and "abi3t" not in module.soabi:
+        message = f"{name} has no {next(iter(init_names(stem)))}, which Pythons before 3.15 need"
+        yield finding("module-init", message)
 
 
 def executable_stack(subject: CheckedWheel) -> Iterator[Finding]:
@@ -419,15 +427,20 @@ def stable_abi(subject: CheckedWheel) -> Iterator[Finding]:
         return
     own = {name for elf in subject.found.elves for name in elf.info.python_names}
     modules = {module.file.name: module.soabi for module in subject.modules}
-    for elf in subject.found.elves:
-        soabi = modules.get(elf.name, "")
+    findings: dict[Finding, None] = {}
+    # A file for several architectures says most things twice.
+    files: list[ElfMember | BinaryMember] = [*subject.found.elves, *subject.found.binaries]
+    for file in files:
+        soabi = modules.get(file.name, "")
         if soabi in {"", *floors}:
             floor = floors.get(soabi)
-            yield from _outside_abi(elf, own, known, lowest if floor is None else floor)
+            floor = lowest if floor is None else floor
+            findings |= dict.fromkeys(_outside_abi(file, own, known, floor))
+    yield from findings
 
 
 def _outside_abi(
-    elf: ElfMember, own: set[str], known: Mapping[str, int], floor: int
+    elf: ElfMember | BinaryMember, own: set[str], known: Mapping[str, int], floor: int
 ) -> Iterator[Finding]:
     # What a file can do without is weak: it asks at run time whether it is there.
     names = [each.name for each in elf.info.undefined if not each.weak]

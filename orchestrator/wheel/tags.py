@@ -53,7 +53,7 @@ _SUFFIX = re.compile(
     r"(?:-(?P<triplet>\w+-linux(?:-\w+)?))?\.so"
 )
 _BINARY_SUFFIX = re.compile(
-    r"(?:_d)?\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?|cp\d+t?d?)"
+    r"\.(?P<soabi>cpython-\w+|abi3t?|pypy\d+-pp\d+|graalpy[\w-]+?|cp\d+t?d?)"
     r"(?:-(?P<triplet>(?:\w+-)?darwin|win32|win_\w+))?\.(?:so|pyd)"
 )
 _LIBPYTHON = re.compile(r"(.*/)?(libpython3[\d.]*[a-z]*\.(so.*|dylib)|Python)")

@@ -40,7 +40,7 @@ def torch_label(subject: CheckedWheel) -> Iterator[Finding]:
     match = _ABI_LABEL.search(label)
     planned = subject.expected.cxx11abi if subject.expected else None
     want = match[1] == "true" if match else planned
-    uses = False
+    uses = any(uses_torch(each.info) for each in subject.found.binaries)
     for elf in subject.found.elves:
         abi = torch_abi(elf.info)
         uses |= uses_torch(elf.info)

@@ -10,7 +10,15 @@ from orchestrator.errors import BadWheelError
 from orchestrator.models import external_libraries
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
-from orchestrator.wheel import contents, gpu_rules, installation, record, rules, torch_rules
+from orchestrator.wheel import (
+    binary_rules,
+    contents,
+    gpu_rules,
+    installation,
+    record,
+    rules,
+    torch_rules,
+)
 from orchestrator.wheel.archive import open_wheel
 from orchestrator.wheel.checked_wheel import CheckedWheel
 from orchestrator.wheel.rules import ALGORITHMS
@@ -84,6 +92,7 @@ def verify(
             variant_agrees,
             variant_architectures,
             *contents.RULES,
+            *binary_rules.RULES,
             *gpu_rules.RULES,
             *torch_rules.RULES,
             *installation.RULES,

@@ -15,6 +15,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import Finding
 from tests.auditor import load_policies
+from tests.binarymaker import DYLIB, MachOSpec, PeSpec, make_macho, make_pe
 from tests.gpumaker import ZSTD, device_library, entry, fatbin
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -255,11 +256,53 @@ def test_inspect_shows_the_code_for_gpus(cli: Cli) -> None:
     ]
 
 
+def test_inspect_shows_what_files_of_macos_and_windows_need(cli: Cli) -> None:
+    needed = ("/usr/lib/libz.1.dylib", "@loader_path/.dylibs/liby.dylib", "/opt/homebrew/x.dylib")
+    members = {
+        "x.cpython-312-darwin.so": make_macho(MachOSpec(needed=needed, defined=("PyInit_x",))),
+        ".dylibs/liby.dylib": make_macho(MachOSpec(kind=DYLIB, needed=(), minimum=(12, 0))),
+    }
+    name = wheel(members=members, platform="macosx_11_0_arm64")
+    _, lines, _ = cli("inspect", name)
+    assert lines[1:8] == [
+        "  observed  macosx_12_0_arm64",
+        "  declared  cp312-cp312-macosx_11_0_arm64",
+        "  external  /opt/homebrew/x.dylib, needed by x.cpython-312-darwin.so",
+        "  files     1 file for arm64 of macOS 11.0 or newer",
+        "  files     1 file for arm64 of macOS 12.0 or newer",
+        "  inside    .dylibs/liby.dylib, needed by x.cpython-312-darwin.so",
+        "  system    libz.1.dylib",
+    ]
+
+    code, lines, _ = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
+    assert (code, lines) == (0, ["new/demo-1.0-cp312-cp312-macosx_12_0_arm64.whl"])
+
+    name = wheel(members={"x.pyd": make_pe(PeSpec())}, platform="win_amd64")
+    assert cli("inspect", name)[1][3:5] == [
+        "  files     1 file for amd64 of Windows",
+        "  system    KERNEL32.dll",
+    ]
+
+
+def test_what_is_not_examined_is_not_ok(cli: Cli) -> None:
+    name = wheel(members={"x.so": b""}, platform="ios_13_0_arm64_iphoneos")
+    code, lines, _ = cli("verify", name, "--rule", "twine=off", "--rule", "no-licence=off")
+    why = "whether the files fit ios_13_0_arm64_iphoneos: there are no rules for this platform"
+    assert code == 0
+    assert lines == [f"{name}: nothing wrong in what was examined", f"  not examined: {why}"]
+    (seen,) = json.loads("\n".join(cli("verify", name, "--rule", "twine=off", "--json")[1]))[
+        "wheels"
+    ]
+    assert (seen["ok"], seen["problems"]) == (False, [])
+    assert seen["not_examined"] == [why]
+    assert why in " ".join(" ".join(cli("inspect", name)[1]).split())
+
+
 def test_a_wheel_without_elf_files_keeps_its_tag(cli: Cli) -> None:
     name = wheel(members={"demo.py": b""})
     code, lines, err = cli("retag", name, "--platform-tag", "auto", "--output-dir", "new")
     assert (code, lines) == (0, [f"new/{name}"])
-    assert "it has no ELF file" in err
+    assert "it has no compiled file" in err
 
 
 def test_a_damaged_elf_file_has_no_tag_that_could_be_found(cli: Cli) -> None:

@@ -11,6 +11,7 @@ from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.wheel import Finding
 from orchestrator.wheel import Policies, abi3, elf
+from tests.binarymaker import MachOSpec, PeSpec, make_fat, make_pe
 from tests.unit.wheel.conftest import EXPECTED, Inspector
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -149,6 +150,9 @@ _DATAS = {Symbol(name="PyExc_OSError"): Data(
 """
 
 
+OUTSIDE_ABI: dict[str, Any] = {"undefined": ("_PyLong_Sign",), "defined": ("PyInit_x",)}
+
+
 @pytest.fixture
 def abi_inspector(inspector: Inspector) -> Inspector:
     policies = {(libc, arch): inspector.policies.of(libc, arch) for libc in Libc for arch in Arch}
@@ -191,6 +195,32 @@ def test_the_stable_abi(
     found = abi_inspector.findings(spec)
     assert [each.rule for each in found] == (["abi3audit"] if said else [])
     assert all(said in each.message for each in found)
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "data"),
+    [
+        (
+            "macosx_10_13_universal2",
+            "x.abi3.so",
+            make_fat(
+                MachOSpec(arch="x86_64", minimum=(10, 13), **OUTSIDE_ABI),
+                MachOSpec(**OUTSIDE_ABI, weak=("PyUnstable_Thing",)),
+            ),
+        ),
+        (
+            "win_amd64",
+            "x.pyd",
+            make_pe(PeSpec(imports={"python3.dll": ("_PyLong_Sign",)}, exports=("PyInit_x",))),
+        ),
+    ],
+)
+def test_the_stable_abi_on_other_systems(
+    abi_inspector: Inspector, platform: str, name: str, data: bytes
+) -> None:
+    spec = WheelSpec(members={name: data}, python="cp39", abi="abi3", platform=platform)
+    (found,) = abi_inspector.findings(spec)
+    assert (found.rule, "uses _PyLong_Sign: not in" in found.message) == ("abi3audit", True)
 
 
 def test_what_a_module_defines_or_can_do_without_is_no_violation(abi_inspector: Inspector) -> None:
