@@ -70,7 +70,7 @@ class MalformedBinaryError(ValueError):
     """The bytes start as a Mach-O or PE file but cannot be read as one."""
 
 
-class Image:
+class BinaryImage:
     """A part of a file; no read can leave it.
 
     Attributes:

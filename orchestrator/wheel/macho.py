@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.wheel.abi3 import is_python_name
-from orchestrator.wheel.binary import Binary, BinaryKind, Image, MalformedBinaryError, decoded
+from orchestrator.wheel.binary import Binary, BinaryImage, BinaryKind, MalformedBinaryError, decoded
 from orchestrator.wheel.elf import INITS, ElfBytes, Symbol
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def parse(
             `meter` are passed on.
     """
     source = ElfBytes(data) if isinstance(data, bytes) else data
-    whole = Image(source, meter, 0, source.size)
+    whole = BinaryImage(source, meter, 0, source.size)
     head = whole.load(0, min(HEAD, source.size), "header")
     if head[:4] not in _FAT:
         return (_slice(whole),)
@@ -132,7 +132,7 @@ class _Part(NamedTuple):
     arch: str
 
 
-def _parts(whole: Image, head: bytes) -> Iterator[_Part]:
+def _parts(whole: BinaryImage, head: bytes) -> Iterator[_Part]:
     whole.order, layout = _FAT[head[:4]]
     (count,) = struct.unpack_from(whole.order + "I", head, 4)
     for cpu, subtype, offset, size, *_ in whole.rows(layout, HEAD, count, "fat header"):
@@ -142,7 +142,7 @@ def _parts(whole: Image, head: bytes) -> Iterator[_Part]:
 
 
 def _of_part(source: ByteSource, meter: Meter, part: _Part) -> Iterator[Binary]:
-    image = Image(source, meter, part.offset, part.size)
+    image = BinaryImage(source, meter, part.offset, part.size)
     if image.load(0, min(HEAD, part.size), "slice") == _ARCHIVE:
         return
     info = _slice(image)
@@ -158,7 +158,7 @@ def _arch(cpu: int, subtype: int) -> str:
 class _Commands:
     """The load commands of one architecture."""
 
-    def __init__(self, image: Image, *, wide: bool) -> None:
+    def __init__(self, image: BinaryImage, *, wide: bool) -> None:
         self._image = image
         self._wide = wide
         self.platforms: dict[int, int] = {}
@@ -284,7 +284,7 @@ _PYTHON_BYTES = (b"_Py", b"__Py")
 class _Trie:
     """The names that a file exports. Each node is read once, whatever leads there."""
 
-    def __init__(self, data: bytes, image: Image) -> None:
+    def __init__(self, data: bytes, image: BinaryImage) -> None:
         self._data = data
         self._spend = image.spend
 
@@ -331,7 +331,7 @@ class _Trie:
         raise MalformedBinaryError("a number in the exports has no end")
 
 
-def _slice(image: Image) -> Binary:
+def _slice(image: BinaryImage) -> Binary:
     """Read what there is for one architecture."""
     magic = image.load(0, min(4, image.size), "header")
     if magic not in _THIN:

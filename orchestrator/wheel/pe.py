@@ -10,7 +10,7 @@ from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.wheel.abi3 import is_python_name
-from orchestrator.wheel.binary import Binary, BinaryKind, Image, MalformedBinaryError
+from orchestrator.wheel.binary import Binary, BinaryImage, BinaryKind, MalformedBinaryError
 from orchestrator.wheel.elf import INITS, ElfBytes, Symbol
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def parse(
             on.
     """
     source = ElfBytes(data) if isinstance(data, bytes) else data
-    image = Image(source, meter, 0, source.size)
+    image = BinaryImage(source, meter, 0, source.size)
     if source.size < _HEADER_AT + 4:
         return ()
     (at,) = image.unpack("I", _HEADER_AT, "header")
@@ -80,7 +80,7 @@ class _Section(NamedTuple):
 class _File:
     """A PE file's headers, and what they lead to."""
 
-    def __init__(self, image: Image, at: int) -> None:
+    def __init__(self, image: BinaryImage, at: int) -> None:
         self._image = image
         machine, sections, _, _, _, size, flags = image.unpack("HHIIIHH", at + 4, "COFF header")
         self.arch = _MACHINES.get(machine, f"machine {machine:#x}")
