@@ -540,19 +540,19 @@ class CellSettings(Model):
 
     env: Env = Field(default_factory=dict)
     """Environment variables of the build; an override adds to those of ``[env]``."""
-    resources: ResourceSettings = ResourceSettings()
+    resources: ResourceSettings = ResourceSettings.model_construct()
     """What one target may use."""
-    build: Build = Build()
+    build: Build = Build.model_construct()
     """How wheels are built."""
     indexes: dict[str, Text] = Field(default_factory=dict)
     """Distribution, or a glob -> URL of the only simple index that it comes from."""
-    test: TestSettings = TestSettings()
+    test: TestSettings = TestSettings.model_construct()
     """How wheels are tested."""
-    version: VersionParts = VersionParts()
+    version: VersionParts = VersionParts.model_construct()
     """How versions are composed."""
-    verify: Verify = Verify()
+    verify: Verify = Verify.model_construct()
     """What wheels must satisfy."""
-    publish: Publish = Publish()
+    publish: Publish = Publish.model_construct()
     """Where wheels are meant to go."""
 
 
@@ -698,7 +698,7 @@ class LibrarySettings(Model):
     """Its environment variables; those of ``[env]`` are the wheels'."""
     image: str | None = None
     """Container image; that of the platform when unset."""
-    resources: ResourceSettings = ResourceSettings()
+    resources: ResourceSettings = ResourceSettings.model_construct()
     """What it may use; ``[resources]`` is what wheels may."""
     timeout: Count | None = None
     """Seconds it may take."""
@@ -808,25 +808,25 @@ class Channel(Matrix):
 class Settings(Matrix):
     """matrix.toml as a whole."""
 
-    project: Project = Project()
+    project: Project = Project.model_construct()
     """What is built."""
     axes: dict[str, AxisField]
     """The dimensions: python, arch, libc, and any others."""
     library: dict[str, LibrarySettings] = Field(default_factory=dict)
     """Builds whose outputs go into the wheels' source."""
-    compat: Compat = Compat()
+    compat: Compat = Compat.model_construct()
     """Which combinations exist at all."""
     variant: VariantSettings | None = None
     """Wheel variants (PEP 825, a draft), which ``retag --variants`` writes. Experimental."""
     channel: dict[str, Channel] = Field(default_factory=dict)
     """Ways to build the same matrix, chosen with ``--channel``."""
-    engine: EngineSettings = EngineSettings()
+    engine: EngineSettings = EngineSettings.model_construct()
     """The container engine."""
-    store: StoreSettings = StoreSettings()
+    store: StoreSettings = StoreSettings.model_construct()
     """Where finished wheels are kept."""
-    compiler_cache: CompilerCacheSettings = CompilerCacheSettings()
+    compiler_cache: CompilerCacheSettings = CompilerCacheSettings.model_construct()
     """What is kept of compilations."""
-    run: RunSettings = RunSettings()
+    run: RunSettings = RunSettings.model_construct()
     """What one run takes of a machine."""
 
     @model_validator(mode="before")
