@@ -333,14 +333,17 @@ def _progress(
     """Return what shows the progress of targets: a live table, or lines."""
     from orchestrator.ci.commands import in_actions
     from orchestrator.report.progress import LiveProgress, PlainProgress
-    from orchestrator.run.dispatch import estimates
 
     targets = {target.id: target for target in plan.targets}
-    known = any(target_id in seconds for target_id in targets)
+    expected: Mapping[TargetId, float] = {}
+    if any(target_id in seconds for target_id in targets):
+        from orchestrator.run.dispatch import estimates
+
+        expected = estimates(targets, seconds)
     what: dict[str, Any] = {
         "console": console,
         "total": len(targets),
-        "expected": estimates(targets, seconds) if known else {},
+        "expected": expected,
         "record": recorder.ended,
     }
     if hooks.hushed is not None:  # a live table would write over what is typed
@@ -422,10 +425,10 @@ def _write_reports(
 
 def _preflight(console: Console, options: Options) -> None:
     """Fail before the first minute is spent on a machine that cannot end a build."""
-    from orchestrator.doctor import examine
+    from orchestrator.doctor import machine
     from orchestrator.provision.cache_dir import default_cache_dir
 
     cache = default_cache_dir(os.environ)
-    places = examine.RunPaths(work=options.work, output=options.output, cache=cache)
-    for check in examine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
+    places = machine.RunPaths(work=options.work, output=options.output, cache=cache)
+    for check in machine.preflight(places=places, environ=os.environ, jobs=options.jobs or 1):
         print_text(console, f"{check.name}: {check.detail}: {check.fix}", "yellow")

@@ -66,14 +66,14 @@ def command(
 def _look(
     root: Path, workspace: Workspace | None, plan: Plan | None, jobs: int
 ) -> tuple[Check, ...]:
-    from orchestrator.doctor import examine
+    from orchestrator.doctor import examine, machine
     from orchestrator.provision import toolchain
     from orchestrator.provision.cache_dir import default_cache_dir
 
     cache = default_cache_dir(os.environ)
     return examine.examine(
         targets=() if plan is None else tuple(_target_needs(plan, toolchain.existing(cache))),
-        places=examine.RunPaths(work=root / WORK_DIR, output=root / "dist", cache=cache),
+        places=machine.RunPaths(work=root / WORK_DIR, output=root / "dist", cache=cache),
         environ=os.environ,
         settings=None if workspace is None else workspace.settings.engine,
         jobs=jobs,

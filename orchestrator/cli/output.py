@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def show_items(items: Iterable[tuple[str, str]]) -> None:
     """
     from orchestrator.report.layout import wrapped
 
-    width = stdout().width
+    width = stdout_width()
     for begin, text in items:
         for line in wrapped(printable(text), width, first=begin, whole=True):
             show(line)
@@ -87,6 +88,12 @@ def printable(name: object) -> str:
 def stdout() -> Console:
     """Return the console for answers; see `show`."""
     return _console(stderr=False)
+
+
+def stdout_width() -> int:
+    """Return the columns of answers; only where there is a terminal, rich is imported to ask it."""
+    has_own = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return stdout().width if has_own else WIDTH
 
 
 def stderr() -> Console:

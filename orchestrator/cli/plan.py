@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli.help import OneOf, examples
 from orchestrator.cli.options import FILE, plan_options, repeatable
-from orchestrator.cli.output import emit, print_text, show, stderr, stdout, write_file
+from orchestrator.cli.output import emit, print_text, show, stderr, stdout_width, write_file
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def command(
     results: Sequence[Path],
 ) -> None:
     """Show the targets, and what is excluded and why."""
-    from orchestrator.ci.jobs import Sizes, plan_jobs
     from orchestrator.cli.workspace import open_workspace, print_notes, version_problems
 
     if excluded and form not in {"table", "json"}:
@@ -101,6 +100,8 @@ def command(
         workspace, plan = _select(workspace, select, part, form, everything=everything)
     jobs: tuple[Job, ...] = ()
     if form == "json" or everything:
+        from orchestrator.ci.jobs import Sizes, plan_jobs
+
         sizes = Sizes(most=max_jobs, cost=job_cost)
         jobs = plan_jobs(plan, sizes, seconds=_seconds(results), sdist=bool(workspace.sdist))
     document = ""
@@ -140,21 +141,21 @@ def _text(
     *,
     excluded: bool,
 ) -> str:
-    from orchestrator.ci import pipelines
-    from orchestrator.cli.find_matrix import in_repository
-    from orchestrator.report import plans
-
     if form == "ids":
         return "\n".join(plan.ids)
-    if form == "github":
-        return pipelines.github(jobs)
-    if form == "gitlab":
-        return pipelines.gitlab(jobs, matrix=in_repository(matrix).as_posix())
-    if form == "buildkite":
-        return pipelines.buildkite(jobs, matrix=in_repository(matrix).as_posix())
+    if form in PIPELINES:
+        from orchestrator.ci import pipelines
+        from orchestrator.cli.find_matrix import in_repository
+
+        if form == "github":
+            return pipelines.github(jobs)
+        write = pipelines.gitlab if form == "gitlab" else pipelines.buildkite
+        return write(jobs, matrix=in_repository(matrix).as_posix())
+    from orchestrator.report import plans
+
     if form == "markdown":
         return plans.markdown(plan)
-    width = stdout().width
+    width = stdout_width()
     return plans.excluded(plan, width) if excluded else plans.table(plan, width, facts)
 
 

@@ -27,9 +27,9 @@ from orchestrator.config.template import PASS_THROUGH
 from orchestrator.config.verify_rules import RULES, parse_size
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3_FLOOR, PythonTag
-from orchestrator.models.result import CompilerCacheUse
 from orchestrator.models.store_trust import PUBLIC_KEY, StoreTrust
 from orchestrator.models.target import (
+    CompilerCacheUse,
     CompilerKind,
     CudaSource,
     EmulationMode,

@@ -15,7 +15,7 @@ from orchestrator.containers import engine
 from orchestrator.containers.images import Image, check_image, check_pullable, pythons_in, reaches
 from orchestrator.doctor import machine, network
 from orchestrator.doctor.check import Check, CheckLevel, failure, passed, problem, warning
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError
 from orchestrator.host import emulation
 from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.models.python_tag import PythonTag
@@ -24,6 +24,7 @@ from orchestrator.provision import pythons, toolchain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from orchestrator.doctor.machine import RunPaths
     from orchestrator.models.platforms import Arch
     from orchestrator.models.target import CudaSource
 
@@ -65,21 +66,6 @@ class ImageVerdict:
     lacks: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPaths:
-    """Where a run reads and writes.
-
-    Attributes:
-        work: where builds happen.
-        output: where wheels go.
-        cache: the user's cache directory.
-    """
-
-    work: Path
-    output: Path
-    cache: Path
-
-
 def examine(
     *,
     targets: Sequence[TargetNeeds],
@@ -103,28 +89,6 @@ def examine(
         env=base_env(environ) | network.child_env(),
         tools=toolchain.existing(places.cache),
     ).checks()
-
-
-def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
-    """Check what can stop any build, in milliseconds; engine and images are asked afterwards.
-
-    Returns:
-        The warnings.
-
-    Raises:
-        EnvironmentProblemError: no build could succeed.
-    """
-    checks = (
-        *machine.disks(work=places.work, output=places.output, cache=places.cache, environ=environ),
-        machine.memory(jobs),
-        machine.clock(),
-    )
-    fatal = [each for each in checks if each.status is CheckLevel.FAIL]
-    if fatal:
-        raise EnvironmentProblemError(
-            *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
-        )
-    return tuple(each for each in checks if each.status is CheckLevel.WARN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.doctor.check import Check, failure, passed, warning
+from orchestrator.doctor.check import Check, CheckLevel, failure, passed, warning
+from orchestrator.errors import EnvironmentProblemError, Problem
 from orchestrator.host import capacity
 from orchestrator.host.process import capture
 from orchestrator.models.target import CudaSource
@@ -38,6 +40,43 @@ NEEDED_TMP = GIB // 16
 
 WANTED_MEMORY = 4 * GIB
 """A C++ compiler with torch's headers takes about 3 GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaths:
+    """Where a run reads and writes.
+
+    Attributes:
+        work: where builds happen.
+        output: where wheels go.
+        cache: the user's cache directory.
+    """
+
+    work: Path
+    output: Path
+    cache: Path
+
+
+def preflight(*, places: RunPaths, environ: Mapping[str, str], jobs: int) -> tuple[Check, ...]:
+    """Check what can stop any build, in milliseconds; engine and images are asked afterwards.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        EnvironmentProblemError: no build could succeed.
+    """
+    checks = (
+        *disks(work=places.work, output=places.output, cache=places.cache, environ=environ),
+        memory(jobs),
+        clock(),
+    )
+    fatal = [each for each in checks if each.status is CheckLevel.FAIL]
+    if fatal:
+        raise EnvironmentProblemError(
+            *(Problem(what=each.detail, where=each.name, hint=each.fix) for each in fatal)
+        )
+    return tuple(each for each in checks if each.status is CheckLevel.WARN)
 
 
 def disks(

@@ -85,14 +85,6 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class CompilerCacheUse(StrEnum):
-    """Where compiled objects are kept for the next build."""
-
-    LOCAL = "local"
-    REMOTE = "remote"
-    OFF = "off"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompilerCacheStats:
     """What the compiler cache did for one target.

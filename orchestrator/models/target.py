@@ -65,6 +65,14 @@ class CudaSource(StrEnum):
     INDEX = "index"
 
 
+class CompilerCacheUse(StrEnum):
+    """Where compiled objects are kept for the next build."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    OFF = "off"
+
+
 class OnMismatch(StrEnum):
     """What to do with a wheel whose version is not the planned one."""
 

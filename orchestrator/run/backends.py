@@ -25,8 +25,7 @@ from orchestrator.cross import native_uv
 from orchestrator.cross.ccache import REMOTE, CompilerCache, compiler_names, own_launcher
 from orchestrator.cross.driver import zig_names
 from orchestrator.host import process
-from orchestrator.models.result import CompilerCacheUse
-from orchestrator.models.target import BackendName, EmulationMode
+from orchestrator.models.target import BackendName, CompilerCacheUse, EmulationMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,8 @@ from orchestrator.containers.engine import EngineName, EngineStatus
 from orchestrator.containers.images import ImageCheck
 from orchestrator.doctor import examine, machine, network
 from orchestrator.doctor.check import Check, CheckLevel
-from orchestrator.doctor.examine import RunPaths, TargetNeeds, preflight
+from orchestrator.doctor.examine import TargetNeeds
+from orchestrator.doctor.machine import RunPaths, preflight
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host import emulation
 from orchestrator.host.emulation import Emulation, Execution, host_arch
