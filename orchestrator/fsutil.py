@@ -13,12 +13,12 @@ import stat
 import tempfile
 import time
 from collections import deque
+from io import BufferedReader, FileIO
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from io import BufferedReader
 
 LOOK_AGAIN = 0.2
 """Seconds between two attempts to take a lock that another process holds."""
@@ -544,7 +544,7 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
 def _regular(file: int) -> BufferedReader:
     try:
         _check_regular(os.fstat(file))
-        return os.fdopen(file, "rb")
+        return BufferedReader(FileIO(file))  # without the questions that `open` asks the system
     except BaseException:
         os.close(file)
         raise

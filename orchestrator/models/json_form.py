@@ -100,12 +100,13 @@ class Finite:
 
 def _finite(value: Any) -> Any:
     """Return JSON data; raises ValueError."""
-    left = [value]
-    while left:
-        inner = left.pop()
+    nested = [value]
+    for inner in nested:  # which grows meanwhile
         for each in inner.values() if isinstance(inner, dict) else inner:
+            if isinstance(each, str):
+                continue  # most are
             if isinstance(each, dict | list):
-                left.append(each)
+                nested.append(each)
             elif isinstance(each, float) and not math.isfinite(each):
                 raise ValueError(f"{each} is no number of JSON")
     return value

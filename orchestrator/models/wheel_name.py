@@ -81,15 +81,13 @@ class WheelName:
         if parts is None:
             what = "not NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM[-LABEL].whl"
             raise BadWheelError.of(what, where=clipped(filename))
-        label = parts["label"] or ""
         try:
             _check(filename, parts)
             plain = f"{filename[: parts.end('platform')]}.whl"
             name, version, _, tags = parse_wheel_filename(plain)
         except ValueError as error:
             raise BadWheelError.of(str(error), where=clipped(filename)) from error
-        texts = {field: text or "" for field, text in parts.groupdict().items()}
-        return cls(**{**texts, "label": label}, name=name, version=version, tags=tags)
+        return cls(**parts.groupdict(default=""), name=name, version=version, tags=tags)
 
     @classmethod
     def match(cls, filename: str) -> WheelName | None:

@@ -7,10 +7,11 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from orchestrator.host.redaction import masked, redactor
 from orchestrator.models.json_form import HIDDEN
+from orchestrator.models.reading import adapter
 from orchestrator.models.result import Status
 from orchestrator.models.secret_names import is_secret
 from orchestrator.models.wheel import Severity
@@ -226,17 +227,19 @@ def result(
     )
     env = () if planned is None else planned.env
     redact = redactor({each.name: each.value for each in env}, SHORTEST)
-    document = to_json_value(recorded)
-    return document if _is_clean(document, redact) else cleaned(document, redact)
+    clean = _clean_document(recorded, redact)
+    return cleaned(to_json_value(recorded), redact) if clean is None else clean
 
 
-def _is_clean(document: Mapping[str, Any], redact: Callable[[str], str]) -> bool:
-    """Whether a document certainly needs no cleaning: that is most of them, and soon seen."""
+def _clean_document(value: schemas.Result, redact: Callable[[str], str]) -> dict[str, Any] | None:
+    """Return a document that needs no cleaning: most do not. None if it may need some."""
     try:
-        text = to_json(document).decode()
-    except PydanticSerializationError:
-        return False
-    return "\\" not in text and redact(text) == text
+        data = adapter(schemas.Result).dump_json(value, by_alias=True)
+    except PydanticSerializationError:  # half of a surrogate pair
+        return None
+    text = data.decode()
+    found: dict[str, Any] = from_json(data)
+    return found if "\\" not in text and redact(text) == text else None
 
 
 def _request(request: BuildRequest) -> schemas.Request:
