@@ -525,9 +525,9 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
     try:
         if text.startswith("/") or last == ".." or ".." in folders:
             raise OutsideError(errno.EXDEV, f"leads out of {root}")
-        folder = os.open(root, flags & ~os.O_NOFOLLOW | os.O_DIRECTORY)
+        folder = _open_first(root, folders, flags | os.O_DIRECTORY)
         try:
-            for part in folders:
+            for part in folders[1:]:
                 outer, folder = folder, os.open(part, flags | os.O_DIRECTORY, dir_fd=folder)
                 os.close(outer)
             # Opening a device may do something, and opening a pipe waits.
@@ -539,6 +539,13 @@ def open_beneath(root: Path, name: PurePath | str) -> BufferedReader:
         error.filename = str(root / name)
         raise
     return _regular(file)
+
+
+def _open_first(root: Path, folders: list[str], flags: int) -> int:
+    """Open the outermost directory below a root; the root itself if there is none."""
+    if folders:  # the system follows the links on the way to it, and not the last one
+        return os.open(os.path.join(root, folders[0]), flags)  # noqa: PTH118 - for speed
+    return os.open(root, flags & ~os.O_NOFOLLOW)
 
 
 def _regular(file: int) -> BufferedReader:

@@ -7,6 +7,7 @@ that a compiler, or a test, that happens to print "connection reset" is not take
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.models.result import FailureKind
@@ -102,7 +103,6 @@ _PATTERNS = (
     ),
     r"Error: conmon exited prematurely",
 )
-TRANSIENT = re.compile("|".join(f"(?:{each})" for each in _PATTERNS))
 
 _VERDICTS = (
     r"^\S.*?:\d+(?::\d+)?: (?:fatal )?error: ",  # gcc, clang
@@ -114,7 +114,6 @@ _VERDICTS = (
     r"^collect2: error: ",
     r"error: command '[^']*(?:cc|\+\+|clang[-\d.]*|nvcc|ld)' failed",
 )
-VERDICT = re.compile("|".join(f"(?:{each})" for each in _VERDICTS))
 """What says that sources did not compile: the same again would come of another attempt."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -125,12 +124,17 @@ def is_transient(kind: FailureKind, lines: Iterable[str]) -> bool:
     return kind in _KINDS and may_pass(lines)
 
 
+@cache  # they take long to compile, and most runs need none
+def _any_of(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{each})" for each in patterns))
+
+
 def may_pass(lines: Iterable[str]) -> bool:
     """Whether the output is about a pull, a network or an engine that may work again soon."""
     said = list(_unwrapped(_ANSI.sub("", each) for each in lines))
-    if any(VERDICT.search(each) for each in map(str.strip, said)):
+    if any(map(_any_of(*_VERDICTS).search, map(str.strip, said))):
         return False
-    return any(map(TRANSIENT.search, said)) or _lost_its_container(said)
+    return any(map(_any_of(*_PATTERNS).search, said)) or _lost_its_container(said)
 
 
 def pull_may_pass(lines: Iterable[str]) -> bool:

@@ -342,8 +342,10 @@ def _what_compiles(compiling: CompilePlan) -> tuple[str, str, str]:
 
 def digest(content: Any) -> Digest:
     """SHA-256 of the canonical JSON of ``content``."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Digest(hashlib.sha256(text.encode()).hexdigest())
+    return Digest(hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest())
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def planned_backend(target: Target, facts: CibuildwheelCatalog) -> BackendName:

@@ -175,7 +175,7 @@ class Resolver:
             version=composed.version,
             build_tag=composed.build_tag,
             on_mismatch=merged.version.parts.on_mismatch or OnMismatch.FAIL,
-            env=self._once(self._env, merged, composed, self._names_in_env(merged)),
+            env=self._once(self._env, merged, composed, merged.names_in_env),
             steps=self._once(_steps, merged, composed, merged.names_in_steps),
             compiling=compiling,
             demands=merged.demands,
@@ -185,7 +185,7 @@ class Resolver:
             cuda_is_toolkit=self._table is None,
             parts=composed.parts,
             test_pythons=self._later(values) if cell.values[0][1].startswith(ABI3) else (),
-            further_tests=_further_tests(merged, cell, stable, composed.renamed(own)),
+            further_tests=_further_tests(merged, cell, stable, composed, own),
         )
 
     def _once(
@@ -213,10 +213,6 @@ class Resolver:
         beneath = (RULE, {ARCH_LIST: composed.names.get("gpu_archs", "")})
         return _env(merged.env, composed.names, (beneath, *told))
 
-    def _names_in_env(self, merged: _Merged) -> frozenset[str]:
-        may_learn = merged.version.parts.presets is None
-        return merged.names_in_env | ({"version"} if may_learn else set())
-
     def _preset(self, merged: _Merged, composed: ComposedVersion) -> str:
         """Return how a build learns a version of git, of which its copy of the source has none."""
         is_scm = any(part.name == "base" and part.source == "scm" for part in composed.parts)
@@ -228,8 +224,10 @@ class Resolver:
     def _check_gpu_archs(self, cell: Cell, merged: _Merged) -> None:
         """Note it if nothing says for which GPUs a cell's torch extension is compiled."""
         verdict = FINE if self._table is None else self._table.judge(cell.values)
+        if not verdict.unknown:
+            return
         written = {name for _, _, env in merged.env for name in env}
-        if verdict.unknown and ARCH_LIST not in written | merged.version.parts.inject.keys():
+        if ARCH_LIST not in written | merged.version.parts.inject.keys():
             values = dict(cell.values)
             what = f"torch {values['torch']} with CUDA {values['cuda']} on {values['arch']}"
             self.notes.setdefault(
@@ -519,6 +517,7 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
     last = {name: (where, value) for _, where, part in env for name, value in part.items()}
     told: list[Mapping[str, str]] = [part.inject for _, part in version.layers]
     told += [PRESETS[name] for name in version.parts.presets or ()]
+    learnt = {"gpu_archs", "version"} if version.parts.presets is None else {"gpu_archs"}
     levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
     verify = sections.pop("verify")
     return _Merged(
@@ -541,7 +540,7 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
             for name, (where, value) in last.items()
             if VERSION_NAMES.isdisjoint(_names_in(value))
         ),
-        names_in_env=_names_in(*(value for _, value in last.values()), *told) | {"gpu_archs"},
+        names_in_env=_names_in(*(value for _, value in last.values()), *told) | learnt,
         names_in_steps=_names_in(sections["build"], sections["test"], indexes),
     )
 
@@ -619,13 +618,14 @@ def _in_order(variables: Mapping[str, EnvVar]) -> tuple[EnvVar, ...]:
 
 
 def _further_tests(
-    merged: _Merged, cell: Cell, stable: Pairs, composed: ComposedVersion
+    merged: _Merged, cell: Cell, stable: Pairs, composed: ComposedVersion, own: Mapping[str, str]
 ) -> tuple[FurtherTest, ...]:
     """Return the test of a cell whose wheel is built with a lower value of an axis."""
-    differ = tuple(pair for pair in cell.values if pair[0] in dict(stable) and pair not in stable)
+    axes = {axis for axis, _ in stable}
+    differ = tuple(pair for pair in cell.values if pair[0] in axes and pair not in stable)
     if not differ or merged.test.command is None:
         return ()
-    steps = _steps(merged, composed)
+    steps = _steps(merged, composed.renamed(own))
     test = FurtherTest(
         values=differ, command=steps.test_command or "", requires=steps.test_requires
     )
