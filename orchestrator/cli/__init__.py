@@ -148,7 +148,7 @@ def _print_errors(error: OrchestratorError) -> None:
         say(masked(f"error: {replace(problem, where=printable(problem.where))}"))
 
 
-GARBAGE = 200_000
+GARBAGE = 500_000
 """Objects after which Python looks for reference cycles; its own default is 700."""
 
 _MACHINE = {
@@ -176,4 +176,6 @@ def main() -> None:
     # Planning makes many values and no cycles: looking for them would take a tenth of the time.
     gc.set_threshold(GARBAGE)
     make_plain()
-    sys.exit(run())
+    code = run()
+    gc.freeze()  # or Python would look through everything once more before it ends
+    sys.exit(code)
