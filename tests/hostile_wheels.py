@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from tests.binarymaker import MachOSpec, PeSpec, make_macho, make_pe
+from tests.gpumaker import compressed
 from tests.rawzip import Entry, write
 from tests.wheelmaker import ElfSpec, WheelSpec, make_elf
 
@@ -307,6 +308,25 @@ def imported_dlls(folder: Path, n: int) -> Path:
     return windows_wheel(folder, x=make_pe(PeSpec(imports=names, exports=inits)))
 
 
+def bundles_of_many_objects(folder: Path, n: int) -> Path:
+    """n compressed bundles of AMD's code, each of which lists 1,000 objects in a few bytes."""
+    name = b"hip-amdgcn-amd-amdhsa--gfx90a"
+    row = struct.pack("<QQQ", 4096, 1, len(name)) + name
+    plain = b"__CLANG_OFFLOAD_BUNDLE__" + struct.pack("<Q", 1000) + row * 1000
+    spec = WheelSpec(members={"demo/kernels.hsaco": compressed(plain) * n})
+    return spec.write(folder)
+
+
+def clauses_about_torch(folder: Path, n: int) -> Path:
+    """A requirement of torch with 8 n clauses, each of which is compared with many versions."""
+    clauses = ",".join(f"!=9.{n}.{number}" for number in range(8 * n))
+    metadata = f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Dist: torch {clauses}\n"
+    elf = make_elf(ElfSpec(undefined=("aoti_torch_get_data_ptr",)))
+    spec = WheelSpec(members={"demo/x.so": elf})
+    spec.extra_info["METADATA"] = metadata.encode()
+    return spec.write(folder)
+
+
 Make = Callable[[Path, int], Path]
 
 LINEAR: tuple[Make, ...] = (
@@ -339,5 +359,7 @@ PRODUCTS: tuple[Make, ...] = (
     run_paths_of_many_files,
     overlapping_exports,
     long_symbols,
+    bundles_of_many_objects,
+    clauses_about_torch,
 )
 """What costs more than the file's size explains, and so uses the budget up."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\{(?:project|package)\}/([\w./+-]+)(?![\w./+*?$({\[-])")
 _SCRIPT = re.compile(
-    r"(?<![\w./$}~:\\-])(?!/)((?:\./|\.\w[\w-]*/|\w[\w.-]*/)[\w./+-]*\.(?:sh|bash|py|txt))"
+    r"(?<![\w./$}~:+\\-])(?!/)((?:\./|\.\w[\w-]*/|\w[\w.-]*/)[\w./+-]*\.(?:sh|bash|py|txt))"
     r"(?![\w/$*-])"
 )
 """A script, or a list of requirements, in a directory of the source."""

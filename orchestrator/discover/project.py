@@ -198,7 +198,7 @@ def _unknown(root: Path, backend: str) -> str:
 
 def _compiled_file(root: Path) -> str:
     """Return a file that only a compiler understands; empty without any."""
-    for place, folders, names in os.walk(root):
+    for place, folders, names in walk(root):
         folders[:] = sorted(each for each in folders if each not in _BESIDE)
         for name in sorted(names):
             if name.endswith(_SOURCES):

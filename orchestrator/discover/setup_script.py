@@ -259,8 +259,9 @@ def _floors(tree: ast.AST, values: Mapping[str, object]) -> Iterator[tuple[str, 
 
 
 def _floor(value: ast.expr, conditional: bool) -> Iterator[tuple[str, bool]]:  # noqa: FBT001
-    if isinstance(value, ast.Constant) and _FLOOR.fullmatch(str(value.value)):
-        yield str(value.value), conditional
+    floor = value.value if isinstance(value, ast.Constant) else None
+    if isinstance(floor, str) and _FLOOR.fullmatch(floor):
+        yield floor, conditional
 
 
 def _switch(

@@ -30,6 +30,9 @@ MOST_READ = 8 << 20
 """Characters that the combinations of all jobs have together; those of a large project have some
 hundred thousand."""
 
+MOST_TEXT = 4 << 20
+"""Characters of all workflow files of a project that are read."""
+
 _EACH = 16
 """Characters that any value counts as, with what is kept of it."""
 
@@ -42,6 +45,13 @@ class Meter:
     """What is left of the characters of a project's workflows, whose parts multiply."""
 
     left: int = MOST_READ
+    text: int = MOST_TEXT
+
+    def read(self, characters: int) -> None:
+        """Use some of the text of files; raises ValueError if they have too much together."""
+        self.text -= characters
+        if self.text < 0:
+            raise ValueError(f"the workflows have more than {MOST_TEXT >> 20} MiB together")
 
     def spend(self, characters: int) -> None:
         """Use some; raises ValueError if there are not so many left."""
@@ -108,8 +118,10 @@ def read_workflow(text: str, *, where: str, meter: Meter | None = None) -> Workf
     Raises:
         ConfigError: it is no YAML, no workflow, or stands for too much.
     """
+    meter = meter or Meter()
     try:
-        return _workflow(_load(text), where, meter or Meter())
+        meter.read(len(text))
+        return _workflow(_load(text), where, meter)
     except (YAMLError, RecursionError, ValueError, AttributeError) as error:
         what = f"cannot be read as YAML: {str(error).partition(chr(10))[0]}"
         raise ConfigError.of(what, where=where) from None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from secrets import compare_digest, token_urlsafe
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -84,16 +85,18 @@ def _named(index: str) -> bool:
 def routed(routes: IndexRoutes, network: HostNetwork) -> Iterator[dict[str, str]]:
     """Run the router; yield uv's variables that make it ask nothing else.
 
-    What uv says about indexes then names this router; see `original`.
+    What uv says about indexes then names this router; see `original`. Its answers may hold
+    credentials, and any program of this host may ask it: so its addresses have a secret.
     """
+    secret = token_urlsafe()
 
     class Handler(_Handler):
-        router = _Router(routes, network)
+        router = _Router(routes, network, secret)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        base = f"http://127.0.0.1:{server.server_port}"
+        base = f"http://127.0.0.1:{server.server_port}/{secret}"
         given = dict(network.proxies).get("no_proxy", "")
         no_proxy = f"{given},127.0.0.1" if given else "127.0.0.1"
         try:
@@ -109,20 +112,23 @@ def routed(routes: IndexRoutes, network: HostNetwork) -> Iterator[dict[str, str]
 
 def original(url: str, routes: IndexRoutes) -> str:
     """Return the URL of an index, or a place of wheels, that the router stood for."""
-    kind, _, number = urlsplit(url).path.strip("/").rpartition("/")
-    known: Sequence[str] = routes.links if kind else routes.urls
+    *kind, number = urlsplit(url).path.split("/")
+    known: Sequence[str] = routes.links if "links" in kind else routes.urls
     return known[int(number)] if number.isdigit() and int(number) < len(known) else url
 
 
 class _Router:
     """Answers for all indexes."""
 
-    def __init__(self, routes: IndexRoutes, network: HostNetwork) -> None:
-        self._routes, self._network = routes, network
+    def __init__(self, routes: IndexRoutes, network: HostNetwork, secret: str) -> None:
+        self._routes, self._network, self._secret = routes, network, secret
 
     def answer(self, path: str) -> tuple[int, str, str]:
         """Return the status, the address of a redirect, and a page."""
-        first, _, second = unquote(path).strip("/").partition("/")
+        secret, _, rest = unquote(path).strip("/").partition("/")
+        if not compare_digest(secret.encode(), self._secret.encode()):
+            return 404, "", ""
+        first, _, second = rest.partition("/")
         if first == "links":
             return 200, "", _page(self._links(self._routes.links[int(second)]))
         urls = self._routes.urls

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 
+_MOST_FILES = 250_000
+"""Files on a page; the largest known ones have 50,000."""
+
 _OK = 200
 _NOT_THERE = {404, 410}
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
@@ -142,8 +145,17 @@ def _files(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
     if answer.status != _OK:
         what = f"answers with HTTP {answer.status} {answer.reason}"
         raise EnvironmentProblemError.of(what, where=shown)
-    if "json" not in answer.kind:
-        return _Links.of(answer.url, answer.body, shown=shown)
+    files = _from_json(answer, shown) if "json" in answer.kind else _from_html(answer, shown)
+    if len(files) > _MOST_FILES:
+        raise EnvironmentProblemError.of(f"lists more than {_MOST_FILES} files", where=shown)
+    return files
+
+
+def _from_html(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
+    return _Links.of(answer.url, answer.body, shown=shown)
+
+
+def _from_json(answer: web.HttpResponse, shown: str) -> tuple[IndexFile, ...]:
     try:
         return tuple(
             IndexFile(

@@ -42,6 +42,9 @@ _DEEP_KEY = re.compile(
 )
 """A dotted key of more than 100 parts: it takes `tomllib` the square of them."""
 
+_LONG_NUMBER = re.compile(r"[=\[,]\s*+[+-]?0[xob][0-9a-fA-F_]{1000}")
+"""A number that Python reads from hexadecimal digits, and refuses to write in decimal ones."""
+
 LIMITS: Final[dict[str, Any]] = {"allow_inf_nan": False, "str_max_length": LONGEST_TEXT}
 """``__pydantic_config__`` of a class that stands for a document; its parts have it, too."""
 
@@ -130,9 +133,9 @@ def toml_value(data: str | bytes, *, where: str) -> dict[str, Any]:
     """
     try:
         text = toml_text(data)
-        if _DEEP_KEY.search(text) is None:
+        if _DEEP_KEY.search(text) is None and _LONG_NUMBER.search(text) is None:
             return tomllib.loads(text)
-        why = "a key has more than 100 parts"
+        why = "a key has more than 100 parts, or a number more than 1000 digits"
     except UnicodeDecodeError as error:
         why = f"{error.reason} at byte {error.start}; TOML is UTF-8, so save it as that"
     except tomllib.TOMLDecodeError as error:

@@ -77,7 +77,7 @@ class VariantMetadata:
         """Return the document of both, as PEP 825 merges them.
 
         Raises:
-            ValueError: they contradict each other.
+            ValueError: they contradict each other, or say too much together.
         """
         for name in ("schema", "more"):
             if getattr(self, name) != getattr(other, name):
@@ -91,7 +91,10 @@ class VariantMetadata:
             if bad := [key for key in mine if key in theirs and mine[key] != theirs[key]]:
                 raise ValueError(f"they have different values of {_KEYS[name]}.{bad[0]}")
             tables[name] = dict(sorted({**mine, **theirs}.items()))
-        return replace(self, namespaces=long, **tables)
+        made = replace(self, namespaces=long, **tables)
+        if (size := len(made.dumps())) > LARGEST:
+            raise ValueError(f"a document of both has {size} bytes; at most {LARGEST} are read")
+        return made
 
     def dumps(self) -> bytes:
         """Return it as JSON."""

@@ -26,8 +26,8 @@ PLATFORM = "linux"
 _MACHINES = frozenset({"auto", "auto32", "auto64", "all", "native"})
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
-_MOST = 10_000
-"""Patterns that one may stand for; braces multiply."""
+_MOST = 1000
+"""Patterns that an option may stand for; braces multiply. Those of large projects are 200."""
 
 _NARROWER = {"x86_64": "i686"}
 """Architecture -> the 32-bit one of ``auto32``; an arm64 runner cannot be asked for armv7l."""
@@ -149,7 +149,8 @@ def joined(value: object) -> str:
 
 @lru_cache(maxsize=256)
 def _patterns(text: str) -> tuple[str, ...]:
-    return tuple(each for pattern in text.split() for each in _expanded(pattern))
+    found = [each for pattern in text.split()[:_MOST] for each in _expanded(pattern)]
+    return tuple(found[:_MOST])
 
 
 def _expanded(pattern: str, most: int = _MOST) -> list[str]:

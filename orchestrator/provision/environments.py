@@ -293,8 +293,9 @@ class EnvironmentMaker:
             with suppress(EnvironmentProblemError):  # of an index without hashes
                 self._uv("lock the requirements", "compile", [*options, *pinned], env, scratch)
                 pylock = (scratch / "pylock.toml").read_text(encoding="utf-8")
-        lock = _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
-        return _Resolution(lock=lock, pylock=pylock)
+        if question.indexes:
+            text = _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
+        return _Resolution(lock=text, pylock=pylock)
 
     def _install(
         self,

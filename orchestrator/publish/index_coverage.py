@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from orchestrator.errors import EnvironmentProblemError
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.wheel_name import WheelName
 from orchestrator.models.words import count_of
@@ -20,7 +21,7 @@ from orchestrator.wheel.policy import PlatformTag
 from orchestrator.wheel.rules import serves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.models.target import Cell, Plan, Target
 
@@ -35,14 +36,14 @@ def matching(name: WheelName, targets: Iterable[Target], project: str) -> tuple[
     """
     if project and name.name != project:
         return ()
-    platforms = [PlatformTag.parse(each) for each in name.platforms]
-    return tuple(each for each in targets if each.python and _is(name, platforms, each))
+    some = [each for each in targets if each.python and name.version == Version(each.version)]
+    platforms = [PlatformTag.parse(each) for each in name.platforms] if some else []
+    return tuple(each for each in some if _is(name, platforms, each))
 
 
 def _is(name: WheelName, platforms: Sequence[PlatformTag | None], target: Target) -> bool:
     return (
-        name.version == Version(target.version)
-        and not name.label
+        not name.label
         and (not target.build_tag or name.build == target.build_tag)
         and any(
             tag is not None and tag.arch == target.arch and tag.libc in {None, target.libc}
@@ -72,8 +73,10 @@ def compare(  # noqa: PLR0913 - keyword-only
         sdist: whether the index should have the project's sdist, too.
     """
     every = sorted(set(files))
-    sdists = [pair for pair in every if _is_sdist_of(pair[0], plan)]
-    wheels = [pair for pair in every if pair not in sdists]
+    public = {Version(Version(each.version).public) for each in plan.targets if each.python}
+    sdists = [pair for pair in every if _is_sdist_of(pair[0], public, project)]
+    there = {*sdists}
+    wheels = [pair for pair in every if pair not in there]
     files_of, beyond, yanked, others = _sort(plan, wheels, project)
     good = tuple(name for name, is_yanked in sdists if not is_yanked)
     asked = [target for target in chosen.targets if target.python]
@@ -98,12 +101,32 @@ def compare(  # noqa: PLR0913 - keyword-only
     )
 
 
-def _is_sdist_of(filename: str, plan: Plan) -> bool:
+def _is_sdist_of(filename: str, public: Collection[Version], project: str) -> bool:
     """Whether it is the sdist of a version that is planned; its wheels may have a local part."""
     name = SdistName.match(filename)
-    return name is not None and name.version in {
-        Version(Version(each.version).public) for each in plan.targets if each.python
-    }
+    return name is not None and name.version in public and project in {"", name.name}
+
+
+MOST_STEPS = 20_000_000
+"""Tags of files, and pairs of a file and a target, that are compared; honest ones are 5 million."""
+
+
+class _Meter:
+    """What is left of the comparisons: files, their tags and targets multiply."""
+
+    def __init__(self) -> None:
+        self._left = MOST_STEPS
+
+    def spend(self, name: WheelName, targets: int) -> None:
+        """Use what it takes to compare a file with so many targets."""
+        self._left -= len(name.tags) * (1 + targets // _AT_ONCE) + targets
+        if self._left < 0:
+            what = "it has more files of these versions than can be compared with the plan"
+            raise EnvironmentProblemError.of(what, where="the index")
+
+
+_AT_ONCE = 8
+"""Targets that it takes as long to look at as one tag, as few are for the file's platform."""
 
 
 def _sort(
@@ -118,12 +141,15 @@ def _sort(
     public = {Version(version.public) for version in by_version}
     files_of: defaultdict[str, set[str]] = defaultdict(set)
     beyond, yanked, others = set(), set(), 0
+    meter = _Meter()
     for filename, is_yanked in sorted(set(files)):
         name = WheelName.match(filename)
         if name is None or Version(name.version.public) not in public:
             others += 1
             continue
-        hits = matching(name, by_version.get(name.version, ()), project)
+        planned = by_version.get(name.version, ())
+        meter.spend(name, len(planned))
+        hits = matching(name, planned, project)
         if not hits:
             beyond.add(filename)
         elif is_yanked:
@@ -221,8 +247,10 @@ def compare_release(plan: Plan, files: Iterable[str]) -> ReleaseGap:
     missing: list[str] = []
     elsewhere: list[str] = []
     met: set[str] = set()
+    meter, every = _Meter(), sum(map(len, cells.values()))
     for filename in sorted(set(files)):
         name = WheelName.parse(filename)
+        meter.spend(name, every)
         tags = [tag for text in name.platforms if (tag := PlatformTag.parse(text))]
         platforms = {(str(tag.libc), tag.arch) for tag in tags}
         hits = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.sources import parse
@@ -280,39 +281,51 @@ def _in_setup(written: ast.Constant | ast.Name) -> str:
 
 def _folded(read: Callable[[str], str], value: ast.expr | None) -> str:
     """Return a text that setup.py puts together from texts and names of its own; else nothing."""
-    if isinstance(value, ast.Constant):
-        return value.value if isinstance(value.value, str) else ""
-    if isinstance(value, ast.Name):
-        return attribute(read, "setup", value.id)
-    if isinstance(value, ast.FormattedValue):
-        return _folded(read, value.value)
-    parts: list[ast.expr] = []
-    if isinstance(value, ast.JoinedStr):
-        parts = value.values
-    elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-        parts = [value.left, value.right]
-    texts = [_folded(read, each) for each in parts]
-    return "".join(texts) if all(texts) else ""
+    texts: list[str] = []
+    pending = [value]
+    while pending and len(texts) + len(pending) <= _MOST_PARTS:
+        each = pending.pop()
+        if isinstance(each, ast.Constant):
+            texts.append(each.value if isinstance(each.value, str) else "")
+        elif isinstance(each, ast.Name):
+            texts.append(attribute(read, "setup", each.id))
+        elif isinstance(each, ast.FormattedValue):
+            pending.append(each.value)
+        elif isinstance(each, ast.JoinedStr):
+            pending += reversed(each.values)
+        elif isinstance(each, ast.BinOp) and isinstance(each.op, ast.Add):
+            pending += [each.right, each.left]
+        else:
+            return ""
+    return "" if pending or not all(texts) else "".join(texts)
+
+
+_MOST_PARTS = 16
+"""Texts and names that one text is put together from."""
 
 
 def _setup_arguments(text: str) -> Iterator[tuple[str, ast.expr]]:
     """Yield the keyword arguments of ``setup()`` in a setup.py, also those of ``setup(**NAME)``."""
     module = _module_of(text)
+    named = {
+        name: value for node in module.body for names, value in [_assigned(node)] for name in names
+    }
     for node in ast.walk(module):
         if isinstance(node, ast.Call):
             function = node.func
             name = function.attr if isinstance(function, ast.Attribute) else function
             if name == "setup" or (isinstance(name, ast.Name) and name.id == "setup"):
                 for each in node.keywords:
-                    yield from [(each.arg, each.value)] if each.arg else _items(module, each.value)
+                    yield from [(each.arg, each.value)] if each.arg else _items(named, each.value)
 
 
-def _items(module: ast.Module, value: ast.expr | None) -> Iterator[tuple[str, ast.expr]]:
-    """Yield what a dictionary holds: a literal one, a ``dict()``, or one with a name."""
+def _items(
+    named: dict[str, ast.expr | None], value: ast.expr | None
+) -> Iterator[tuple[str, ast.expr]]:
+    """Yield what a dictionary holds: a literal one, a ``dict()``, or, once, one with a name."""
     if isinstance(value, ast.Name):
-        name = value.id
-        found = [each for node in module.body for names, each in [_assigned(node)] if name in names]
-        value = found[-1] if found and not isinstance(found[-1], ast.Name) else None
+        found = named.pop(value.id, None)
+        value = None if isinstance(found, ast.Name) else found
     if isinstance(value, ast.Dict):
         for key, item in zip(value.keys, value.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -321,6 +334,7 @@ def _items(module: ast.Module, value: ast.expr | None) -> Iterator[tuple[str, as
         yield from ((each.arg, each.value) for each in value.keywords if each.arg)
 
 
+@lru_cache(maxsize=2)
 def _module_of(text: str) -> ast.Module:
     """Return a module's syntax tree; an empty one if it is none that this Python understands."""
     return python_tree(text) or ast.Module(body=[], type_ignores=[])
@@ -364,10 +378,11 @@ def _literal(body: Iterable[ast.stmt], name: str) -> str:
     values = [value for node in body for names, value in [_assigned(node)] if name in names]
     try:
         said = ast.literal_eval(values[-1]) if values and values[-1] is not None else ""
+        if isinstance(said, tuple | list):
+            return ".".join(map(str, said))
+    # Also of a number that has too many digits for Python to write them.
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ""
-    if isinstance(said, tuple | list):
-        return ".".join(map(str, said))
     return said if isinstance(said, str) else ""
 
 

@@ -37,6 +37,9 @@ MOST_MEMBERS = 500_000
 MOST_BYTES = 16 << 30
 """Files and bytes of the largest sdist; torch's with all submodules has 60,000 files of 2 GB."""
 
+_LONGEST_TAR = MOST_BYTES + (MOST_MEMBERS << 11)
+"""Bytes that a tar file unpacks to, with its headers, and what nobody asks for."""
+
 _LOOKED_AT = 20_000
 """Members among which the files at the top are looked for."""
 
@@ -225,7 +228,16 @@ class _Uncompressed(gzip.GzipFile):
 
     room: int | None = _LARGEST_READ
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._check_place(offset)
+        return super().seek(offset, whence)
+
+    def _check_place(self, place: int) -> None:
+        if place > _LONGEST_TAR:
+            raise ValueError(f"more than {_LONGEST_TAR >> 20} MiB")
+
     def read(self, size: int | None = -1) -> bytes:
+        self._check_place(self.tell())
         if size is None or not 0 <= size <= _LARGEST_READ:
             raise ValueError(f"a name or a header of {size} bytes")
         data = super().read(size)

@@ -10,6 +10,9 @@ of sections that the caller names.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -121,6 +124,12 @@ class ElfImage:
             _SECTION.unpack_from(data, self.shoff + number * _SECTION.size)
             for number in range(self.shnum)
         ]
+        self._loaded = sorted(
+            (each for each in self.segments if each.type == _LOAD and each.memsz),
+            key=lambda each: each.vaddr,
+        )
+        if any(one.vaddr + one.memsz > two.vaddr for one, two in pairwise(self._loaded)):
+            raise CannotShrinkError("its segments overlap")
         names = raw[shstrndx][4]
         self.sections = []
         for number, each in enumerate(raw):
@@ -138,11 +147,33 @@ class ElfImage:
 
     def place(self, address: int, size: int = 8) -> int | None:
         """Return where in the file the bytes of an address are; None if nothing is loaded there."""
-        for each in self.segments:
-            end = min(each.vaddr + each.filesz, each.vaddr + len(self.data) - each.offset)
-            if each.type == _LOAD and each.vaddr <= address and address + size <= end:
-                return each.offset + address - each.vaddr
-        return None
+        number = bisect_right(self._loaded, address, key=attrgetter("vaddr"))
+        if not number:
+            return None
+        each = self._loaded[number - 1]
+        end = each.vaddr + min(each.filesz, len(self.data) - each.offset)
+        return each.offset + address - each.vaddr if address + size <= end else None
+
+    def sharing(self, section: Section) -> str:
+        """Return what else is in the bytes of a section; empty for nothing."""
+        parts = [
+            (each.offset, each.size, f"the section {each.name!r}")
+            for each in self.sections
+            if each.type != _NOBITS and each.number != section.number
+        ]
+        parts += [
+            (each.offset, each.filesz, f"a segment of type {each.type:#x}")
+            for each in self.segments
+            if each.type != _LOAD
+        ]
+        parts += [
+            (0, _HEADER.size, "the headers"),
+            (self.phoff, self.phnum * _SEGMENT.size, "the headers"),
+            (self.shoff, self.shnum * _SECTION.size, "the headers"),
+        ]
+        start, end = section.offset, section.offset + section.size
+        found = (what for at, size, what in parts if size and at < end and start < at + size)
+        return next(found, "")
 
     def word(self, offset: int) -> int:
         """Return a word of the file."""
@@ -203,6 +234,7 @@ class ElfImage:
         for place in range(start, end - 7, 8):
             entry = self.word(place)
             if entry & 1:
+                self._meter(entry.bit_count(), 0, "pointers")
                 words = [address + 8 * bit for bit in range(63) if entry >> (bit + 1) & 1]
                 address += 63 * 8
             else:
@@ -225,6 +257,8 @@ def shrink(elf: ElfImage, changes: Mapping[Section, NewContent], words_of: Seque
         at = elf.place(section.addr, section.size)
         if not section.flags & _ALLOC or at != section.offset:
             raise CannotShrinkError(f"{section.name} is in no segment")
+        if other := elf.sharing(section):
+            raise CannotShrinkError(f"{section.name} shares bytes with {other}")
     try:
         _redirect(elf, changes, words_of)
         for section, new in changes.items():

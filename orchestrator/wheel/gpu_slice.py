@@ -16,7 +16,7 @@ from orchestrator.models.wheel import DeviceKind
 from orchestrator.wheel import fatbin
 from orchestrator.wheel.device_code import Cursor, Entry
 from orchestrator.wheel.elf import ElfBytes
-from orchestrator.wheel.elf_shrink import ElfImage, NewContent, shrink
+from orchestrator.wheel.elf_shrink import CannotShrinkError, ElfImage, NewContent, shrink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +28,7 @@ _WRAPPERS = ".nvFatBinSegment"
 """What the runtime registers: each has the address of a container."""
 
 _LARGEST_ALIGNMENT = 64
+_MOST_SECTIONS = 16
 
 _ARCH = re.compile(r"(?:sm|compute)_(\d{1,4})([af]?)")
 
@@ -94,15 +95,17 @@ def slice_file(data: bytes, wanted: Slice, meter: Meter) -> bytes:
     if data.startswith(fatbin.MAGIC):
         return _whole(data, wanted, meter)
     elf = ElfImage(data, meter)
+    sections = [each for each in elf.sections if each.name in SECTIONS and each.size]
+    if len(sections) > _MOST_SECTIONS:
+        raise CannotShrinkError(f"it has {len(sections)} sections of code for GPUs")
     changes = {}
-    for section in elf.sections:
-        if section.name in SECTIONS and section.size:
-            content = data[section.offset : section.offset + section.size]
-            containers = _containers(content, meter)
-            values = elf.pointers([section], [_WRAPPERS]).values()
-            pointed = {value - section.addr for value in values}
-            align = min(max(section.align, 8), _LARGEST_ALIGNMENT)
-            changes[section] = _packed(content, containers, wanted, pointed, align)
+    for section in sections:
+        content = data[section.offset : section.offset + section.size]
+        containers = _containers(content, meter)
+        values = elf.pointers([section], [_WRAPPERS]).values()
+        pointed = {value - section.addr for value in values}
+        align = min(max(section.align, 8), _LARGEST_ALIGNMENT)
+        changes[section] = _packed(content, containers, wanted, pointed, align)
     if not changes:
         return data
     return shrink(elf, changes, [_WRAPPERS])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.wheel.device_code import Cursor
+    from orchestrator.wheel.elf import Meter
 
 PLAIN, COMPRESSED = b"__CLANG_OFFLOAD_BUNDLE__", b"CCOB"
 """How bundles begin."""
@@ -29,6 +30,8 @@ _TARGET = re.compile(r"hip(?:v4)?-amdgcn-amd-amdhsa-\w*-(gfx[\w:+-]+)")
 _LONGEST_TARGET = 64
 _TABLE = 1 << 16
 _COMPRESSED_TABLE = 1 << 18
+_ROW_STEPS = 3
+"""Steps of an object in a table, which becomes an entry."""
 _BY_ZLIB = 0
 _ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 
@@ -62,7 +65,7 @@ def bundles(cursor: Cursor) -> Iterator[Entry]:
 def _plain_bundle(cursor: Cursor) -> Iterator[Entry]:
     """Read a bundle whose first 8 bytes are taken."""
     begin = cursor.left + 8
-    table = _bundle_table(PLAIN[:8] + cursor.peek(_TABLE))
+    table = _bundle_table(PLAIN[:8] + cursor.peek(_TABLE), cursor.meter)
     for offset, size, arch in sorted(table):
         gap = offset - (begin - cursor.left)
         if gap < 0:
@@ -73,13 +76,14 @@ def _plain_bundle(cursor: Cursor) -> Iterator[Entry]:
             yield Entry(kind=DeviceKind.AMDGPU, arch=arch, size=size, unpacked=size, checksum=crc)
 
 
-def _bundle_table(data: bytes) -> Iterator[tuple[int, int, str]]:
+def _bundle_table(data: bytes, meter: Meter) -> Iterator[tuple[int, int, str]]:
     """Iterate over offset, size and architecture of a bundle's objects; the host's has none."""
     try:
         if data[: len(PLAIN)] != PLAIN:
             raise MalformedCodeError("a bundle without its name")
         at = len(PLAIN) + 8
         for _ in range(struct.unpack_from("<Q", data, at - 8)[0]):
+            meter(_ROW_STEPS, 0, "code for GPUs")
             offset, size, length = struct.unpack_from("<QQQ", data, at)
             if length > len(data):
                 raise MalformedCodeError(f"a name of {length} bytes")
@@ -106,7 +110,7 @@ def _compressed_bundle(cursor: Cursor, version: int, method: int) -> Iterator[En
     head = cursor.take(min(rest, _COMPRESSED_TABLE))
     crc = cursor.checksum(rest - len(head), zlib.crc32(head))
     start = _inflate(head, method)
-    table = [] if start is None else list(_bundle_table(start))
+    table = [] if start is None else list(_bundle_table(start, cursor.meter))
     named = [(size, arch) for _, size, arch in table if arch and size] or [(unpacked, "")]
     whole = max(sum(size for size, _ in named), 1)
     for size, arch in named:

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from orchestrator.wheel.gpu import DeviceFile
 
 
+MOST_ARCHITECTURES = 64
+"""Architectures of NVIDIA's GPUs that a wheel may have code for; there are some 30."""
+
+LARGEST = 4 << 30
+"""Bytes of the members that are sliced: all of them are in memory at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlicedWheel:
     """A slice.
@@ -42,9 +49,16 @@ class SlicedWheel:
 
 
 def architectures(path: Path) -> tuple[int, ...]:
-    """Return the NVIDIA architectures that a wheel has machine code for: the 90 of ``sm_90a``."""
+    """Return the NVIDIA architectures that a wheel has machine code for: the 90 of ``sm_90a``.
+
+    Raises:
+        BadWheelError: there are more than anybody makes, each of which would be a wheel.
+    """
     with open_wheel(path) as archive:
-        return _numbers(scan(archive).devices.values())
+        found = _numbers(scan(archive).devices.values())
+        if len(found) > MOST_ARCHITECTURES:
+            raise archive.bad(f"it has code for {len(found)} architectures of GPUs")
+    return found
 
 
 def _numbers(devices: Iterable[DeviceFile]) -> tuple[int, ...]:
@@ -119,9 +133,11 @@ def _sliced(
     """Return the new contents of members, and why others stay as they are."""
     contents: dict[str, bytes] = {}
     unchanged: dict[str, str] = {}
+    room = LARGEST
     for name, device in devices.items():
-        if device.problem:
-            unchanged[name] = device.problem
+        room -= archive.packed(name).size
+        if device.problem or room < 0:
+            unchanged[name] = device.problem or f"more than {LARGEST >> 30} GiB are in memory"
             continue
         old = b"".join(archive.chunks(name))
         try:
@@ -142,7 +158,10 @@ def _check(name: str, new: bytes, before: DeviceFile, meter: Meter) -> int:
 
     Nothing in it is new, and all of it can be read.
     """
-    info = elf.parse(new, meter=meter) if elf.is_elf(new) else None
+    try:
+        info = elf.parse(new, meter=meter) if elf.is_elf(new) else None
+    except elf.MalformedElfError as error:
+        raise CannotShrinkError(f"the slice could not be read: {error}") from error
     after = gpu.read(elf.ElfBytes(new), info, meter)
     if after is None or after.problem or not Counter(after.entries) <= Counter(before.entries):
         raise BadWheelError.of("the slice has other code than the file", where=name)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _TORCH_LABEL = re.compile(r"(?<![a-z])torch\d")
 _ABI_LABEL = re.compile(r"cxx11abi(true|false)")
+_CLAUSE = 2
+"""Steps that it takes to compare a version with a clause."""
 _SERIES = tuple(Version(f"2.{minor}") for minor in range(40))
 """Versions of torch, with some that nobody has made yet."""
 
@@ -107,7 +109,6 @@ def _too_new(
 def _allowed(subject: CheckedWheel) -> list[Version]:
     """Return the torches that METADATA allows, lowest first; none if it names no lowest one."""
     stated = subject.metadata.get_all("Requires-Dist", []) if subject.metadata else []
-    subject.archive.budget.spend(len(stated) * len(_SERIES), 0, "requirements")
     found = [
         requirement.specifier
         for requirement in filter(None, map(requires.parsed, map(str, stated)))
@@ -115,6 +116,8 @@ def _allowed(subject: CheckedWheel) -> list[Version]:
     ]
     if not any(map(str, found)):
         return []
+    clauses = sum(map(len, found))
+    subject.archive.budget.spend(clauses * len(_SERIES) * _CLAUSE, 0, "requirements")
     return [each for each in _SERIES if all(one.contains(each) for one in found)]
 
 

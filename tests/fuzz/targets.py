@@ -83,6 +83,158 @@ def gpu_target() -> Callable[[bytes], None]:
     return target
 
 
+def slice_seeds() -> Iterator[bytes]:
+    import random
+
+    from tests.gpumaker import PTX, device_library, entry, fatbin
+
+    noise = random.Random(1).randbytes  # noqa: S311 - nothing secret
+    code = fatbin(
+        *(entry(80, noise(9000)), entry(86, noise(5000))),
+        *(entry(90, noise(300)), entry(90, noise(200), kind=PTX)),
+    )
+    yield device_library("libcudart.so.13", linked=code)
+    yield device_library(linked=code, __nv_relfatbin=code)
+    yield code + bytes(24) + code
+    yield from small_libraries(fatbin(entry(80, noise(3000)), entry(90, noise(300))))
+
+
+def small_libraries(code: bytes) -> Iterator[bytes]:
+    """Yield libraries as linkers make them, with the same code in all their sections."""
+    import subprocess
+
+    from tests.tools.test_elf_shrink import NAMES, SOURCE
+
+    if not shutil.which("g++"):
+        return
+    folder = _folder()
+    (folder / "a.cpp").write_text(SOURCE, encoding="utf-8")
+    for name in NAMES:
+        (folder / f"{name}.bin").write_bytes(code)
+    for more in ("-Wl,-z,noseparate-code", "-Wl,-z,pack-relative-relocs"):
+        command = ["g++", "-O1", "-s", "-shared", "-fPIC", more, "a.cpp", "-o", "a.so"]
+        subprocess.run(command, cwd=folder, check=True)
+        yield (folder / "a.so").read_bytes()
+
+
+def slice_target() -> Callable[[bytes], None]:
+    """A slice is refused, or it is a wheel with no more errors than the one it is made of."""
+    from orchestrator.errors import BadWheelError
+    from orchestrator.wheel import Policies, verify
+    from orchestrator.wheel.gpu_slice import Slice
+    from orchestrator.wheel.slicing import architectures, slice_wheel
+    from tests.wheelmaker import WheelSpec
+
+    policies = Policies({})
+    folder = _folder()
+
+    def errors(path: Path) -> set[str]:
+        return {each.rule for each in verify(path, policies).problems if each.severity == "error"}
+
+    def target(data: bytes) -> None:
+        spec = WheelSpec()
+        spec.members = {"demo/_c.so": data}
+        path = spec.write(folder)
+        try:
+            there = architectures(path)
+            wanted = Slice(frozenset(there[-1:]) or frozenset({90}), len(data) % 2 == 0)
+            made = slice_wheel(path, wanted, dest_dir=folder / "new", version="1.0+sm")
+        except BadWheelError:
+            return
+        assert not (found := errors(made.path)) or found <= errors(path), found
+        assert all(after <= before for before, after in made.files.values()), made.files
+
+    return target
+
+
+def variant_target() -> Callable[[bytes], None]:
+    """Documents of variants are read and joined, or refused."""
+    from orchestrator.errors import ConfigError
+    from orchestrator.models import variant_metadata
+    from tests.wheelmaker import make_variant
+
+    other = variant_metadata.loads(make_variant("cu13"), where="variant.json")
+
+    def target(data: bytes) -> None:
+        try:
+            found = variant_metadata.loads(data, where="variant.json")
+        except ConfigError:
+            return
+        assert variant_metadata.loads(found.dumps(), where="variant.json") == found
+        str(found.flaw)
+        for one, two in ((found, other), (other, found)):
+            try:
+                made = one.joined(two)
+            except ValueError:
+                continue
+            assert variant_metadata.loads(made.dumps(), where="variant.json").variants
+
+    return target
+
+
+def variant_seeds() -> Iterator[bytes]:
+    from tests.wheelmaker import make_variant
+
+    yield make_variant("cu13")
+    yield make_variant("cu12", "null")
+    yield make_variant("a.b", priorities=["x"], more={"a": {"b": ["c"]}})
+
+
+def listing_target() -> Callable[[bytes], None]:
+    """The names of an index's files are compared with a plan, and made a table of torch."""
+    import datetime as dt
+    import json
+
+    from orchestrator.discover.release import last_release, newest_sdist
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.host.program_tables import builtin_table
+    from orchestrator.publish import index_coverage, torch_refresh
+    from orchestrator.report.schemas import to_json_value
+    from tests import factories
+
+    plan = factories.plan_of(
+        '[axes]\npython = ["cp312", "cp313t", "abi3-cp310"]\narch = ["x86_64", "aarch64"]\n'
+        '[version]\nbase = "1.0"\n[project]\nsdist = true\n'
+    )
+    known, today = builtin_table(), dt.date(2026, 1, 1)
+
+    def target(data: bytes) -> None:
+        names = data.decode("utf-8", "replace").split("\n")
+        files = [(name, number % 7 == 0) for number, name in enumerate(names)]
+        newest_sdist(names)
+        try:
+            held = index_coverage.compare(plan, plan, files, project="demo", sdist=True)
+            json.dumps(to_json_value(held))
+            index_coverage.table(held, plan)
+            index_coverage.markdown(held, plan)
+            release = last_release(names, index="https://host/simple")
+            if release.version:
+                gap = index_coverage.compare_release(plan, release.files)
+                index_coverage.release_table(gap, release.version)
+            torch = torch_refresh.refresh(names, known, updated=today, source="https://host")
+            torch_refresh.dumps(torch)
+            [*torch_refresh.differences(known, torch)]
+        except OrchestratorError:
+            return
+
+    return target
+
+
+def listing_seeds() -> Iterator[bytes]:
+    yield b"\n".join(
+        [
+            *(b"demo-1.0.tar.gz", b"demo-0.9.zip", b"demo-1.0-1-cp312-cp312-linux_x86_64.whl"),
+            b"demo-1.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            b"demo-1.0-cp310-abi3-musllinux_1_2_aarch64.whl",
+            b"demo-1.0+cu126.torch2.8-cp313-cp313t-manylinux_2_28_aarch64-cu126.whl",
+        ]
+    )
+    yield b"\n".join(
+        b"torch-2.%d.0%%2B%s-cp312-cp312-manylinux_2_28_x86_64.whl" % (minor, local)
+        for minor, local in enumerate((b"cpu", b"cu126", b"cu130", b"rocm6.4", b"xpu"))
+    ).replace(b"%2B", b"+")
+
+
 def content_target() -> Callable[[bytes], None]:
     import zipfile
 
@@ -582,6 +734,9 @@ def installed_texts() -> Iterator[bytes]:
 
 MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "gpu": gpu_seeds,
+    "slice": slice_seeds,
+    "variant": variant_seeds,
+    "listing": listing_seeds,
     "artefact": artefact_seeds,
     "sdist": sdist_seeds,
     "source": source_seeds,
@@ -605,6 +760,9 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "site": site_target,
     "elf": elf_target,
     "gpu": gpu_target,
+    "slice": slice_target,
+    "variant": variant_target,
+    "listing": listing_target,
     "wheel": wheel_target,
     "content": content_target,
     "texts": texts_target,

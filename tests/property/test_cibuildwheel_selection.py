@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from orchestrator.host.program_tables import builder_facts
+from orchestrator.plan import cibuildwheel_selection as selection
 from orchestrator.plan.cibuildwheel_selection import CibuildwheelSelection
 from tests.conftest import examples
 
@@ -127,3 +128,13 @@ def test_braces_without_end_take_no_time() -> None:
     )
 
     assert "cp311-manylinux_x86_64" in found
+
+
+@pytest.mark.parametrize(
+    "text", ["a{1..9999} " * 10_000, "{a,b}" * 30, "{1..99999999}" * 2, "x " * 500_000]
+)
+def test_patterns_of_an_option_have_one_bound(text: str) -> None:
+    """Each word had one of its own, and a pyproject.toml has room for a million words."""
+    assert len(selection._patterns(text)) <= 1000
+    table = {"build": f"{text} cp312-*", "skip": text}
+    CibuildwheelSelection.of(table).identifiers(CATALOG, requires_python="", native="x86_64")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import ExitCode
 from orchestrator.models import variant_metadata
-from orchestrator.wheel import open_wheel, verify
+from orchestrator.wheel import open_wheel, slicing, verify
 from orchestrator.wheel.scan import scan
 from tests.auditor import load_policies
 from tests.gpumaker import PTX, device_library, entry, fatbin
@@ -144,3 +145,27 @@ def test_a_wheel_with_nothing_to_take_out(
 ) -> None:
     code, _, err = cli("slice", str(made(tmp_path, fat=fat)), "--by", "gpu-arch", "--group", "90")
     assert (code, message in " ".join(err.split())) == (5, True)
+
+
+def test_architectures_that_nobody_makes_are_no_thousand_wheels(cli: Cli, tmp_path: Path) -> None:
+    """A wheel of 60 kB would be a thousand copies."""
+    fat = fatbin(*(entry(arch, b"") for arch in range(1, 1001)))
+    wheel = made(tmp_path, fat=device_library(linked=fat))
+    before = {*tmp_path.iterdir()}
+    for options in ((), ("--group", "sm_80")):
+        code, lines, said = cli("slice", str(wheel), "--by=gpu-arch", *options)
+        assert (code, lines) == (ExitCode.BAD_WHEEL, [])
+        assert " ".join(said.split()).endswith("it has code for 1000 architectures of GPUs")
+    assert {*tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("largest", [0, 200_000])
+def test_more_than_fits_into_memory_stays_as_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    monkeypatch.setattr(slicing, "LARGEST", largest)
+    wheel = str(made(tmp_path))
+    code, _, said = cli("slice", wheel, "--by=gpu-arch", "--group=90")
+    assert code == (ExitCode.BAD_WHEEL if largest == 0 else ExitCode.OK)
+    assert "0 GiB are in memory" in " ".join(said.split())
+    assert ("less code in 1 file" in said) == bool(largest)

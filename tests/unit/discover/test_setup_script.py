@@ -180,3 +180,13 @@ def test_a_number_that_no_python_has_is_no_floor() -> None:
     assert read(f"setup(py_limited_api='cp3{'1' * 5000}')\nsetup(py_limited_api='cp39')").abi3 == (
         "cp39"
     )
+
+
+@pytest.mark.parametrize(
+    "value", ["0x" + "F" * 20_000, "9", "1.5", "b'cp39'", "None", "...", "-0o" + "7" * 20_000]
+)
+def test_a_floor_that_is_no_text_is_none(value: str) -> None:
+    for text in (f"setup(py_limited_api={value})", f"o = {{'py_limited_api': {value}}}"):
+        found = read_setup(text)
+        assert found is not None
+        assert found.abi3 == ""

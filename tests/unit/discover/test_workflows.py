@@ -211,3 +211,15 @@ def test_an_honest_workflow_is_far_from_the_limit() -> None:
     text = f"{{env: {env}, jobs: {{a: {{strategy: {{matrix: {axes}}}, steps: [{steps}]}}}}}}"
     assert len(read_workflow(text, where="w.yml", meter=meter).jobs) == 100
     assert meter.left > 0.3 * MOST_READ
+
+
+def test_all_workflows_of_a_project_share_the_text_that_is_read() -> None:
+    """YAML takes ten seconds for a megabyte; a thousand such files are a megabyte in an sdist."""
+    text = "jobs: {}\n" + "# more\n" * 100
+    meter = Meter(text=2 * len(text))
+    for _ in range(2):
+        read_workflow(text, where="w.yml", meter=meter)
+    with pytest.raises(ConfigError, match="more than 4 MiB together"):
+        read_workflow(text, where="w.yml", meter=meter)
+    with pytest.raises(ConfigError, match="more than 4 MiB together"):
+        read_workflow("[", where="w.yml", meter=meter)

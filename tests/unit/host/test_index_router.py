@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.host import index_router
 from orchestrator.host.index_config import PUBLIC_INDEX
 from orchestrator.host.index_router import IndexRoutes, original
-from orchestrator.host.network import NO_INDEX
+from orchestrator.host.network import NO_INDEX, HostNetwork
 
 NAMED = (("torch", "https://own/cu130"), ("nvidia-*", "https://own/nv"), ("corp_*", "https://corp"))
 
@@ -55,3 +56,21 @@ def test_an_address_of_the_router_is_shown_as_the_one_it_stands_for() -> None:
     assert original("http://127.0.0.1:99/0", routes) == "https://own/cu130"
     assert original("http://127.0.0.1:99/links/1", routes) == "https://links"
     assert original("https://elsewhere/0/x", routes) == "https://elsewhere/0/x"
+
+
+@pytest.mark.parametrize("path", ["/0/torch", "/x/0/torch", "//0/torch", "/%00/0/torch", "/", ""])
+def test_only_who_was_given_the_address_is_answered(path: str) -> None:
+    """Any user of this host can ask the router, and a redirect names a user and a password."""
+    routes = IndexRoutes.of((("torch", "https://user:password@own/cu130"),), {})
+    router = index_router._Router(routes, HostNetwork(), "secret")
+    assert router.answer(path) == (404, "", "")
+    there = (302, "https://user:password@own/cu130/torch/", "")
+    assert router.answer("/secret/0/torch") == there
+    assert router.answer("/secret/0/numpy") == (404, "", "")
+
+
+def test_an_address_with_a_secret_is_shown_as_the_one_it_stands_for() -> None:
+    routes = IndexRoutes.of(NAMED, {"UV_FIND_LINKS": "/wheels"})
+    given = "http://127.0.0.1:99/a-secret"
+    assert original(f"{given}/1", routes) == "https://own/nv"
+    assert original(f"{given}/links/0", routes) == "/wheels"

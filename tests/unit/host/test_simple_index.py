@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ConfigError, EnvironmentProblemError
-from orchestrator.host import web
+from orchestrator.host import simple_index, web
 from orchestrator.host.network import HostNetwork
 from orchestrator.host.simple_index import IndexFile, links_in, listing
 
@@ -89,3 +89,20 @@ def test_an_answer_that_is_no_document_is_empty() -> None:
     for body in (b"[" * 100_000, b"[]", b"\xff", json.dumps("x").encode()):
         answer = web.HttpResponse(status=200, reason="", kind=JSON, url=INDEX, body=body)
         assert answer.document() == {}
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/vnd.pypi.simple.v1+json"])
+def test_more_files_than_any_index_lists_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(simple_index, "_MOST_FILES", 2)
+
+    def page(count: int) -> bytes:
+        if kind == "text/html":
+            return b"".join(b'<a href="d-%d.whl">d</a>' % number for number in range(count))
+        names = [{"filename": f"d-{number}.whl", "url": "x"} for number in range(count)]
+        return json.dumps({"files": names}).encode()
+
+    assert len(files(monkeypatch, page(2), kind) or ()) == 2
+    with pytest.raises(EnvironmentProblemError, match="lists more than 2 files"):
+        files(monkeypatch, page(3), kind)

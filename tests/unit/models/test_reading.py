@@ -142,3 +142,16 @@ def test_an_ini_file_has_its_names_and_no_value_of_another() -> None:
     with pytest.raises(ConfigError, match="already exists"):
         ini_tables(text, where="", strict=True)
     assert dict(ini_tables("[a]\nb:c = 1\n", where="", delimiters=("=",))["a"]) == {"b:c": "1"}
+
+
+@pytest.mark.parametrize("base", ["0x", "+0x", "0o", "-0b"])
+@pytest.mark.parametrize(
+    "before", ["a = ", "a = [1,\n ", "a = {b = ", "a=", "a = [", "a = {b=1, c= "]
+)
+def test_a_number_that_python_cannot_write_is_no_toml(base: str, before: str) -> None:
+    """Its digits are read in time that grows with them, and then no message can have it."""
+    end = "]" if "[" in before else "}" if "{" in before else ""
+    with pytest.raises(ConfigError, match="a number more than 1000 digits"):
+        toml_value(f"{before}{base}{'1' * 20_000}{end}", where="x.toml")
+    assert toml_value(f"{before}0x{'1' * 100}{end}", where="x.toml")
+    assert toml_value(f"a = '0x{'1' * 20_000}'", where="x.toml")

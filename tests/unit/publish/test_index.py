@@ -18,6 +18,7 @@ import pytest
 import orchestrator.cli
 from orchestrator import fsutil
 from orchestrator.errors import ExitCode
+from orchestrator.models import variant_metadata
 from orchestrator.publish import index as index_module
 from orchestrator.publish import storage as storage_module
 from orchestrator.publish.index import SiteUpdate, scan
@@ -715,3 +716,16 @@ def test_variants_that_contradict_each_other_or_themselves_are_one_clear_message
         assert not Path("site/site.json").exists()
     else:
         assert index("dist") == ExitCode.OK
+
+
+def test_variants_do_not_say_more_together_than_a_document_may(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Each wheel may say a megabyte, which is a kilobyte in it; a thousand are a gigabyte."""
+    monkeypatch.setattr(variant_metadata, "LARGEST", 3000)
+    for label in "abc":
+        more = {"default-priorities": {"namespace": ["own"], label: ["x" * 1000]}}
+        info = {"variant.json": make_variant(label, **more)}
+        wheel("dist", "1.0", label=label, extra_info=info, **PURE)
+    fails(("dist",), ExitCode.BAD_WHEEL, "at most 3000 are read", capsys)
+    assert not Path("site/site.json").exists()

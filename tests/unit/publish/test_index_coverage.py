@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.publish.index_coverage import compare, markdown, table
+import pytest
+
+from orchestrator.errors import EnvironmentProblemError
+from orchestrator.publish import index_coverage
+from orchestrator.publish.index_coverage import compare, compare_release, markdown, table
 from tests import factories
 
 MATRIX = """
@@ -43,3 +47,38 @@ def test_a_variant_is_no_planned_wheel() -> None:
     assert held.beyond == labelled
     held = compare(plan, plan, [(f"{plain}.whl", False)], project="demo")
     assert (held.lacks, held.beyond) == ((), ())
+
+
+def test_the_sdist_of_another_project_is_none_of_ours() -> None:
+    plan = factories.plan_of(MATRIX)
+    for name in ("other-1.0.tar.gz", "demo_more-1.0.tar.gz", "demo-0.1.0.tar.gz"):
+        held = compare(plan, plan, [(name, False)], project="demo", sdist=True)
+        assert (held.sdists, held.lacks_sdist) == ((), True)
+    assert compare(plan, plan, [("other-1.0.tar.gz", False)], project="").sdists
+
+
+def test_many_sdists_and_wheels_are_not_compared_with_each_other() -> None:
+    """An index may spell a version in many ways; their product took hours."""
+    plan = factories.plan_of(MATRIX)
+    sdists = [(f"demo-1{'.0' * (number + 1)}.tar.gz", False) for number in range(100)]
+    sdists += [(f"demo-{'0' * number}1.0.tar.gz", False) for number in range(1, 100)]
+    wheels = [(f"demo-1.0-{n}-cp312-cp312-linux_x86_64.whl", False) for n in range(20_000)]
+    held = compare(plan, plan, [*sdists, *wheels], project="demo", sdist=True)
+    assert len(held.sdists) == len({*sdists})
+    assert len(held.has[0].files) == 20_000
+
+
+@pytest.mark.parametrize("tags", [2, 10])
+def test_files_tags_and_targets_have_one_bound(tags: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = factories.plan_of(MATRIX.replace('["cp312"]', '["cp312", "cp313", "abi3-cp310"]'))
+    pythons = ".".join(f"cp{number}" for number in range(tags))
+    files = [f"demo-1.0-{n}-{pythons}-cp312-linux_x86_64.whl" for n in range(200)]
+    monkeypatch.setattr(index_coverage, "MOST_STEPS", 600)
+    for use in (
+        lambda some: compare(plan, plan, [(each, False) for each in some], project="demo"),
+        lambda some: compare_release(plan, some),
+    ):
+        use(files[:2])
+        with pytest.raises(EnvironmentProblemError, match="more files of these versions"):
+            use(files)
+    compare(plan, plan, [(each.replace("1.0", "0.9"), False) for each in files], project="demo")

@@ -248,3 +248,36 @@ def test_a_name_outside_of_the_project_table(files: dict[str, str], name: str) -
 )
 def test_an_attribute_is_read_and_not_run(files: dict[str, str], value: str) -> None:
     assert attribute(lambda name: files.get(name, ""), "a", "__version__") == value
+
+
+NUMBER = "0x" + "F" * 20_000
+"""Python reads it, and refuses to write it in decimal digits."""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "name=f'" + "{A}" * 200_000 + "'",
+        "name=" + "A+" * 900 + "A",
+        "name=" + "A+" * 200 + "A, version=" + "'1'+" * 900 + "'1'",
+        "".join(f"name{number}=''," for number in range(20_000)) + "**a," * 40_000,
+        "**a," * 100_000,
+        f"name={NUMBER}, version={NUMBER}, python_requires={NUMBER}",
+        f"name={NUMBER}+{NUMBER}, version=B, python_requires=B",
+        "version=B",
+        "version=C",
+    ],
+)
+def test_a_setup_script_that_multiplies_says_nothing(call: str) -> None:
+    """Each of these took the square of its size, or ended with a traceback."""
+    names = "a = {" + "'x': 1," * 40_000 + "}\n" + "A = 'x'\n" * 20_000
+    text = f"{names}B = ({NUMBER}, 1)\nC = {NUMBER}\nsetup({call})\n"
+    found = of({"pyproject.toml": backend("setuptools.build_meta", head=""), "setup.py": text})
+    assert (found.name, found.requires_python) == ("", "")
+    assert attribute(lambda name: text if name == "setup.py" else "", "setup", "B") == ""
+
+
+def test_a_name_may_be_put_together_from_a_few_texts() -> None:
+    text = "A = 'c'\nK = dict(version='2', name='a' f'-{\"b\"}' + '-' + A)\nsetup(**K)\n"
+    found = of({"pyproject.toml": backend("setuptools.build_meta", head=""), "setup.py": text})
+    assert (found.name, found.version) == ("a-b-c", "const:2")

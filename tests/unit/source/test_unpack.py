@@ -295,3 +295,24 @@ def test_names_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
     unpack(tmp_path / "foo-1.0.tar.gz", tmp_path / "out")
 
     assert (tmp_path / "out" / name.removeprefix("foo-1.0/")).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("what", ["after the end", "in a directory", "of a file nobody reads"])
+def test_bytes_that_nobody_asks_for_have_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A gigabyte of zeros is a megabyte of gzip, and nothing of it reaches the disk."""
+    entry = tarfile.TarInfo("foo-1.0/other")
+    entry.type = tarfile.DIRTYPE if what == "in a directory" else tarfile.REGTYPE
+    entry.size = 0 if what == "after the end" else 3 << 20
+    path = tmp_path / "foo-1.0.tar.gz"
+    with gzip.open(path, "wb") as stream:
+        stream.write(entry.tobuf(tarfile.USTAR_FORMAT))
+        stream.write(bytes(1024 + (3 << 20)))
+    monkeypatch.setattr(unpacking, "_LONGEST_TAR", 2 << 20)
+    monkeypatch.setattr(unpacking, "MOST_BYTES", 8 << 20)
+
+    assert "more than 2 MiB" in refused(path)
+    if what != "after the end":
+        with pytest.raises(SourceError, match="more than 2 MiB"):
+            unpacking.read_top(path, {"PKG-INFO"}, limit=1000)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import pytest
 
 from orchestrator.wheel import elf, gpu
@@ -98,3 +102,88 @@ def test_a_longer_header_of_a_container_stays() -> None:
 def test_what_cannot_be_sliced_is_an_error(data: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         sliced(data, 90)
+
+
+EMPTY: Mapping[str, bytes] = {}
+SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+
+
+def with_sections(
+    change: Callable[[list[list[int]], list[str]], object], sections: Mapping[str, bytes] = EMPTY
+) -> bytes:
+    """Return a library whose section headers were changed."""
+    data = device_library(linked=fatbin(entry(80, bytes(9000)), entry(90)), **sections)
+    (at,) = struct.unpack_from("<Q", data, 40)
+    count, names = struct.unpack_from("<HH", data, 60)
+    rows = [list(SECTION_HEADER.unpack_from(data, at + 64 * each)) for each in range(count)]
+    texts = data[rows[names][4] :]
+    change(rows, [texts[row[0] :].split(b"\0")[0].decode() for row in rows])
+    head = data[:60] + struct.pack("<H", len(rows)) + data[62:at]
+    return head + b"".join(SECTION_HEADER.pack(*row) for row in rows)
+
+
+def at_the_code(rows: list[list[int]], names: list[str], kind: int, *, shift: int = 0) -> None:
+    code = rows[names.index(".nv_fatbin")]
+    rows.append([1, kind, 0, 0, code[4] + shift, 64, 0, 0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (partial(at_the_code, kind=1), "shares bytes with the section"),
+        (partial(at_the_code, kind=1, shift=8999), "shares bytes with the section"),
+        (partial(at_the_code, kind=3, shift=-63), "shares bytes with the section"),
+        # Twice: each would be cut out
+        (
+            lambda rows, names: rows.append([*rows[names.index(".nv_fatbin")]]),
+            "shares bytes with the section",
+        ),
+        (
+            lambda rows, names: rows.extend(
+                [[*rows[names.index(".nv_fatbin")]] for _ in range(16)]
+            ),
+            "17 sections of code",
+        ),
+        (lambda rows, names: rows[names.index(".nv_fatbin")].__setitem__(2, 0), "in no segment"),
+    ],
+)
+def test_nothing_else_is_cut_out(change: Callable[..., object], message: str) -> None:
+    with pytest.raises(CannotShrinkError, match=message):
+        sliced(with_sections(change), 90)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "message"),
+    [
+        (2, 0, "shares bytes with a segment of type 0x2"),
+        (0x6474E552, 100, "shares bytes with a segment of type 0x6474e552"),
+        (1, 0, "its segments overlap"),
+    ],
+)
+def test_a_segment_over_the_code_is_refused(kind: int, at: int, message: str) -> None:
+    data = bytearray(LARGE)
+    place = data.index(b"\x50\xed\x55\xba") + at
+    # The second program header, that of the dynamic section
+    struct.pack_into("<IIQQQQQQ", data, 120, kind, 4, place, place, place, 64, 64, 8)
+    with pytest.raises(CannotShrinkError, match=message):
+        sliced(bytes(data), 90)
+
+
+LARGE = device_library(linked=fatbin(entry(80, bytes(9000)), entry(90)))
+
+
+def test_packed_relocations_are_counted_one_by_one() -> None:
+    """A word of 8 bytes stands for 63 of them."""
+
+    def packed(rows: list[list[int]], names: list[str]) -> None:
+        rows[names.index(".words")][1] = 19
+
+    def steps(words: int) -> int:
+        counted: list[int] = []
+        start = (1 << 40).to_bytes(8, "little")
+        data = with_sections(packed, {".words": start + b"\xff" * 8 * words})
+        slice_file(data, Slice(frozenset({90}), ptx=False), lambda *spent: counted.append(spent[0]))
+        return sum(counted)
+
+    assert steps(200) - steps(100) >= 100 * 63
+    assert steps(400) - steps(200) == 2 * (steps(200) - steps(100))
