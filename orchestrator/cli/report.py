@@ -39,12 +39,18 @@ _AGAIN = "`orchestrator report` makes it from results.json at any time"
 )
 @report_options
 @click.option(
+    "--provenance",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write SLSA v1 provenance (in-toto) of each wheel to DIR/WHEEL.json.",
+)
+@click.option(
     "--json",
     type=FILE_OR_STDOUT,
     metavar="FILE",
     help="Write one results.json for all RESULTS.  [- is stdout]",
 )
-def command(results: Sequence[Path], **reports: Path | None) -> None:
+def command(results: Sequence[Path], provenance: Path | None, **reports: Path | None) -> None:
     """Show how runs ended, from results.json files or directories that have one.
 
     If several files have a target, the result that started last counts; the HTML page also shows
@@ -54,10 +60,13 @@ def command(results: Sequence[Path], **reports: Path | None) -> None:
     from orchestrator.report.results import read_raw
 
     found = [read_raw(each) for each in results]
-    if not any(reports.values()):
+    if not any(reports.values()) and provenance is None:
         reports["markdown"] = STDOUT
     check_reports(reports)
-    problems = write_reports(reports, documents.merged(found), parts=found)
+    merged = documents.merged(found)
+    problems = write_reports(reports, merged, parts=found)
+    if provenance is not None:
+        problems += _write_statements(provenance, merged)
     if problems:
         raise EnvironmentProblemError(*problems)
 
@@ -115,6 +124,26 @@ def write_reports(
             what = f"the --{name} report cannot be written: {error.strerror or error}"
             problems.append(Problem(what=what, where=str(path), hint=_AGAIN))
     return tuple(problems)
+
+
+def _write_statements(folder: Path, document: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Write the provenance of each wheel into a directory; return what went wrong."""
+    from orchestrator.fsutil import write_whole
+    from orchestrator.models.reading import parse
+    from orchestrator.report import serialize as documents
+    from orchestrator.report.schemas import ResultsDocument
+    from orchestrator.report.slsa import statement
+
+    path = folder
+    try:
+        for each in parse(ResultsDocument, document).results:
+            if each.wheel is not None:
+                path = folder / f"{each.wheel.filename}.json"
+                write_whole(path, documents.dumps(statement(each)))
+    except OSError as error:
+        what = f"--provenance cannot be written: {error.strerror or error}"
+        return (Problem(what=what, where=str(path), hint=_AGAIN),)
+    return ()
 
 
 def _wanted(reports: Mapping[str, Path | None]) -> dict[str, Path]:

@@ -7,6 +7,12 @@ are those of SLSA v1 provenance: a source is a resolved dependency, a CI run an 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from orchestrator.models.json_form import Limits
+
+Instant = Annotated[float, Limits(le=253_402_300_799, digits=3)]
+"""Seconds since the epoch, up to the end of the year 9999."""
 
 MOST_CHANGES = 20
 """Changed files that are named; all are counted."""
@@ -39,7 +45,9 @@ class Provenance:
     Attributes:
         revision: the state of the source's repository; None for an sdist, or without git.
         invocation: the address of the CI run that built it; empty outside of CI.
+        began: when the build began, in seconds since the epoch; None if nobody said.
     """
 
     revision: SourceRevision | None = None
     invocation: str = ""
+    began: Instant | None = None

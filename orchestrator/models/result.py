@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from orchestrator.models.json_form import TABLE, Limits
-from orchestrator.models.provenance import Provenance
+from orchestrator.models.provenance import Instant, Provenance
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -19,9 +19,6 @@ from orchestrator.models.target import (
 )
 from orchestrator.models.untrusted import SdistFilename, Size, VersionText
 from orchestrator.models.wheel import WheelFacts, WheelReport
-
-Instant = Annotated[float, Limits(le=253_402_300_799, digits=3)]
-"""Seconds since the epoch, up to the year 9999."""
 
 Seconds = Annotated[float, Limits(le=1e9, digits=3)]
 """A time that something took."""

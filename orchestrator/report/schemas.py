@@ -21,8 +21,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from orchestrator.doctor.check import Check  # noqa: TC001 - pydantic reads these
 from orchestrator.errors import ConfigError, clipped
 from orchestrator.models.json_form import TABLE, Limits
+from orchestrator.models.provenance import Instant  # noqa: TC001 - pydantic reads it
 from orchestrator.models.reading import LIMITS, LONGEST_TEXT, adapter, json_value, parse
-from orchestrator.models.result import Instant, LogEnd, ResultFacts, SdistFacts, UploadOutcome
+from orchestrator.models.result import LogEnd, ResultFacts, SdistFacts, UploadOutcome
 from orchestrator.models.target import (
     Cell,
     CompilePlan,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.host.redaction import without_login
@@ -19,16 +21,27 @@ _ADDRESSES = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_UR
 """Variables in which GitLab, Buildkite, CircleCI and Jenkins name the job that runs."""
 
 
-def provenance(
-    location: SourceLocation, identity: SourceFingerprint, environ: Mapping[str, str]
-) -> Provenance:
-    """Return what this run records, beyond what is in the keys of its targets."""
-    path = location.path if location.kind is SourceKind.DIRECTORY else None
-    files = (file.path for file in identity.files)
-    return Provenance(
-        revision=None if path is None else revision(path, files),
-        invocation=invocation(environ),
-    )
+class RunProvenance:
+    """What a run records, beyond what is in the keys of its targets; git is asked once."""
+
+    def __init__(
+        self, location: SourceLocation, identity: SourceFingerprint, environ: Mapping[str, str]
+    ) -> None:
+        self._location, self._identity, self._environ = location, identity, environ
+
+    def __call__(self, began: float) -> Provenance:
+        """Return what is recorded of a build that began at a time, in seconds since the epoch."""
+        return replace(self._common, began=began)
+
+    @cached_property
+    def _common(self) -> Provenance:
+        location = self._location
+        path = location.path if location.kind is SourceKind.DIRECTORY else None
+        files = (file.path for file in self._identity.files)
+        return Provenance(
+            revision=None if path is None else revision(path, files),
+            invocation=invocation(self._environ),
+        )
 
 
 def invocation(environ: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import contextlib
 import filecmp
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -58,7 +59,8 @@ class ResultCache:
     `policies` gives auditwheel's policies, if a wheel has to be verified; `check` asks the tools of
     the toolchain; `step` is told (target ID, step name). `look_up` is whether results may come from
     the store at all; `restored` has the actions whose results did. `published` has for the name of
-    a wheel the target it is of. `provenance` says what else is recorded of what is built.
+    a wheel the target it is of. `provenance` says what else is recorded of a build that began at
+    a time.
     """
 
     store: Store
@@ -69,7 +71,7 @@ class ResultCache:
     check: Check
     step: Callable[[TargetId, str], object]
     cancel: Cancel
-    provenance: Callable[[], Provenance | None] = lambda: None
+    provenance: Callable[[float], Provenance | None] = lambda _began: None
     look_up: bool = True
     published: dict[str, TargetId] = field(default_factory=dict)
     restored: dict[TargetId, Action] = field(default_factory=dict)
@@ -240,6 +242,7 @@ class ResultCache:
             compiled=record.compiled,
             environment=record.environment,
             provenance=record.provenance,
+            container=record.container,
         )
 
     def _restore_log(self, target_id: TargetId, record: Record) -> Path | None:
@@ -350,7 +353,8 @@ class ResultCache:
             reason=assignment.reason,
             tested=target.test_pythons,
             compiled=assignment.compiled,
-            provenance=self.provenance(),
+            provenance=self.provenance(time.time() - made["duration"]),
+            container=assignment.container,
             **made,
         )
         for blob in filter(None, (said, sources)):

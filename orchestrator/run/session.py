@@ -8,7 +8,6 @@ import signal
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.containers.container import ContainerFactory
@@ -18,7 +17,7 @@ from orchestrator.provision.external_checks import ExternalChecks
 from orchestrator.provision.tools import Tools
 from orchestrator.run.cache_lookup import restore_results
 from orchestrator.run.inputs import open_store
-from orchestrator.run.invocation import provenance
+from orchestrator.run.invocation import RunProvenance
 from orchestrator.run.planned import planned_actions
 from orchestrator.run.result_cache import ResultCache
 from orchestrator.run.run_dir import (
@@ -145,9 +144,7 @@ def _result_cache(  # noqa: PLR0913, PLR0917 - everything that a run has opened 
         check=ExternalChecks(toolchain=toolchain, env=tools.host.net_env, cancel=tools.cancel),
         step=observers.listener.step,
         cancel=tools.cancel,
-        provenance=functools.cache(
-            partial(provenance, inputs.origin, identity, tools.host.environ)
-        ),
+        provenance=RunProvenance(inputs.origin, identity, tools.host.environ),
         look_up=options.cache,
     )
 

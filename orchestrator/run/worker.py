@@ -136,7 +136,7 @@ class Worker:
             compiler_cache=cached,
             compiled=compiled,
             environment=clues.environment,
-            provenance=self.cache.provenance(),
+            provenance=self.cache.provenance(began),
         )
 
     def _open_job(

@@ -12,7 +12,12 @@ from orchestrator.models.json_form import Finite
 # pydantic reads these when the program runs.
 from orchestrator.models.provenance import Provenance  # noqa: TC001
 from orchestrator.models.reading import LIMITS, adapter, read_json
-from orchestrator.models.result import BuildEnvironment, CompileReport, Seconds  # noqa: TC001
+from orchestrator.models.result import (  # noqa: TC001
+    BuildEnvironment,
+    CompileReport,
+    ContainerInfo,
+    Seconds,
+)
 from orchestrator.models.target import BackendName, Digest, TargetId  # noqa: TC001
 from orchestrator.models.untrusted import FileMode, RelativePath, Size  # noqa: TC001
 from orchestrator.models.wheel import Finding, WheelReport  # noqa: TC001
@@ -94,6 +99,7 @@ class Record:
         outputs: the files of a library.
         environment: what was in the environment that compiled it; None if nobody asked.
         provenance: from what commit and in which CI run it was built; None if nobody recorded it.
+        container: the container that it was built in; None without one.
         origin: where it comes from, as it was found out when it was read: `HERE`, the ID of a
             trusted key, or `SHARED`.
     """
@@ -117,6 +123,7 @@ class Record:
     outputs: tuple[OutputFile, ...] = ()
     environment: BuildEnvironment | None = None
     provenance: Provenance | None = None
+    container: ContainerInfo | None = None
     origin: str = field(default=HERE, compare=False, metadata={"exclude": True})
 
     @property
