@@ -21,8 +21,8 @@ _USERINFO = re.compile(r"(?<=://)([^\s/@:'\"]*):([^\s/@'\"]+)@")
 _TOKEN = re.compile(r"(?<=://)([^\s/@:'\"]+)@")
 
 _QUERY = re.compile(
-    r"(?i)([?&](?:access_token|token|api_?key|password|sig|signature|x-amz-signature|"
-    r"x-amz-security-token|x-goog-signature)=)[^&\s'\"<>]+"
+    r"(?i)([?&#][\w-]*(?:token|password|passwd|secret|api_?key|sig|signature|credential)=)"
+    r"[^&\s'\"<>]+"
 )
 
 _SHORTEST = 4

@@ -17,6 +17,9 @@ Instant = Annotated[float, Limits(le=253_402_300_799, digits=3)]
 MOST_CHANGES = 20
 """Changed files that are named; all are counted."""
 
+MOST_TAGS = 20
+"""Tags of a commit that are recorded, with each of its wheels."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRevision:
@@ -26,7 +29,7 @@ class SourceRevision:
         remote: the address of the remote that its branch follows, or of ``origin``, without a
             login; empty for none.
         commit: the object ID of HEAD.
-        tags: the tags of this commit, sorted.
+        tags: the first 20 tags of this commit, sorted.
         changed: number of files of the source that are not as in the commit.
         changes: the first of them, sorted, relative to the source.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import SourceError
 from orchestrator.host.redaction import without_login
-from orchestrator.models.provenance import MOST_CHANGES, SourceRevision
+from orchestrator.models.provenance import MOST_CHANGES, MOST_TAGS, SourceRevision
 from orchestrator.models.reading import encodable
 from orchestrator.source import git
 
@@ -39,7 +39,9 @@ def revision(root: Path, files: Iterable[str]) -> SourceRevision | None:
             return SourceRevision(
                 remote=without_login(_remote(repository, root)),
                 commit=commit,
-                tags=tuple(sorted(map(encodable, tags.stdout.split()))) if tags.ok else (),
+                tags=tuple(map(encodable, sorted(tags.stdout.split())[:MOST_TAGS]))
+                if tags.ok
+                else (),
                 changed=len(changes),
                 changes=tuple(map(encodable, changes[:MOST_CHANGES])),
             )

@@ -83,6 +83,35 @@ def gpu_target() -> Callable[[bytes], None]:
     return target
 
 
+def binary_seeds() -> Iterator[bytes]:
+    from tests.binarymaker import MachOSpec, PeSpec, make_fat, make_macho, make_pe
+
+    needed = ("/usr/lib/libSystem.B.dylib", "@rpath/libz.dylib")
+    mach = MachOSpec(needed=needed, rpath=("@loader_path",), undefined=("Py_None",))
+    tried = MachOSpec(stripped=True, defined=("PyInit_a",), undefined=("PyDict_New",))
+    yield from (make_macho(mach), make_macho(tried), make_fat(mach, tried))
+    names = {"python3.dll": ("PyDict_New",), "KERNEL32.dll": ("Sleep",)}
+    yield make_pe(PeSpec(imports=names, exports=("PyInit_a",)))
+
+
+def binary_target() -> Callable[[bytes], None]:
+    """A wheel with this file, for macOS and for Windows, is examined, whatever is in the file."""
+    from orchestrator.wheel import Policies, report, verify
+    from tests.wheelmaker import WheelSpec
+
+    policies = Policies({})
+    folder = _folder()
+
+    def target(data: bytes) -> None:
+        for end, platform in ((".abi3.so", "macosx_11_0_arm64"), (".pyd", "win_amd64")):
+            spec = WheelSpec(members={f"demo/a{end}": data}, abi="abi3", platform=platform)
+            path = spec.write(folder)
+            verify(path, policies)
+            report(path, policies)
+
+    return target
+
+
 def slice_seeds() -> Iterator[bytes]:
     import random
 
@@ -735,6 +764,7 @@ def installed_texts() -> Iterator[bytes]:
 MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "gpu": gpu_seeds,
     "slice": slice_seeds,
+    "binary": binary_seeds,
     "variant": variant_seeds,
     "listing": listing_seeds,
     "artefact": artefact_seeds,
@@ -761,6 +791,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "elf": elf_target,
     "gpu": gpu_target,
     "slice": slice_target,
+    "binary": binary_target,
     "variant": variant_target,
     "listing": listing_target,
     "wheel": wheel_target,

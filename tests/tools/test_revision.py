@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.models.provenance import MOST_CHANGES, SourceRevision
+from orchestrator.models.provenance import MOST_CHANGES, MOST_TAGS, SourceRevision
 from orchestrator.source.revision import revision
 from tests.conftest import git
 from tests.factories import write_files
@@ -39,6 +39,14 @@ def test_a_commit_is_recorded_with_its_tags_and_remote(root: Path) -> None:
         commit=git(root, "rev-parse", "HEAD").strip(),
         tags=("a-first", "v1.0"),
     )
+
+
+def test_a_commit_with_many_tags_has_the_first_of_them(root: Path) -> None:
+    """Each wheel's result has them, and whoever sends a repository says how many there are."""
+    head = git(root, "rev-parse", "HEAD").strip()
+    packed = [f"{head} refs/tags/t{number:04}\n" for number in range(2000)]
+    (root / ".git/packed-refs").write_text("".join(["# pack-refs with: sorted\n", *packed]))
+    assert found(root).tags == tuple(f"t{number:04}" for number in range(MOST_TAGS))
 
 
 def test_the_remote_that_the_branch_follows_counts_first(root: Path) -> None:
