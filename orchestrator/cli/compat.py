@@ -31,6 +31,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     from orchestrator.cli.workspace import read
     from orchestrator.host.network import HostNetwork
     from orchestrator.host.program_tables import builtin_table
+    from orchestrator.host.redaction import without_login
     from orchestrator.host.simple_index import file_names
     from orchestrator.plan.torch_table import load_table
     from orchestrator.publish.torch_refresh import differences, dumps, left_out, refresh
@@ -40,7 +41,7 @@ def refresh(indexes: Sequence[str], output: Path | None) -> None:
     known = builtin_table()
     if output is not None and output.is_file():
         known = load_table(read(output, hint="name another file"), where=str(output))
-    shown = ", ".join(url.rpartition("@")[2] for url in indexes)
+    shown = ", ".join(map(without_login, indexes))
     today = dt.datetime.now(tz=dt.UTC).date()
     table = refresh(names, known, updated=today, source=f"the files of torch on {shown}")
     for line in differences(known, table):

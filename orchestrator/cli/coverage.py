@@ -60,6 +60,7 @@ def command(
     from packaging.utils import canonicalize_name
 
     from orchestrator.cli.workspace import open_workspace, select_with_versions
+    from orchestrator.host.redaction import without_login
     from orchestrator.publish import index_coverage
 
     workspace = open_workspace(matrix, channel)
@@ -77,7 +78,7 @@ def command(
         plan,
         files,
         project=project,
-        indexes=indexes,
+        indexes=[without_login(each) for each in indexes],
         sdist=bool(workspace.sdist) and not select and part is None,
     )
     if form == "json":
@@ -107,12 +108,13 @@ def _addresses(indexes: Sequence[str], workspace: Workspace) -> tuple[str, ...]:
 def _files(urls: Iterable[str], project: str) -> Iterator[tuple[str, bool]]:
     """Yield the name of each file, and whether it is yanked."""
     from orchestrator.host.network import HostNetwork
+    from orchestrator.host.redaction import without_login
     from orchestrator.host.simple_index import listing
 
     network = HostNetwork.detect(os.environ)
     for url in urls:
         files = listing(url, project, network)
         if files is None:
-            say(f"{url.rpartition('@')[2]} does not have {project}")
+            say(f"{without_login(url)} does not have {project}")
         for file in files or ():
             yield file.name, file.yanked

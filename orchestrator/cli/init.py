@@ -120,6 +120,7 @@ def _write(
 def _pinned(source: str) -> str:
     """Add the newest version that has an sdist to the bare name of a project."""
     from orchestrator.discover.release import newest_sdist
+    from orchestrator.host.redaction import without_login
 
     if not _NAME.fullmatch(source) or Path(source).exists():
         return source
@@ -128,7 +129,7 @@ def _pinned(source: str) -> str:
     if not version:
         what = f"there is no directory {source!r}, and no sdist of such a project"
         hint = "name a directory, an sdist, or name==version of a release that has an sdist"
-        raise ConfigError.of(what, where=index.rpartition("@")[2], hint=hint)
+        raise ConfigError.of(what, where=without_login(index), hint=hint)
     say(f"found: {source} {version}, the newest version with an sdist")
     return f"{source}=={version}"
 
@@ -168,8 +169,9 @@ def _release(facts: ProjectFacts, index: str | None) -> Release | None:
 
 def _last_release(index: str, project: str) -> Release:
     from orchestrator.discover.release import last_release
+    from orchestrator.host.redaction import without_login
 
-    return last_release(_file_names(index, project), index=index.rpartition("@")[2])
+    return last_release(_file_names(index, project), index=without_login(index))
 
 
 def _file_names(index: str, project: str) -> list[str]:

@@ -408,7 +408,7 @@ class CoverageDocument:
 
     Attributes:
         schema: the version of this schema; 1 knew no sdists.
-        indexes: the addresses, as given.
+        indexes: the addresses, as given, without a login.
         has: planned wheels that the index has.
         lacks: planned wheels that it does not have, or only yanked ones.
         unknown: targets whose version is not known.
