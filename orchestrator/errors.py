@@ -87,16 +87,20 @@ MANY = 20
 """Known words that a hint lists before it stops."""
 
 
-def closest(word: str, known: Collection[str]) -> str:
-    """Return a hint: the known word that a wrong one was meant to be, or all of them."""
+def closest(word: str, known: Collection[str], otherwise: str = "") -> str:
+    """Return a hint: the known word that a wrong one was meant to be, or all of them.
+
+    `otherwise` says in words what else can be done.
+    """
     import difflib  # noqa: PLC0415 - most commands have no typo to correct, and --help never
 
     match = difflib.get_close_matches(word, known, n=1)
     if match:
-        return f"did you mean '{match[0]}'?"
+        question = f"did you mean '{match[0]}'?"
+        return f"{question} {otherwise[:1].upper()}{otherwise[1:]}".rstrip()
     first = sorted(known)[:MANY]
     more = f", ... ({len(known)} in all)" if len(known) > MANY else ""
-    return f"known: {', '.join(first)}{more}"
+    return "; ".join(filter(None, (f"known: {', '.join(first)}{more}", otherwise)))
 
 
 class OrchestratorError(Exception):

@@ -208,7 +208,8 @@ class BackendChooser:
         """Make sure that this host itself builds a target, and say with which Python."""
         here, libc = host_arch(), host_libc()
         if how(here, target.arch) is not Execution.NATIVE:
-            what = f"the direct backend builds for {here} only on this machine"
+            what = f"the compilers of this host build for {here}, and this target cannot be "
+            what += f"cross-compiled for {target.arch}"
             raise EnvironmentProblemError.of(what, hint=_DOCTOR)
         if target.libc is not libc:
             what = f"this machine's libc makes {libc} wheels, not {target.libc}"

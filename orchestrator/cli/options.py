@@ -56,6 +56,16 @@ def _rule(text: str) -> tuple[str, RuleLevel]:
     return rule, RuleLevel(level)
 
 
+def copies_option(what: str) -> Decorator:
+    """Return the option for the directory of what a command makes of wheels."""
+    return click.option(
+        "--output-dir",
+        type=DIRECTORY,
+        metavar="D",
+        help=f"Directory of the {what}.  [default: that of the wheel]",
+    )
+
+
 def size_option(name: str, text: str, *, least: int = 1) -> Decorator:
     """Return an option whose value is a size in bytes."""
 

@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli.help import examples
 from orchestrator.cli.options import (
-    DIRECTORY,
     channel_option,
+    copies_option,
     optional_matrix_option,
     wheels_argument,
 )
@@ -65,12 +65,7 @@ EARLIEST = "315532800"
     help="Same order, time ($SOURCE_DATE_EPOCH, else 1980) and modes for all members; names and a "
     "zip file as PyPI takes them.",
 )
-@click.option(
-    "--output-dir",
-    type=DIRECTORY,
-    metavar="D",
-    help="Directory of the copies.  [default: that of the wheel]",
-)
+@copies_option("copies")
 def command(
     wheels: Sequence[Path],
     platform_tags: Sequence[str],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.help import examples
-from orchestrator.cli.options import DIRECTORY, wheels_argument
+from orchestrator.cli.options import copies_option, wheels_argument
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import BadWheelError, ConfigError
 
@@ -53,12 +53,7 @@ _LONGEST_LABEL = 16
     is_flag=True,
     help="As wheel variants (nvidia::sm_arch) instead of separate local versions.",
 )
-@click.option(
-    "--output-dir",
-    type=DIRECTORY,
-    metavar="D",
-    help="Directory of the slices.  [default: that of the wheel]",
-)
+@copies_option("slices")
 def command(
     wheels: Sequence[Path],
     by: str,

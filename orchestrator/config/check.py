@@ -459,7 +459,7 @@ class _Checker:
     def check_repair(self, repair: str, where: str) -> None:
         is_word = re.fullmatch(r"[\w-]+", repair)
         if is_word and repair not in _REPAIRS:
-            hint = f"{closest(repair, _REPAIRS)}; or a command with {{wheel}} and {{dest_dir}}"
+            hint = closest(repair, _REPAIRS, "or a command with {wheel} and {dest_dir}")
             self.report(f"unknown repair {repair!r}", where, hint)
         elif not is_word and not ("{wheel}" in repair and "{dest_dir}" in repair):
             hint = "for instance 'auditwheel repair -w {dest_dir} {wheel}'"

@@ -78,7 +78,7 @@ def check(template: str, *, known: Collection[str], where: str) -> None:
             raise ConfigError.of(
                 f"template {template!r} names {name!r}, which is not an axis",
                 where=where,
-                hint=f"{closest(name, known)}; write {{{text}}} for literal braces",
+                hint=closest(name, known, f"write {{{text}}} for literal braces"),
             )
         for unknown in (f for f in filters if f not in FILTERS):
             raise ConfigError.of(

@@ -45,7 +45,7 @@ def select(targets: Sequence[T], expressions: Sequence[str]) -> tuple[T, ...]:
             raise ConfigError.of(
                 f"no target has an axis {axis!r}",
                 where="--select",
-                hint=f"{closest(axis, axes)}; for IDs, a glob: {axis}-*",
+                hint=closest(axis, axes, f"for IDs, a glob: {axis}-*"),
             )
     chosen = {target.id for target in targets if any(_means(node, target) for node in nodes)}
     if not chosen:

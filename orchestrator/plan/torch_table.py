@@ -115,9 +115,13 @@ class TorchSupport:
                 yield Problem(
                     what=f"the torch table does not know {axis} {version}",
                     where=axes.place(axis, value),
-                    hint=f"{closest(version, versions)}; or say it: compat.releases adds it, "
-                    f'compat.allow = ["{axis} {version}"] leaves it to you, '
-                    "compat.torch = false turns the table off",
+                    hint=closest(
+                        version,
+                        versions,
+                        "or say it: compat.releases adds it, "
+                        f'compat.allow = ["{axis} {version}"] leaves it to you, '
+                        "compat.torch = false turns the table off",
+                    ),
                 )
 
     def judge(self, pairs: Pairs) -> TorchVerdict:

@@ -15,7 +15,7 @@ from packaging.version import Version
 from orchestrator.config import template
 from orchestrator.config.presets import PRESETS
 from orchestrator.config.sources import VersionSourceKind, parse, placeholder
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, clipped
 from orchestrator.models.target import VersionAnswer, VersionPart, VersionQuestion
 from orchestrator.plan.layers import overlay
 
@@ -261,7 +261,7 @@ class _Composer:
         sources = [part.source for part in parts if isinstance(part, VersionPart) and part.source]
         kinds = {parse(source).kind for source in sources}
         if not kinds & _FILES and (len(text) <= _SHORT or not any(kind.outside for kind in kinds)):
-            return repr(text)
+            return clipped(repr(text))
         return f"what {' and '.join(sources)} says"
 
     def _release(self) -> bool:
@@ -274,7 +274,7 @@ class _Composer:
         if not known or any(answer.refused for answer in part.answers if not part.source):
             shown = self._shown(part.value, "release") if part.source else "what is set"
             answers = "; ".join(map(str, part.answers))
-            what = f"{shown} is neither true nor false ({part.source or answers})"
+            what = f"{shown} is neither true nor false ({clipped(part.source or answers)})"
             raise ConfigError.of(what, where=self._where["release"])
         return part.value.lower() in _YES
 
@@ -300,7 +300,7 @@ class _Composer:
                 what = f"{self._shown(declared, name)} is not a number"
                 raise ConfigError.of(what, where=self._where[name])
             text += f".{name}{number}" if number else ""
-        return base, _version(text, where=where, shown=repr(text))
+        return base, _version(text, where=where, shown=clipped(repr(text)))
 
     def _local(self, base: Version) -> str:
         written = self._settings.local
@@ -312,7 +312,7 @@ class _Composer:
         local = re.sub("[-_]", ".", local)
         if local and base.local:
             raise ConfigError.of(
-                f"{str(base)!r} has a local part already, and {where} adds {local!r}",
+                clipped(f"{str(base)!r} has a local part already, and {where} adds {local!r}"),
                 where=self._where.get("base", "version.base"),
                 hint="keep the base public",
             )
@@ -400,7 +400,8 @@ class _Names(dict[str, str]):
         if name == "base":
             hint = _BASE_HINT
         answers = "; ".join(map(str, part.answers))
-        raise ConfigError.of(f"no source knows {name!r}: {answers}", where=where, hint=hint)
+        what = f"no source knows {name!r}: {clipped(answers)}"
+        raise ConfigError.of(what, where=where, hint=hint)
 
 
 @lru_cache(maxsize=1024)  # all cells of a matrix have the same few
@@ -489,7 +490,7 @@ def pins(tables: MergedVersionSettings, composed: ComposedVersion) -> tuple[str,
             requirement = None
         if requirement is None or not requirement.specifier or requirement.url:
             raise ConfigError.of(
-                f"{project + specifier!r} is not a pinned requirement (PEP 508)",
+                f"{clipped(repr(project + specifier))} is not a pinned requirement (PEP 508)",
                 where=tables.where[f"pins.{project}"],
                 hint='for instance "=={torch|majmin}.*"',
             )

@@ -30,7 +30,7 @@ from orchestrator.provision import apt
 from orchestrator.provision.cache_dir import HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orchestrator.provision.host import Host
 
@@ -163,7 +163,7 @@ def find(python: str, *, environ: Mapping[str, str], cache_dir: Path | None = No
     """
     tag, here = PythonTag.parse(python), host_arch()
     candidates = tuple(_candidates(tag, environ, cache_dir))
-    memory = None if cache_dir is None else _memory(cache_dir, tag)
+    memory = None if cache_dir is None else _memory(cache_dir, tag, candidates)
     if memory is not None and (recalled := _recall(memory, candidates)):
         return recalled
     found: dict[Path, Interpreter] = {}
@@ -189,12 +189,15 @@ def known(python: str, *, environ: Mapping[str, str], cache_dir: Path) -> Interp
     tag = PythonTag.match(python)
     if tag is None:
         return None
-    memory = _memory(cache_dir, tag)
-    return _recall(memory, tuple(_candidates(tag, environ, cache_dir)))
+    candidates = tuple(_candidates(tag, environ, cache_dir))
+    return _recall(_memory(cache_dir, tag, candidates), candidates)
 
 
-def _memory(cache_dir: Path, tag: PythonTag) -> Path:
-    return cache_dir / "interpreters" / f"{tag.uv_request}-{host_arch()}.json"
+def _memory(cache_dir: Path, tag: PythonTag, candidates: Iterable[Path]) -> Path:
+    """Return the file for what was found among these: runs with another PATH have their own."""
+    among = hashlib.sha256("\n".join(map(str, candidates)).encode("utf-8", "surrogateescape"))
+    name = f"{tag.uv_request}-{host_arch()}-{among.hexdigest()[:16]}.json"
+    return cache_dir / "interpreters" / name
 
 
 def _recall(memory: Path, candidates: tuple[Path, ...]) -> Interpreter | None:

@@ -38,6 +38,11 @@ class PastResult:
     tag: str
     identity: tuple[object, ...]
 
+    @property
+    def whole_seconds(self) -> float | None:
+        """How long a whole build took; one that failed may have ended early, and has none."""
+        return self.seconds if self.status is Status.OK else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class PastRun:

@@ -139,6 +139,23 @@ def test_what_was_found_is_remembered_whole(tmp_path: Path) -> None:
     assert known(TAG, environ=environ, cache_dir=tmp_path) is None
 
 
+def test_runs_with_different_paths_remember_what_each_found(tmp_path: Path) -> None:
+    """One after the other, again and again: none asks anew, and what both found is known."""
+    environs = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"python3.{sys.version_info[1]}").symlink_to(BASE)
+        path = f"{folder}:{BASE.parent}"
+        environs.append({"PATH": path, "HOME": str(tmp_path)})
+
+    found = [find(TAG, environ=each, cache_dir=tmp_path) for each in environs]
+    again = [known(TAG, environ=each, cache_dir=tmp_path) for each in environs]
+
+    assert again == found
+    assert len(list((tmp_path / "interpreters").iterdir())) == len(environs)
+
+
 def test_an_interpreter_is_known_by_how_it_compiles_and_links() -> None:
     it = find(TAG, environ=os.environ)
     variables = dict(it.variables)

@@ -10,7 +10,13 @@ import pytest
 
 import orchestrator
 from orchestrator import errors
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, OrchestratorError, Problem
+from orchestrator.errors import (
+    EnvironmentProblemError,
+    ErrorKind,
+    OrchestratorError,
+    Problem,
+    closest,
+)
 
 PACKAGE = Path(orchestrator.__file__).parent
 
@@ -62,3 +68,20 @@ def test_several_problems_are_told_once_each() -> None:
     one, two = Problem(what="a", hint="do x"), Problem(what="b", hint="do x")
     error = EnvironmentProblemError(one, two, one)
     assert (error.what, error.hint) == ("a; b", "do x")
+
+
+def test_a_hint_that_asks_ends_with_its_question() -> None:
+    assert closest("cudaa", ["cuda"]) == "did you mean 'cuda'?"
+    assert closest("cudaa", ["cuda"], "or leave it") == "did you mean 'cuda'? Or leave it"
+    assert closest("x", ["cuda", "arch"], "or leave it") == "known: arch, cuda; or leave it"
+
+
+def test_no_hint_goes_on_behind_a_question_with_a_semicolon() -> None:
+    room = Path(orchestrator.__file__).parent
+    joined = [
+        f"{file.name}: {line.strip()}"
+        for file in room.rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "{closest(" in line and ")};" in line
+    ]
+    assert not joined

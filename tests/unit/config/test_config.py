@@ -139,7 +139,7 @@ def test_every_template_is_checked(where: str, text: str) -> None:
 
     assert where in found.where
     assert "names 'cudaa', which is not an axis" in found.what
-    assert "did you mean 'cuda'?; write {{cudaa}} for literal braces" in found.hint
+    assert "did you mean 'cuda'? Write {{cudaa}} for literal braces" in found.hint
 
 
 @pytest.mark.parametrize("name", ["version", "base", "local", "build_tag"])

@@ -211,6 +211,16 @@ def test_what_could_never_be_a_version(table: dict[str, Any], where: str, what: 
     assert what in problem.what
 
 
+@pytest.mark.parametrize("key", ["base", "local", "build-tag", "pre", "dev", "post", "release"])
+def test_a_text_of_any_length_is_no_long_message(key: str) -> None:
+    for text in ("x y" * 2000, "+a" * 2000):
+        assert len(str(refused({"base": "1.0", key: text}))) < 2000
+
+
+def test_a_long_version_with_two_local_parts_is_no_long_message() -> None:
+    assert len(str(refused({"base": f"1.0+{'a' * 5000}", "local": "b" * 5000}))) < 2000
+
+
 def test_a_problem_names_the_table_that_is_to_blame() -> None:
     assert refused({"base": "1"}, {"local": "a b"}).where == "override[0].version.local"
     problem = refused({"base": "1", "local": "{nv}"}, {}, {"parts": {"nv": ["env:A", "env:B"]}})

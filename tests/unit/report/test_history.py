@@ -95,6 +95,14 @@ def test_a_result_from_the_store_took_no_time() -> None:
     assert second.began == reports.BEGAN + DAY, "when its run was started"
 
 
+def test_the_line_of_times_leaves_out_what_failed() -> None:
+    found = past(job("a", "t"), job("b", "t", day=1, status="failed"), job("c", "t", day=2))
+
+    results = found.targets[TargetId("t")]
+    assert [each.seconds for each in results] == [90.0] * 3, "the table has them all"
+    assert [each.whole_seconds for each in results] == [90.0, None, 90.0]
+
+
 def test_documents_that_do_not_say_when_are_read() -> None:
     old = reports.document(reports.result("t"), reports.result("u", "failed"))
     del old["runs"]
