@@ -375,6 +375,15 @@ def test_without_an_engine_a_foreign_target_is_cross_compiled_and_that_is_said(
     assert (built.compiler, built.baseline) == (CompilerKind.ZIG, "2.27")
 
 
+def test_a_foreign_target_that_cannot_be_cross_compiled_is_refused_and_that_is_said(
+    asked: Asked, tmp_path: Path
+) -> None:
+    failure = choose_one(foreign(CompilePlan()), without_an_engine(tmp_path, asked)).failure
+    assert failure is not None
+    assert "of this host build for x86_64, and this target cannot be" in failure.message
+    assert "cross-compiled for riscv64" in failure.message
+
+
 FOREIGN = ForeignPython(argv=("qemu", "python"), glibc="2.36", what="a Python under QEMU")
 
 
