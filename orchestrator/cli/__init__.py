@@ -175,6 +175,8 @@ def main() -> None:
     """Entry point of the console script."""
     # Planning makes many values and no cycles: looking for them would take a tenth of the time.
     gc.set_threshold(GARBAGE)
+    # Nobody's plugin has a part in what we read; to look for one takes longer than --help.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     make_plain()
     code = run()
     gc.freeze()  # or Python would look through everything once more before it ends

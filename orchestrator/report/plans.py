@@ -15,7 +15,6 @@ from orchestrator.report.text import (
     environment_rows,
     escape,
     markdown_table,
-    no_command,
     one_line,
 )
 
@@ -85,8 +84,8 @@ def _elsewhere(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def _lines(lines: Iterable[str]) -> str:
-    """Join lines so that no text of the matrix ends a line or is a workflow command."""
-    return "\n".join(no_command(one_line(line)) for line in lines)
+    """Join lines so that no text of the matrix ends a line."""
+    return "\n".join(map(one_line, lines))
 
 
 _HEADER: tuple[str, ...] = ("target", "version", "image", "runner")
