@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.version import Version
@@ -50,7 +51,7 @@ _YES = frozenset({"true", "1", "yes", "on"})
 _NO = frozenset({"false", "0", "no", "off", ""})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VersionContext:
     """All that planning may know of the outside.
 
@@ -104,17 +105,19 @@ class ComposedVersion:
         return replace(self, names=self.names.changed(names))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MergedVersionSettings:
     """The ``[version]`` tables of a cell, laid over each other.
 
     Attributes:
         where: field (``local``, ``parts.nv``) -> the dotted path that set it.
         declared: part -> its sources, the strongest first.
+        asks_image: whether one of these sources is an image.
     """
 
     parts: VersionParts
     declared: Mapping[str, tuple[str, ...]]
+    asks_image: bool
     where: Mapping[str, str]
     layers: Layers
 
@@ -123,7 +126,13 @@ def merge(layers: Layers) -> MergedVersionSettings:
     """Lay the layers over each other; tables inside them are merged key by key."""
     parts, where = overlay(layers, by_name=True)
     declared = {"base": (str(VersionSourceKind.PYPROJECT),), **_declared(parts)}
-    return MergedVersionSettings(parts=parts, declared=declared, where=where, layers=layers)
+    return MergedVersionSettings(
+        parts=parts,
+        declared=declared,
+        asks_image=any(parse(each).kind.in_container for each in chain(*declared.values())),
+        where=where,
+        layers=layers,
+    )
 
 
 def rankings(parts: VersionParts) -> Iterable[tuple[str, ...]]:
@@ -157,36 +166,40 @@ def compose(
         ConfigError: the outcome could never be a wheel's version or build tag.
         UnansweredSource: it needs what only setuptools-scm or the image knows.
     """
-    return _Composer(tables, axes, outside, (image, arch)).compose()
+    place = (image, arch) if tables.asks_image else ("", None)
+    return _composer(tables, outside, *place).compose(axes)
+
+
+@lru_cache(maxsize=256)  # all cells with the same overrides have one
+def _composer(
+    tables: MergedVersionSettings, outside: VersionContext, image: str, arch: Arch | None
+) -> _Composer:
+    return _Composer(tables, outside, (image, arch))
 
 
 class _Composer:
-    """One cell's way from sources to a version."""
+    """The way from sources to a version, for the cells with the same tables and answers."""
 
     def __init__(
         self,
         tables: MergedVersionSettings,
-        axes: Mapping[str, str],
         outside: VersionContext,
-        place: tuple[str, Arch],
+        place: tuple[str, Arch | None],
     ) -> None:
         self._settings, self._where = tables.parts, tables.where
         self._outside = outside
         self._place = place
         self._parts = {name: self._resolve(name, each) for name, each in tables.declared.items()}
-        self._names = _Names(axes, self._parts, self._where)
+        self._told = tuple(each for each in self._parts.values() if isinstance(each, VersionPart))
 
-    def compose(self) -> ComposedVersion:
+    def compose(self, axes: Mapping[str, str]) -> ComposedVersion:
+        names = _Names(axes, self._parts, self._where)
         release = self._release()
-        base, public = self._public()
-        names, text = self._names, str(public)
-        local = "" if release else self._local(base)
-        version = f"{text}+{local}" if local else text
-        names |= {"version": version, "local": local, "public": text, "base": base.public}
-        names |= {"pre": "".join(map(str, public.pre or ()))}
-        for name, number in (("post", public.post), ("dev", public.dev)):
-            names[name] = "" if number is None else str(number)
-        names["build_tag"] = "" if release else self._build_tag()
+        base, public = self._public
+        local = "" if release else self._local(base, names)
+        version = f"{public['public']}+{local}" if local else public["public"]
+        names |= {"version": version, "local": local, **public}
+        names["build_tag"] = "" if release else self._build_tag(names)
         return ComposedVersion(
             version=version,
             build_tag=names["build_tag"],
@@ -247,7 +260,10 @@ class _Composer:
 
     def _value(self, name: str) -> str | None:
         """Return a declared part's value, None for one that is not declared."""
-        return self._names[name] if name in self._parts else None
+        return self._part(name) if name in self._parts else None
+
+    def _part(self, name: str) -> str:
+        return _Names({}, self._parts, self._where)[name]
 
     # the version
 
@@ -278,10 +294,11 @@ class _Composer:
             raise ConfigError.of(what, where=self._where["release"])
         return part.value.lower() in _YES
 
-    def _public(self) -> tuple[Version, Version]:
-        """Return the base, and the public version that the other parts make of it."""
+    @cached_property
+    def _public(self) -> tuple[Version, dict[str, str]]:
+        """The base, and what templates may name of the public version that the parts make of it."""
         where = self._where.get("base", "version.base")
-        text = self._names["base"]
+        text = self._part("base")
         base = _version(text, where=where, shown=self._shown(text, "base"))
         part = self._parts["base"]
         if base.local and isinstance(part, VersionPart) and part.source == VersionSourceKind.SCM:
@@ -300,15 +317,15 @@ class _Composer:
                 what = f"{self._shown(declared, name)} is not a number"
                 raise ConfigError.of(what, where=self._where[name])
             text += f".{name}{number}" if number else ""
-        return base, _version(text, where=where, shown=clipped(repr(text)))
+        return base, _public_names(base, _version(text, where=where, shown=clipped(repr(text))))
 
-    def _local(self, base: Version) -> str:
+    def _local(self, base: Version, names: _Names) -> str:
         written = self._settings.local
         where = self._where.get("local", "version.local")
         if not written:
             return base.local or ""
         segments = _SEPARATOR.split(written)
-        local = ".".join(filter(None, map(self._fill, segments))).lower()
+        local = ".".join(filter(None, (self._fill(each, names) for each in segments))).lower()
         local = re.sub("[-_]", ".", local)
         if local and base.local:
             raise ConfigError.of(
@@ -327,8 +344,8 @@ class _Composer:
             )
         return local if self._settings.keep_zeros else _canonical(local)
 
-    def _build_tag(self) -> str:
-        tag = self._fill(self._settings.build_tag) if self._settings.build_tag else ""
+    def _build_tag(self, names: _Names) -> str:
+        tag = self._fill(self._settings.build_tag, names) if self._settings.build_tag else ""
         if tag and not _BUILD_TAG.fullmatch(tag):
             raise ConfigError.of(
                 f"{self._shown(tag, *template.names_in(self._settings.build_tag))} is not a build "
@@ -338,24 +355,32 @@ class _Composer:
             )
         return tag
 
-    def _fill(self, text: str) -> str:
+    def _fill(self, text: str, names: _Names) -> str:
         """Fill in a piece of a template; nothing where something it names is empty or omitted."""
         omit = self._settings.omit
         try:
-            names = (name for name in template.names_in(text) if name in omit)
-            if any(self._names[name] in omit[name] for name in names):
+            omitted = (name for name in template.names_in(text) if name in omit)
+            if any(names[name] in omit[name] for name in omitted):
                 return ""
         except KeyError:  # an axis that this cell does not have
             return ""
-        return render_or_nothing(text, self._names)
+        return render_or_nothing(text, names)
 
     def _record(self, names: Mapping[str, str]) -> tuple[VersionPart, ...]:
-        record = [part for part in self._parts.values() if isinstance(part, VersionPart)]
+        record = list(self._told)
         for name in ("local", "build_tag"):
             if text := getattr(self._settings, name):
                 own = name.replace("_", "-")
                 record.append(VersionPart(name=own, value=names[name], source=text))
         return tuple(record)
+
+
+def _public_names(base: Version, public: Version) -> dict[str, str]:
+    pre = "".join(map(str, public.pre or ()))
+    names = {"public": str(public), "base": base.public, "pre": pre}
+    for name, number in (("post", public.post), ("dev", public.dev)):
+        names[name] = "" if number is None else str(number)
+    return names
 
 
 def _not_asked(source: str) -> VersionAnswer:
