@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,7 +47,7 @@ from orchestrator.plan.torch_table import FINE, RULE
 from orchestrator.plan.version import UnansweredSource, compose, merge, pins, version_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from orchestrator.config.settings import (
         Build,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         Publish,
         ResourceSettings,
         TestSettings,
+        Verify,
     )
     from orchestrator.models.target import CibuildwheelCatalog, TargetId
     from orchestrator.plan.build_environment import Indexes
@@ -147,10 +149,10 @@ class Resolver:
         if "torch" in values and values.get("cuda", "none") in WITHOUT:
             values.setdefault("gpu_archs", "")
         common = self._common(cell, values, merged.resources, merged.image, merged.runner)
-        image, arch = common["image"], common["arch"]
         built = with_lowest(cell.values, stable)
-        try:
-            composed = compose(merged.version, axes=values, outside=outside, image=image, arch=arch)
+        with _naming(cell):
+            place = {"image": common["image"], "arch": common["arch"]}
+            composed = compose(merged.version, axes=values, outside=outside, **place)
             compiling = compile_plan(
                 merged.build,
                 libc=common["libc"],
@@ -159,9 +161,6 @@ class Resolver:
                 where=lambda key: merged.origin(f"build.{key}"),
             )
             check_cuda(merged.build.cuda, dict(built), merged.origin("build.cuda"))
-        except ConfigError as error:  # name the cell: the user sees which value is to blame
-            named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
-            raise ConfigError(*named) from None
         self._composed[cell.id] = merged, composed
         self._check_gpu_archs(cell, merged)
         return Target(
@@ -429,6 +428,16 @@ class Resolver:
         return self._known[overrides]
 
 
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Name a cell in errors: the user sees which value is to blame."""
+    try:
+        yield
+    except ConfigError as error:
+        named = (replace(each, what=f"{each.what} ({cell.id})") for each in error.problems)
+        raise ConfigError(*named) from None
+
+
 def _alone(cell: Cell, missing: UnansweredSource) -> UnresolvedVersion:
     values = dict(cell.values)
     return UnresolvedVersion(
@@ -518,15 +527,8 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
     told: list[Mapping[str, str]] = [part.inject for _, part in version.layers]
     told += [PRESETS[name] for name in version.parts.presets or ()]
     learnt = {"gpu_archs", "version"} if version.parts.presets is None else {"gpu_archs"}
-    levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
-    verify = sections.pop("verify")
     return _Merged(
-        demands=VerifyPolicy(
-            levels=tuple(sorted(levels.items())),
-            size_budget=verify.size_budget,
-            required=tuple(verify.required or ()),
-            build_paths=tuple(verify.build_paths or ()),
-        ),
+        demands=_demands(sections.pop("verify"), layers),
         **sections,
         indexes=indexes,
         version=version,
@@ -542,6 +544,17 @@ def _merge(file: ChannelMatrix, rules: Sequence[tuple[str, Override]]) -> _Merge
         ),
         names_in_env=_names_in(*(value for _, value in last.values()), *told) | learnt,
         names_in_steps=_names_in(sections["build"], sections["test"], indexes),
+    )
+
+
+def _demands(verify: Verify, layers: Iterable[tuple[str, CellSettings]]) -> VerifyPolicy:
+    """Return what `verify` asks; rules of all layers count, by name."""
+    levels = {name: level for _, part in layers for name, level in part.verify.rules.items()}
+    return VerifyPolicy(
+        levels=tuple(sorted(levels.items())),
+        size_budget=verify.size_budget,
+        required=tuple(verify.required or ()),
+        build_paths=tuple(verify.build_paths or ()),
     )
 
 
