@@ -509,7 +509,7 @@ def setup_hint(lines: Iterable[str], step: str, default: str) -> str:
     """
     if step not in {"before-all", "before-build"}:
         return default
-    hint = default
+    hint = f"see the log's last lines; build.{step} of matrix.toml replaces the project's command"
     for line in lines:
         if program := _NO_PROGRAM.search(line):
             hint = (

@@ -54,6 +54,7 @@ _LACKS = {
         r"|\b(\w[\w.+-]*)['`\"]? (?:executable|program|command|compiler)(?: was)? not found"
         r"|not find (?:a |an |the )?['`\"]?([\w.+-]+)['`\"]? (?:executable|program|compiler)"
         r"|Program '?([\w.+-]+)[^']*'? not found|(Cargo), the Rust package manager"
+        r"|(Pkg-config) for machine \w+ machine not found"
         r"|find (Rust) compiler|No (CMAKE_\w+_COMPILER) could be found"
     ),
     "package": re.compile(
@@ -72,8 +73,11 @@ _LACKS = {
 ``host``: how cargo, git, curl, wget, go, node, apt and Python say that they do not reach a server.
 """
 
-_NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'")
-"""How Python says that there is no file; it may be a program."""
+_NO_PROGRAM = re.compile(
+    r"No such file or directory: '([\w.+-]+)'"
+    r"|\b([\w.+-]+) (?:is |was |may be |probably |seems )*not (?:be )?(?:installed|on PATH)"
+)
+"""How a Python says that there is no file, or scripts no program: what is known as one counts."""
 
 _ADDRESS = re.compile(r"\b(?:https?|ftp)://(?:[^/@\s]*@)?([\w.-]+)")
 _UNREACHED = re.compile(
@@ -96,10 +100,21 @@ _FAILED_TEST = re.compile(
 )
 """How pytest and unittest name a test that fails."""
 
+_LEFT_OUT = re.compile(
+    r"building extension \S+ failed|optional Rust extension \S+ failed"
+    r"|(?:[Ee]xtension|[Mm]odule|[Ss]peedup|[Cc]ode)\w*\W.*"
+    r"(?:could not|couldn't|cannot) be (?:built|compiled)"
+    r"|[Ff]all(?:ing|s)?[ -]?back (?:to|on) (?:the |a )?(?:pure|plain|[Pp]ython)"
+    r"|Couldn't install with extension|[Pp]lain-Python (?:build|installation) succeeded"
+)
+"""How setuptools, setuptools-rust and setup scripts say that they go on without compiled code."""
+
 _QUOTED = re.compile(r'#\s*include "([^"]+)"')
 """How C names a header that mostly is the project's own."""
 
-_ERROR = re.compile(r"^\S[^:\s]*(?::\d+)*: (?:fatal )?error: .*|^error\[E\d+\]: .*")
+_ERROR = re.compile(
+    r"^\s*(?!cibuildwheel:)\S[^:\s]*(?::\d+)*: (?:fatal )?error: .*|^error\[E\d+\]: .*"
+)
 """How a compiler says what it does not take."""
 
 _REFUSED = re.compile(
@@ -137,50 +152,30 @@ _TAIL = 60
 """Number of a step's last lines that are kept."""
 
 
-class Clues:
-    """Hears what a target's programs print, and keeps what says why a step fails.
+class StepOutput:
+    """What the programs of a step printed, as far as it says why it fails.
 
     Attributes:
-        tail: the last lines of the current step.
+        tail: the last lines.
         found: kind -> the name that was missing last.
         address: the server of the last address that was named.
         no_file: the file that a program did not find first.
         died: the signal that ended a program under QEMU last.
-        answer: reads what a line says of the environment that compiles, and how that is wrong.
-        environment: what is in that environment; None before it was asked.
-        differs: how it is not what the cell asks for.
-        listeners: who else gets every line.
         error: what a compiler did not take first.
         refused: what a build system said last of why it ends.
+        left_out: what a build said first of code that it goes on without.
         no_module: the module that Python did not find last.
         quoted: the header that a compiler showed as one of the project's own last.
         failed_tests: the names of tests that failed, in the order in which they were named.
+        unreached: a server was not reached, before any was named.
     """
 
     __slots__ = (
-        *(
-            "address",
-            "answer",
-            "died",
-            "differs",
-            "environment",
-            "error",
-            "failed_tests",
-            "found",
-            "listeners",
-        ),
-        *("no_file", "no_module", "quoted", "refused", "tail"),
+        *("address", "died", "error", "failed_tests", "found", "left_out"),
+        *("no_file", "no_module", "quoted", "refused", "tail", "unreached"),
     )
 
     def __init__(self) -> None:
-        self.answer: Callable[[str], _Answer | None] = lambda _line: None
-        self.environment: BuildEnvironment | None = None
-        self.differs: Failure | None = None
-        self.listeners: list[Callable[[str], object]] = []
-        self.begin_step()
-
-    def begin_step(self) -> None:
-        """Forget what the step before has printed."""
         self.tail: deque[str] = deque(maxlen=_TAIL)
         self.found: dict[str, str] = {}
         self.address = ""
@@ -189,13 +184,10 @@ class Clues:
         self.quoted = ""
         self.error = ""
         self.refused = ""
+        self.left_out = ""
         self.failed_tests: dict[str, None] = {}
         self.died = ""
-
-    @property
-    def last_line(self) -> str:
-        """The last line of the step; empty without any."""
-        return self.tail[-1] if self.tail else ""
+        self.unreached = False
 
     @property
     def lacks(self) -> tuple[str, str] | None:
@@ -225,17 +217,12 @@ class Clues:
     def hear(self, line: str) -> None:
         """Take a line."""
         self.tail.append(line)
-        if answer := self.answer(line):
-            self.environment, self.differs = answer
         if _CONTINUED.match(self.refused) and (words := line.strip()):
             self.refused = f"{self.refused} {words[:_LONGEST]}"
         if any(word in line for word in _WORDS):
-            self._search(line)
-        for listener in self.listeners:
-            listener(line)
+            self._search(line[:_LONGEST].rstrip())
 
-    def _search(self, line: str) -> None:
-        text = line[:_LONGEST].rstrip()
+    def _search(self, text: str) -> None:
         if (lacking := _lacking(text)) is not None:
             kind, name = lacking
             # One that nobody knows may be one of several names of the same thing.
@@ -243,24 +230,79 @@ class Clues:
                 self.found[kind] = name
         if _is_known("program", program := _first_group(_NO_PROGRAM, text)):
             self.found["program"] = program
-        self.address = _first_group(_ADDRESS, text) or self.address
-        if self.address and _UNREACHED.search(text):
-            self.found["host"] = self.address
+        self._search_server(text)
         self.no_file = self.no_file or _first_group(_NO_FILE, text)
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
         if not self.error and (wrong := _ERROR.match(text)):
-            self.error = wrong[0]
+            self.error = wrong[0].strip()
         if refused := _REFUSED.match(text) or _CONTINUED.match(text):
             self.refused = refused[0]
+        if not self.left_out and _LEFT_OUT.search(text):
+            self.left_out = text.strip()
         self.quoted = _first_group(_QUOTED, text) or self.quoted
         if name := _first_group(_FAILED_TEST, text):
             self.failed_tests[name] = None
         if dead := _UNDER_QEMU.match(text):
             self.died = dead[1]
 
+    def _search_server(self, text: str) -> None:
+        """Connect an address with what is said of it: a Python prints errors first into a pipe."""
+        self.address = _first_group(_ADDRESS, text) or self.address
+        self.unreached = self.unreached or _UNREACHED.search(text) is not None
+        if self.address and self.unreached:
+            self.found["host"] = self.address
+            self.unreached = False
+
+
+class Clues:
+    """Hears what a target's programs print, and keeps what says why a step fails.
+
+    Attributes:
+        step: what the current step printed.
+        build: what the step that builds printed; it may matter later.
+        answer: reads what a line says of the environment that compiles, and how that is wrong.
+        environment: what is in that environment; None before it was asked.
+        differs: how it is not what the cell asks for.
+        listeners: who else gets every line.
+    """
+
+    __slots__ = ("answer", "build", "differs", "environment", "listeners", "step")
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str], _Answer | None] = lambda _line: None
+        self.environment: BuildEnvironment | None = None
+        self.differs: Failure | None = None
+        self.listeners: list[Callable[[str], object]] = []
+        self.step = self.build = StepOutput()
+
+    def begin_step(self, name: str) -> None:
+        """Forget what the step before has printed, unless it was the build."""
+        self.step = StepOutput()
+        if name == "build":
+            self.build = self.step
+
+    @property
+    def tail(self) -> deque[str]:
+        """The last lines of the step."""
+        return self.step.tail
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the step; empty without any."""
+        return self.tail[-1] if self.tail else ""
+
+    def hear(self, line: str) -> None:
+        """Take a line."""
+        if answer := self.answer(line):
+            self.environment, self.differs = answer
+        self.step.hear(line)
+        for listener in self.listeners:
+            listener(line)
+
 
 _WORDS = (
     *("not found", "o such file", "annot ", "an't ", "nable to", "ould ", "o package", "o rule"),
+    *("not installed", "not be installed", "not on PATH"),
     *("make sure", "is not importable", "ailed to connect", "ailed to download", "getaddrinfo"),
     *("emporary failure", "no such host", "sending request for url", "Max retries exceeded"),
     *("No module named", "FAIL", "ERROR", "://", "urlopen error", "Name or service not known"),
@@ -275,6 +317,12 @@ _WORDS = (
         "error[E",
         "CMake Error",
         "maturin failed",
+        "xtension ",
+        "all back",
+        "alling back",
+        "lls back",
+        "ouldn't ",
+        "lain-Python",
     ),
 )
 """One of them stands in each line that is known."""
@@ -299,33 +347,78 @@ def with_clue(
     failure: Failure, clues: Clues, target: Target, *, source: Path, in_container: bool
 ) -> Failure:
     """Return a failure with the hint that fits what the build of a source printed."""
-    hint = ""
-    file = clues.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
+    printed = clues.step
+    if failure.kind is FailureKind.PURE_WHEEL or _found_no_code(failure, printed):
+        return without_code(failure, clues, target, in_container=in_container)
+    file = printed.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
     file = "" if file.startswith("/") else file  # a file of the machine
     # A module of the source is missing because it was not built or installed.
-    module = "" if _has_module(source, clues.no_module) else clues.no_module
-    lacks = clues.lacks
+    module = "" if _has_module(source, printed.no_module) else printed.no_module
+    hint, known, missing = "", False, ""
+    if printed.lacks:
+        known = printed.lacks[0] == "host" or _is_known(*printed.lacks)
+        who = "test" if failure.kind is FailureKind.TEST else "build"
+        missing = _missing(*printed.lacks, target, in_container=in_container, who=who)
     if failure.kind is FailureKind.TEST:
-        hint = _why_test_failed(file, module, clues)
-        if not hint and lacks and _is_known(*lacks):
-            hint = _missing(*lacks, target, in_container=in_container)
-    elif failure.kind is FailureKind.PURE_WHEEL and lacks:
-        missing = _missing(*lacks, target, in_container=in_container)
-        hint = f"perhaps the project left its compiled code out, because {missing}"
-    elif failure.kind is FailureKind.SETUP and lacks and (lacks[0] == "host" or _is_known(*lacks)):
+        hint = _why_test_failed(file, module, printed) or (missing if known else "")
+        if not module and not file and _may_matter(clues.build):
+            why = _why_left_out(clues.build, target, in_container=in_container)
+            hint = f"{hint or failure.hint}; perhaps the build left code out, because {why}"
+    elif failure.kind is FailureKind.SETUP and known:
         # The hint of a step that prepares names a program that nobody knows, and the key to set.
-        hint = _missing(*lacks, target, in_container=in_container)
-    elif failure.kind is FailureKind.BUILD and lacks:
-        own = lacks == ("header", clues.quoted) and _is_unheard(clues.quoted)
-        missing = _missing(*lacks, target, in_container=in_container)
+        hint = missing
+    elif failure.kind is FailureKind.BUILD and missing:
+        own = printed.lacks == ("header", printed.quoted) and _is_unheard(printed.quoted)
         hint = f"{missing}; {_ITS_OWN}" if own else missing
     elif failure.kind in {FailureKind.BUILD, FailureKind.SETUP}:
         hint = _why_build_failed(failure, file, module, source)
         if not hint and failure.kind is FailureKind.BUILD:
-            hint = _first_words(clues)
-    if not hint and clues.died:
-        hint = _died_under_qemu(clues.died, target)
+            hint = _first_words(printed)
+    if not hint and printed.died:
+        hint = _died_under_qemu(printed.died, target)
     return replace(failure, hint=hint or failure.hint)
+
+
+def without_code(failure: Failure, clues: Clues, target: Target, *, in_container: bool) -> Failure:
+    """Return the failure of a wheel without compiled code, with why its build left that out."""
+    why = _why_left_out(clues.build, target, in_container=in_container)
+    hint = f"perhaps the project left its compiled code out, because {why}"
+    return replace(failure, hint=hint) if why else failure
+
+
+def _may_matter(build: StepOutput) -> bool:
+    """Whether a build that ended well did not compile something; most of them look for things."""
+    return bool(build.left_out) or "header" in build.found
+
+
+def _why_left_out(build: StepOutput, target: Target, *, in_container: bool) -> str:
+    if build.lacks:
+        return _missing(*build.lacks, target, in_container=in_container)
+    if build.left_out and not build.error:
+        return f"it says {clipped(build.left_out)!r}; the log has the rest"
+    return _first_words(build)
+
+
+def _found_no_code(failure: Failure, printed: StepOutput) -> bool:
+    """Whether a repair fails as auditwheel finds nothing in the wheel that it could repair."""
+    return failure.kind is FailureKind.REPAIR and any(
+        _NO_CODE.search(line) for line in printed.tail
+    )
+
+
+_NO_CODE = re.compile("no ELF (?:executable|file is in the wheel)")
+"""Part of auditwheel's sentence, and of that of our script."""
+
+
+def _first_words(printed: StepOutput) -> str:
+    """Return what a compiler, or else the build backend, says of a failed build."""
+    if printed.error:
+        return f"the compiler's first error is {clipped(printed.error)!r}; the log has the rest"
+    if exception := printed.exception:
+        return f"the build raised {clipped(exception)!r}; the log has the traceback"
+    if printed.refused:
+        return f"the build says {clipped(printed.refused)!r}; the log has the rest"
+    return ""
 
 
 _PART = re.compile(r"/|\.(?:txt|in|toml|lock)$")
@@ -344,29 +437,18 @@ def _why_build_failed(failure: Failure, file: str, module: str, source: Path) ->
     return ""
 
 
-def _first_words(clues: Clues) -> str:
-    """Return what a compiler, or else the build backend, says of a failed build."""
-    if clues.error:
-        return f"the compiler's first error is {clipped(clues.error)!r}; the log has the rest"
-    if exception := clues.exception:
-        return f"the build raised {clipped(exception)!r}; the log has the traceback"
-    if clues.refused:
-        return f"the build says {clipped(clues.refused)!r}; the log has the rest"
-    return ""
-
-
 def _has_module(source: Path, name: str) -> bool:
     places = (name, f"src/{name}", f"{name}.py", f"src/{name}.py")
     return any((source / each).exists() for each in places)
 
 
-def _why_test_failed(file: str, module: str, clues: Clues) -> str:
+def _why_test_failed(file: str, module: str, printed: StepOutput) -> str:
     if module.startswith("test"):
         return _no_test_files(module)
     if module:
         return _no_module("test", module)
-    if clues.failed_tests:
-        name, *more = clues.failed_tests
+    if printed.failed_tests:
+        name, *more = printed.failed_tests
         what = f"{name} and {len(more)} more fail" if more else f"{name} fails"
         return f"the wheel was built, and its test {what}: the log says why"
     return _no_test_files(file) if file else ""
@@ -431,11 +513,13 @@ def _is_unheard(header: str) -> bool:
     return not _is_known("header", header) and header.partition("/")[0] not in _REQUIRED
 
 
-def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str:
+def _missing(
+    kind: str, name: str, target: Target, *, in_container: bool, who: str = "build"
+) -> str:
     found = next((each for each in system_packages() if each.has(kind, name)), None)
     if kind == "host":
         return (
-            f"the build downloads from {name}, which cannot be reached from here: let this machine "
+            f"the {who} downloads from {name}, which cannot be reached from here: let this machine "
             "reach it, set HTTPS_PROXY, or configure a mirror of it"
         )
     if required := next((each for each in _REQUIRED if name.startswith(f"{each}/")), ""):
@@ -456,6 +540,8 @@ def _missing(kind: str, name: str, target: Target, *, in_container: bool) -> str
     if not in_container:
         return f"{what}: install it on this host"
     command = f"dnf install -y {found.dnf} || yum install -y {found.dnf}"
+    if "manylinux" not in target.image:  # those have one of the two
+        command += f" || {{ apt-get update && apt-get install -y {found.apt}; }}"
     if target.libc is Libc.MUSLLINUX:
         command = f"apk add {found.apk}"
     return f'{what}: build.before-all = "{command}", or an image that has it'

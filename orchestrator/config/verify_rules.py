@@ -69,6 +69,7 @@ RULES: Mapping[str, RuleLevel] = {
     "size-budget": RuleLevel.ERROR,
     "required-file": RuleLevel.ERROR,
     "build-path": RuleLevel.ERROR,
+    "code-left-out": RuleLevel.WARN,
     "planned-name": RuleLevel.ERROR,
     "planned-version": RuleLevel.ERROR,
     "planned-build-tag": RuleLevel.ERROR,

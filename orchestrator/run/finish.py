@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import clipped
 from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
 from orchestrator.models.target import CompilePlan, OnRefusal, RuleLevel, Target, VerifyPolicy
 from orchestrator.models.wheel import Finding, Severity
@@ -101,6 +102,14 @@ def _mismatch_hint(target: Target, rules: list[str]) -> str:
             'list the libraries in build.external, or graft them with build.repair = "auditwheel"'
         )
     return "the wheel was kept aside; `orchestrator inspect` shows what is in it"
+
+
+def left_out(line: str) -> tuple[Finding, ...]:
+    """Return the finding on what a build printed of code that it goes on without; or none."""
+    message = f"the build went on without compiled code, it says: {clipped(line)}"
+    return (
+        (Finding(rule="code-left-out", message=message, severity=Severity.WARNING),) if line else ()
+    )
 
 
 def bug(error: BaseException) -> Failure:

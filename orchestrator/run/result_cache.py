@@ -208,7 +208,8 @@ class ResultCache:
         record = replace(record, wheel=sound, verdicts=(*others, verdict))
         if any(_is_on(tool, demands) for tool in record.unasked):
             said = self.check(wheel, demands, lambda _: None)
-            still = (finding for finding in record.said if not _is_on(finding.rule, demands))
+            asked = {tool for tool in TOOLS if _is_on(tool, demands)}
+            still = (finding for finding in record.said if finding.rule not in asked)
             unasked = tuple(tool for tool in record.unasked if not _is_on(tool, demands))
             record = replace(record, said=(*still, *said), unasked=unasked)
         if is_claim:  # a build may make a better one

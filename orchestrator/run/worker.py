@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from orchestrator.builders.base import BuildContext, StepTimer
 from orchestrator.builders.build_requirements import PREPARE, without_requirements
-from orchestrator.builders.clues import Clues, with_clue
+from orchestrator.builders.clues import Clues, with_clue, without_code
 from orchestrator.builders.environment_check import hear_environment, unwanted_nvcc
 from orchestrator.builders.library import collect
 from orchestrator.containers.access import NO_ACCESS
@@ -43,6 +43,7 @@ from orchestrator.run.finish import (
     demands_on,
     duplicate_name,
     expected,
+    left_out,
     not_what_it_says,
     plain_platform_tag,
 )
@@ -147,7 +148,7 @@ class Worker:
 
         def step(name: str) -> None:
             timer.enter(name)
-            clues.begin_step()
+            clues.begin_step(name)
             log.write(f"\n== {name}\n")
             self.cache.step(assignment.target.id, name)
 
@@ -279,7 +280,7 @@ class Worker:
         except BadWheelError as error:
             self._set_aside(wheel, target.id)
             return Failure(kind=FailureKind.BAD_WHEEL, step="verify", message=str(error))
-        said = self.cache.check(final, demands, job.log)
+        said = (*self.cache.check(final, demands, job.log), *left_out(job.clues.build.left_out))
         problems = (*verified.problems, *apply_levels(said, demands))
         if self.cache.cancel.is_set():
             return Failure(
@@ -289,7 +290,11 @@ class Worker:
             job.log(f"{severity}: {text}")
         if any(finding.severity is Severity.ERROR for finding in problems):
             self._set_aside(final, target.id)
-            return not_what_it_says(target, problems)
+            failure, contained = not_what_it_says(target, problems), assignment.container
+            if any(finding.rule == "not-platform-wheel" for finding in problems):
+                inside = contained is not None
+                return without_code(failure, job.clues, target, in_container=inside)
+            return failure
         self.cache.store_wheel(
             *(assignment, final, verified),
             demands=demands,

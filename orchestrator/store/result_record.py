@@ -94,7 +94,8 @@ class Record:
         log: the build's log; None if it could not be read.
         wheel: the report on the wheel, without findings; None for a library.
         verdicts: the findings of `verify`, for each set of demands so far.
-        said: the findings of the toolchain's checks, whatever level their rules have.
+        said: the findings of the toolchain's checks and of the build, whatever level their rules
+            have.
         unasked: the checks that did not run, as their rule was off.
         outputs: the files of a library.
         environment: what was in the environment that compiled it; None if nobody asked.
@@ -129,7 +130,8 @@ class Record:
     @property
     def claim(self) -> Record:
         """The same as somebody's claim, without the verdicts on its wheel."""
-        return replace(self, verdicts=(), said=(), unasked=TOOLS, origin=SHARED)
+        said = tuple(finding for finding in self.said if finding.rule not in TOOLS)
+        return replace(self, verdicts=(), said=said, unasked=TOOLS, origin=SHARED)
 
     @property
     def artefact(self) -> Blob | None:

@@ -106,6 +106,10 @@ def hint(
         ("  No CMAKE_Fortran_COMPILER could be found.", "gfortran (apt)"),
         ("Cargo, the Rust package manager, is not installed or is not on PATH.", "cargo (apt)"),
         ("error: can't find Rust compiler", "cargo (apt)"),
+        ("  error: pkg-config probably not installed: FileNotFoundError(2)", "pkg-config (apt)"),
+        ("cmake is not on PATH", "cmake (apt)"),
+        ("WARNING: numpy is not installed", ""),
+        ("geos failed: Pkg-config for machine host machine not found. Giving up.", "pkg-config"),
         # libraries that setup scripts look for
         ("The headers or library files could not be found for jpeg,", "libjpeg62-turbo-dev"),
         ("Command 'pkg-config --exists libmariadb' returned non-zero exit", "libmariadb-dev"),
@@ -115,6 +119,7 @@ def hint(
         ("/x/bin/python: No module named yaml", 'build.requires = ["pyyaml"]'),
         ("ModuleNotFoundError: No module named 'demo.part'", ""),
         ("everything is fine", ""),
+        ("cibuildwheel: error: Command ['python', '-m', 'build'] failed with code 1.", ""),
         ("fatal error: own/thing.h: No such file or directory", "own/thing.h"),
     ],
 )
@@ -144,7 +149,7 @@ def test_a_compiler_counts_before_a_package_that_was_looked_for() -> None:
     ):
         clues.hear(line)
 
-    assert clues.lacks == ("header", "geos_c.h")
+    assert clues.step.lacks == ("header", "geos_c.h")
 
 
 def test_a_known_package_counts_before_headers_that_are_missing_for_its_sake(
@@ -170,6 +175,19 @@ def test_a_server_may_be_named_before_it_is_not_reached(tmp_path: Path) -> None:
 
     assert "from zlib.net, which" in hint(tmp_path, *lines)
     assert "zlib.net" not in hint(tmp_path, lines[0])
+
+
+def test_a_server_may_be_named_after_it_is_not_reached(tmp_path: Path) -> None:
+    """A Python whose output is a pipe prints its traceback before what it printed first."""
+    lines = (
+        "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>",
+        "Downloading https://raw.example.org/x/LICENSE -> licenses/LICENSE",
+        "see https://docs.example.org",
+    )
+    failure = replace(FAILED, kind=FailureKind.SETUP, step="before-all")
+
+    assert "from raw.example.org, which" in hint(tmp_path, *lines, failure=failure)
+    assert "docs.example.org" not in hint(tmp_path, *lines)
 
 
 def test_a_program_that_cmake_can_do_without_is_not_what_is_missing(tmp_path: Path) -> None:
@@ -397,6 +415,66 @@ def test_a_pure_wheel_may_have_left_out_what_did_not_compile(tmp_path: Path) -> 
     assert said.startswith("perhaps the project left its compiled code out, because the header")
     assert "libyajl-dev (apt)" in said
     assert hint(tmp_path, "running build_py", failure=PURE) == "needs no matrix"
+
+
+HEADER = "yaml/_yaml.h:2:10: fatal error: yaml.h: No such file or directory"
+WENT_ON = (
+    "Error compiling module, falling back to pure Python",
+    "warning: build_ext: building extension \"demo.fast\" failed: command 'gcc' failed with 1",
+    "build optional Rust extension demo.fast failed",
+    "WARNING: The C extension could not be compiled, speedups are not enabled.",
+    "* Couldn't install with extension module, trying without it...",
+    "WARNING: The bson._cbson extension module could not be compiled. No C extensions are",
+    "The Cython code couldn't be built: falls back to plain Python",
+)
+TEST = replace(FAILED, kind=FailureKind.TEST, step="test")
+REPAIR = replace(FAILED, kind=FailureKind.REPAIR, step="repair")
+NO_CODE = "This does not look like a platform wheel, no ELF executable or shared library file"
+
+
+def after_build(tmp_path: Path, built: list[str], failure: Failure, *lines: str) -> str:
+    """Return the hint of a failure after a build that ended well and printed some lines."""
+    clues = Clues()
+    clues.begin_step("setup")
+    clues.hear("fatal error: setup.h: No such file or directory")
+    for step, said in {"build": built, failure.step: [*built, *lines]}.items():
+        clues.begin_step(step)
+        for line in said if step == "build" else lines:
+            clues.hear(line)
+    return with_clue(failure, clues, TARGET, source=tmp_path, in_container=True).hint
+
+
+@pytest.mark.parametrize("line", [HEADER, *WENT_ON])
+def test_a_later_step_says_what_the_build_left_out(tmp_path: Path, line: str) -> None:
+    failed = "FAILED tests/test_fast.py::test_it - AssertionError"
+    sign = "yaml.h is missing" if line is HEADER else line[:30]
+    for failure, said in ((PURE, ""), (REPAIR, NO_CODE), (TEST, ""), (TEST, failed)):
+        assert sign in after_build(tmp_path, [line], failure, said).replace("\\", "")
+    assert after_build(tmp_path, [line], REPAIR, "patchelf: no") == REPAIR.hint
+    assert "test_it fails" in after_build(tmp_path, [line], TEST, failed)
+
+
+def test_a_build_that_compiled_everything_left_nothing_out(tmp_path: Path) -> None:
+    fine = ["-- Could NOT find Doxygen", "sh: 1: ccache: not found", "extension demo was built"]
+
+    assert after_build(tmp_path, fine, TEST) == TEST.hint
+    assert after_build(tmp_path, ["gcc -c x.c"], PURE) == PURE.hint
+
+
+def test_a_test_that_downloads_names_the_server(tmp_path: Path) -> None:
+    line = "HTTPSConnectionPool(host='data.example.org', port=443): Max retries exceeded"
+
+    assert "the test downloads from data.example.org" in hint(tmp_path, line, failure=TEST)
+
+
+def test_another_image_than_manylinux_may_have_apt(tmp_path: Path) -> None:
+    clues = Clues()
+    clues.hear(HEADER)
+    own = replace(TARGET, image="registry.example.org/debian:12")
+    said = with_clue(FAILED, clues, own, source=tmp_path, in_container=True).hint
+
+    assert "{ apt-get update && apt-get install -y libyaml-dev; }" in said
+    assert "apt-get" not in hint(tmp_path, HEADER)
 
 
 @pytest.mark.parametrize(("inside", "where"), [(True, "in build.before-all"), (False, "on this")])

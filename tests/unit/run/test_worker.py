@@ -915,3 +915,42 @@ def test_a_link_of_the_source_may_lead_elsewhere_in_it(shop: Shop) -> None:
         return wheel().write(job.scratch / "out")
 
     assert shop.execute(act, needing(shop, "lib/out.so")).status is Status.OK
+
+
+def printing(line: str, spec: WheelSpec) -> Callable[[BuildContext], Outcome]:
+    """Return a build that prints a line and makes a wheel."""
+
+    def act(job: BuildContext) -> Outcome:
+        job.step("build")
+        job.clues.hear(line)
+        job.step("repair")
+        return spec.write(job.scratch / "out")
+
+    return act
+
+
+def test_a_wheel_without_code_says_what_did_not_compile(shop: Shop) -> None:
+    line = "x.c:1:10: fatal error: yaml.h: No such file or directory"
+
+    failed = failure(shop.execute(printing(line, wheel(members={"demo/a.py": b""}))))
+
+    assert "not-platform-wheel" in failed.message
+    assert "compiled code out, because the header yaml.h is missing" in failed.hint
+
+
+def test_a_wheel_that_lacks_some_code_has_a_warning(shop: Shop) -> None:
+    line = 'warning: build_ext: building extension "demo.fast" failed: gcc'
+
+    (problem,) = report(shop.execute(printing(line, wheel()))).problems
+
+    assert (problem.rule, problem.severity) == ("code-left-out", Severity.WARNING)
+    assert line in problem.message
+
+
+def test_that_it_lacks_some_code_is_an_error_where_the_matrix_says_so(shop: Shop) -> None:
+    demands = VerifyPolicy(levels=(("code-left-out", RuleLevel.ERROR),))
+    line = "Error compiling module, falling back to pure Python"
+
+    result = shop.execute(printing(line, wheel()), replace(TARGET, demands=demands))
+
+    assert kind(result) is FailureKind.BAD_WHEEL

@@ -31,7 +31,11 @@ def emitted() -> set[str]:
     """The names of rules that the source gives to findings."""
     package = Path(orchestrator.__file__).parent
     names = set()
-    for path in [*package.glob("wheel/*.py"), *package.glob("provision/*.py")]:
+    for path in [
+        *package.glob("wheel/*.py"),
+        *package.glob("provision/*.py"),
+        package / "run/finish.py",
+    ]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
