@@ -14,6 +14,7 @@ from orchestrator.containers.access import Access
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.target import CudaSource
+from orchestrator.plan.cibuildwheel_selection import options_for
 from orchestrator.plan.expected_environment import cuda_of
 from orchestrator.provision.cuda import HOMES, is_version
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.containers.toolkits import Toolkit
-    from orchestrator.models.target import Target
+    from orchestrator.models.target import Source, Target
     from orchestrator.provision.tools import Tools
 
 MOUNTED = Path("/opt/orchestrator-native/toolkit")
@@ -77,11 +78,11 @@ class CudaChooser:
 
     Attributes:
         tools: finds this host's toolkits, and asks the index.
-        own_options: what the project's ``[tool.cibuildwheel]`` sets.
+        source: says what the project's ``[tool.cibuildwheel]`` sets; None for nothing.
     """
 
     tools: Tools
-    own_options: tuple[str, ...] = ()
+    source: Source | None = None
 
     def choose(self, target: Target, of_image: OfImage | None) -> CudaToolkit | None:
         """Return a target's toolkit; None if it has no CUDA, or brings its own.
@@ -137,10 +138,12 @@ class CudaChooser:
 
     def _may_bring(self, target: Target) -> bool:
         """Whether a step or a requirement of the build may install a toolkit."""
-        steps, own = target.steps, self.own_options
+        steps, own = target.steps, set[str]()
+        if self.source is not None:
+            own.update(options_for(self.source, target.build_identifier))
         names = {canonicalize_name(Requirement(each).name) for each in steps.environment.requires}
         commands = steps.before_all or steps.before_build
-        return bool(commands or {"before-all", "before-build"} & {*own} or _BRINGS & names)
+        return bool(commands or {"before-all", "before-build"} & own or _BRINGS & names)
 
 
 def _first(toolkits: Sequence[tuple[str, str]], wanted: str, *, where: str) -> tuple[str, str]:

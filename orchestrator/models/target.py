@@ -576,7 +576,9 @@ class Source:
         version: its static version (pyproject.toml or PKG-INFO), or None when dynamic.
         digest: SHA-256 over the staged tree (paths, modes, contents).
         epoch: SOURCE_DATE_EPOCH in seconds.
-        own_options: what the project's ``[tool.cibuildwheel]`` sets for Linux, overrides included.
+        own_options: what the project's ``[tool.cibuildwheel]`` sets for Linux; of a request, for
+            its target.
+        own_overrides: patterns of identifiers, and what an override sets for these alone.
     """
 
     name: str
@@ -584,6 +586,9 @@ class Source:
     digest: Digest
     epoch: int
     own_options: tuple[str, ...] = field(default=(), metadata={"exclude": True})
+    own_overrides: tuple[tuple[str, tuple[str, ...]], ...] = field(
+        default=(), metadata={"exclude": True}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from orchestrator.models.python_tag import PythonTag
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.models.target import CibuildwheelCatalog
+    from orchestrator.models.target import CibuildwheelCatalog, Source
 
 PLATFORM = "linux"
 
@@ -126,20 +126,35 @@ class CibuildwheelSelection:
         return any(each.partition("-")[0] == python for each in _patterns(self.build))
 
 
-def allows(requires_python: str, python: str) -> bool:
+def allows(requires_python: str, python: str, *, patch: int = 99) -> bool:
     """Whether ``requires-python`` allows a Python; as cibuildwheel, by its last patch release.
 
-    What is no specifier allows all: the build says so.
+    What is no specifier allows all: a note of the plan says so.
     """
+    specifier = parsed_specifier(requires_python)
+    version = f"{PythonTag.parse(python).version}.{patch}"
+    return specifier is None or specifier.contains(version)
+
+
+def parsed_specifier(text: str) -> SpecifierSet | None:
+    """Return a specifier (PEP 440); None for what is none."""
     try:
-        return SpecifierSet(requires_python).contains(f"{PythonTag.parse(python).version}.99")
+        specifier = SpecifierSet(text)
+        specifier.contains("3")  # reads the numbers
     except ValueError:  # InvalidSpecifier, or more digits than Python makes a number of
-        return True
+        return None
+    return specifier
 
 
 def matches(patterns: str, identifier: str) -> bool:
     """Whether one of the patterns, separated by blanks, means an identifier."""
     return any(fnmatchcase(identifier, pattern) for pattern in _patterns(patterns))
+
+
+def options_for(source: Source, identifier: str) -> tuple[str, ...]:
+    """Return what a project's ``[tool.cibuildwheel]`` sets for an identifier, with overrides."""
+    mine = (names for select, names in source.own_overrides if matches(select, identifier))
+    return tuple(sorted({*source.own_options, *chain.from_iterable(mine)}))
 
 
 def joined(value: object) -> str:

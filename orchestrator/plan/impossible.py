@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.config.settings import baseline_of
+from orchestrator.errors import clipped
 from orchestrator.models.platforms import Libc
 from orchestrator.models.python_tag import ABI3, PythonTag
 from orchestrator.models.target import Exclusion
-from orchestrator.plan.cibuildwheel_selection import allows
+from orchestrator.plan.cibuildwheel_selection import allows, parsed_specifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,6 +52,14 @@ class Possible:
                 kept.append(cell)
         return kept, tuple(left)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is wrong with the specifier, which then limits nothing."""
+        if parsed_specifier(self.requires_python) is not None:
+            return ()
+        what = clipped(self.requires_python)
+        return (f"the project's requires-python is no specifier: {what!r}; write such as '>=3.10'",)
+
     def serves(self, tag: PythonTag) -> bool:
         """Whether the project supports a Python."""
         return allows(self.requires_python, str(tag))
@@ -61,12 +70,14 @@ class Possible:
         python = values["python"]
         tag = PythonTag.parse(python.removeprefix(ABI3))
         if python.startswith(ABI3):
-            later = map(PythonTag.parse, self.facts.pythons)
-            possible = any(self.serves(each) for each in later if each.serves_abi3(str(tag)))
+            others = map(PythonTag.parse, self.facts.pythons)
+            possible = any(self.serves(each) for each in others if each.serves_abi3(str(tag)))
         else:
             possible = self.serves(tag)
         if not possible:
-            return SUPPORTED, f"the project requires Python {self.requires_python}"
+            first = allows(self.requires_python, str(tag), patch=0)
+            later = f", which leaves out {tag.version}.1 and later" if first else ""
+            return SUPPORTED, f"the project requires Python {self.requires_python}{later}"
         exists = tag.implementation != "pypy" or self._exists(tag, values) or self.own_image(cell)
         platform = f"{_plain(values['libc'])}_{values['arch']}"
         reason = f"cibuildwheel {self.facts.version} has no {tag.words} for {platform}"

@@ -26,6 +26,7 @@ from orchestrator.models.target import (
     UnresolvedVersion,
 )
 from orchestrator.plan.build_environment import index_notes
+from orchestrator.plan.cibuildwheel_selection import options_for
 from orchestrator.plan.expand import as_mapping, expand
 from orchestrator.plan.layers import channel_matrix, of_library
 from orchestrator.plan.ordering import CircularDependency, in_order
@@ -103,6 +104,7 @@ def make_plan(
         channel=channel,
         notes=(
             *resolver.notes,
+            *resolver.possible.notes,
             *index_notes(every),
             *idle_axis_notes(every, file.grid.axes),
             *idle_notes(resolver.floors, every),
@@ -280,9 +282,10 @@ def make_request(  # noqa: PLR0913 - keyword-only, and each is a part of the key
         needs: the keys of the requests whose outputs go into the source.
         in_container: whether it is built in a container of the target's image.
     """
+    own = options_for(source, target.build_identifier)
     request = BuildRequest(
         target=target,
-        source=source,
+        source=replace(source, own_options=own, own_overrides=()),
         backend=backend,
         toolchain_digest=toolchain,
         builder_version=builder,

@@ -101,7 +101,7 @@ class MissingBuilder:
             tools=self.tools,
             containers=self.containers,
             native=NativeCompilerFactory(tools=self.tools, containers=self.containers),
-            cuda=CudaChooser(tools=self.tools, own_options=source.own_options),
+            cuda=CudaChooser(tools=self.tools, source=source),
         )
         waiting = [
             # The outputs of the other libraries are in the store.

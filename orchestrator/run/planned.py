@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.backend_choice import on_this_host
+from orchestrator.plan.cibuildwheel_selection import options_for
 from orchestrator.plan.plan import make_request, planned_backend
 from orchestrator.provision import toolchain
 from orchestrator.run.cache_key import BuildWay, build_place, builder, make_action
@@ -44,7 +45,7 @@ def request_for(
 
 def without_idle_testers(target: Target, source: Source) -> Target:
     """Return a target that names other Pythons to test on only if there is a test."""
-    own_test = "test-command" in source.own_options
+    own_test = "test-command" in options_for(source, target.build_identifier)
     has_test = own_test or target.steps.test_command is not None
     return target if has_test or not target.test_pythons else replace(target, test_pythons=())
 

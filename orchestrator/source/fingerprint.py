@@ -42,7 +42,7 @@ from orchestrator.source.stage import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SCHEMA = 2
+SCHEMA = 3
 
 SECOND = 1_000_000_000
 RACY = SECOND // 10
@@ -145,6 +145,8 @@ class _Snapshot:
             if read["schema"] != SCHEMA:
                 return None
             source = dict(read["source"], own_options=tuple(read["source"]["own_options"]))
+            overrides = ((select, tuple(names)) for select, names in source["own_overrides"])
+            source["own_overrides"] = tuple(overrides)
             files = tuple(SourceFile(path=p, kind=k, sha256=s) for p, k, s in read["files"])
             identity = SourceFingerprint(source=Source(**source), files=files)
             own = {name: read[name] for name in ("watched", "folders", "taken")}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SourceError
 from orchestrator.fsutil import OutsideError, resolve_beneath
+from orchestrator.plan.cibuildwheel_selection import joined
 from orchestrator.source.declared import table_of
 from orchestrator.source.locate import read_toml
 
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def own_options(root: Path) -> tuple[str, ...]:
-    """Return the names of the options; pyproject.toml is valid TOML.
+_Overrides = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def own_options(root: Path) -> tuple[tuple[str, ...], _Overrides]:
+    """Return the options' names, and for patterns those of overrides; pyproject.toml is valid TOML.
 
     Raises:
         SourceError: one of them names a file outside of the source.
     """
-    tables = [*_tables(read_toml(root, "pyproject.toml"))]
-    for option, name in (pair for table in tables for pair in _files(table)):
+    own = table_of(table_of(read_toml(root, "pyproject.toml"), "tool"), "cibuildwheel")
+    tables, overrides = (own, table_of(own, "linux")), [*_overrides(own)]
+    for option, name in (pair for table in (*tables, *overrides) for pair in _files(table)):
         try:
             resolve_beneath(root, name)
         except OutsideError:
@@ -36,12 +41,14 @@ def own_options(root: Path) -> tuple[str, ...]:
             ) from None
         except OSError:  # links in a circle
             continue
-    return tuple(sorted({key for table in tables for key in table}))
+    names = sorted({key for table in tables for key in table})
+    return tuple(names), tuple(
+        (joined(each.get("select", "")), tuple(sorted({*each} - {"select", "inherit"})))
+        for each in overrides
+    )
 
 
-def _tables(tree: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    own = table_of(table_of(tree, "tool"), "cibuildwheel")
-    yield from (own, table_of(own, "linux"))
+def _overrides(own: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     overrides = own.get("overrides")
     if isinstance(overrides, list):
         yield from (each for each in overrides if isinstance(each, dict))

@@ -155,12 +155,14 @@ def as_value(origin: SourceLocation, root: Path, digest: Digest, epoch: int) -> 
         SourceError: it has no build backend, or names files outside of it.
     """
     identity = directory_identity(root)
+    names, overrides = own_options(root)
     return Source(
         name=identity.name or origin.name,
         version=identity.version or origin.version,
         digest=digest,
         epoch=max(epoch, EARLIEST_EPOCH),
-        own_options=own_options(root),
+        own_options=names,
+        own_overrides=overrides,
     )
 
 

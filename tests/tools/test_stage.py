@@ -300,9 +300,10 @@ def test_the_project_s_own_options_are_known(plain: Path, staged: Stager) -> Non
     own += "[[tool.cibuildwheel.overrides]]\nselect = '*'\nrepair-wheel-command = 'y'\n"
     write(plain / "src", {"pyproject.toml": f"{PYPROJECT}\n{own}"})
 
-    options = staged("src").source.own_options
+    source = staged("src").source
 
-    assert {"before-all", "archs", "repair-wheel-command"} <= set(options)
+    assert {"before-all", "archs"} <= set(source.own_options)
+    assert source.own_overrides == (("*", ("repair-wheel-command",)),)
 
 
 def test_directories_are_junk_by_what_they_hold(plain: Path, staged: Stager) -> None:

@@ -300,6 +300,23 @@ def test_the_project_s_own_repair_command_is_an_answer_to_whether_to_graft(proje
     assert options(said)["CIBW_REPAIR_WHEEL_COMMAND"] == ""
 
 
+def test_an_override_for_another_python_is_no_answer_for_this_one() -> None:
+    """A cp312-* override with a repair command left cp310 to cibuildwheel's own default."""
+    own = (("cp{312,313}-*  pp*", ("repair-wheel-command", "test-command")),)
+    source = replace(factories.SOURCE, own_options=("skip",), own_overrides=own)
+    steps = TargetSteps()
+
+    found = {
+        python: factories.request(replace(TARGET, python=python, steps=steps), source=source)
+        for python in ("cp310", "cp312", "cp313")
+    }
+
+    ours = {each for each in found if "CIBW_REPAIR_WHEEL_COMMAND" in options(found[each])}
+    assert ours == {"cp310"}
+    assert found["cp310"].source.own_options == ("skip",)
+    assert found["cp312"].source.own_options == ("repair-wheel-command", "skip", "test-command")
+
+
 def test_nothing_is_audited_and_what_is_needed_is_grafted(project: Path) -> None:
     _, found = understood(TARGET, project)
 

@@ -17,7 +17,7 @@ from orchestrator.models.target import CudaSource, EnvironmentSpec, Target, Targ
 from orchestrator.plan.devices import index_fault
 from orchestrator.provision.cache_dir import CacheEntry
 from orchestrator.provision.cuda import HostToolkit, wheel_requirements
-from tests.factories import env, plan_of, target
+from tests.factories import SOURCE, env, plan_of, target
 
 OF_IMAGE = Toolkit(version="12.6.85", profile="p", nvcc="/usr/local/cuda-12.6/bin/nvcc")
 OF_HOST = HostToolkit(root=Path("/opt/cuda"), version="13.2.78", build="b")
@@ -55,7 +55,7 @@ def cell(
 def choose(
     what: Target, *, container: bool = True, own: tuple[str, ...] = ()
 ) -> CudaToolkit | None:
-    chooser = CudaChooser(tools=cast("Any", Machine()), own_options=own)
+    chooser = CudaChooser(tools=cast("Any", Machine()), source=replace(SOURCE, own_options=own))
     return chooser.choose(what, (lambda: (OF_IMAGE,)) if container else None)
 
 

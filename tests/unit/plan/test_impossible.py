@@ -82,3 +82,21 @@ def test_such_a_cell_is_found_by_its_id() -> None:
 
 def test_an_older_python_is_built_on_the_host() -> None:
     assert len(planned(["cp38"]).targets) == 2
+
+
+@pytest.mark.parametrize("requires", ["==3.12", "<=3.12", "~=3.11,<=3.12"])
+def test_a_specifier_that_leaves_out_later_releases_is_explained(requires: str) -> None:
+    (one, _) = planned(["cp312"], requires=requires).exclusions
+
+    assert one.reason.endswith(f"Python {requires}, which leaves out 3.12.1 and later")
+
+
+@pytest.mark.parametrize(
+    "requires", ["^3.10", "3.10", ">=3.10;", "python>=3.10", f">=3.{'1' * 5000}"]
+)
+def test_what_is_no_specifier_is_a_note_and_limits_nothing(requires: str) -> None:
+    plan = planned(["cp312"], requires=requires)
+
+    assert len(plan.targets) == 2
+    assert "requires-python is no specifier" in "".join(plan.notes)
+    assert "specifier" not in "".join(planned(["cp312"], requires=">=3").notes)

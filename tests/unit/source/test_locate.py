@@ -409,8 +409,9 @@ def test_options_may_name_files_of_the_source(staged: Stager) -> None:
     settings += "[[tool.cibuildwheel.overrides]]\nselect = '*'\ntest-sources = \"x 'y z'\"\n"
     settings += "dependency-versions = 'pinned'\n"
 
-    found = staged.project(f"{PYPROJECT}[tool.cibuildwheel]\n{settings}").source.own_options
-    assert found == ("dependency-versions", "overrides", "select", "test-sources")
+    found = staged.project(f"{PYPROJECT}[tool.cibuildwheel]\n{settings}").source
+    assert found.own_options == ("dependency-versions", "overrides", "test-sources")
+    assert found.own_overrides == (("*", ("dependency-versions", "test-sources")),)
 
 
 @pytest.mark.parametrize(
