@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ _GROUPS = frozenset({"console_scripts", "gui_scripts"})
 _REFERENCE = re.compile(r"\w+(\.\w+)*:\w[\w.-]*(\s*\[\s*[\w-]+(,\s*\w+)*\s*\])?")
 """What both installers take as the value of a command."""
 
+_LONGEST_NAME = 255
+"""Bytes of a file's name, at most, on the file systems of Linux."""
+
 _OBJECT = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
 """What Python 3.15 and newer take as the value of an entry point."""
 
@@ -47,6 +51,20 @@ def data_directories(subject: CheckedWheel) -> Iterator[Finding]:
     for why, names in kinds.items():
         yield finding("data-layout", f"{few(names)}: {why}")
     yield from _collisions(subject)
+
+
+def member_names(subject: CheckedWheel) -> Iterator[Finding]:
+    """No name has a character that nobody sees."""
+    for member in subject.archive.members:
+        if hidden := _hidden(member.filename):
+            message = f"{member.filename!a} has {hidden} in its name: uv refuses the wheel"
+            yield finding("data-layout", message)
+
+
+def _hidden(name: str) -> str:
+    """Return the first control, format or private character (``U+202E``); empty without one."""
+    found = (each for each in name if unicodedata.category(each) in {"Cc", "Cf", "Co"})
+    return next((f"U+{ord(each):04X}" for each in found), "")
 
 
 def _misplaced(path: str) -> str:
@@ -99,6 +117,7 @@ def entry_points(subject: CheckedWheel) -> Iterator[Finding]:
 def _lines(text: str) -> Iterator[Finding]:
     """Read the lines as both installers do: the strictest reading of each counts."""
     section: str | None = None
+    groups = {f"[{group}]" for group in _GROUPS} & {*map(str.strip, text.splitlines())}
     seen: set[tuple[str, str | None]] = set()
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         where = f"entry_points.txt, line {number}"
@@ -117,14 +136,16 @@ def _lines(text: str) -> Iterator[Finding]:
             continue
         else:
             key = (section, name)
-            yield from _entry(where, section, name, value)
+            # For uv, every section has what [DEFAULT] has.
+            is_command = section in _GROUPS or (section == "DEFAULT" and bool(groups))
+            yield from _entry(where, name, value, is_command=is_command)
         if key in seen:
             yield finding("entry-points", f"{where}: {line!r} is there twice: uv fails")
         seen.add(key)
 
 
-def _entry(where: str, section: str, name: str, value: str) -> Iterator[Finding]:
-    if section in _GROUPS:
+def _entry(where: str, name: str, value: str, *, is_command: bool) -> Iterator[Finding]:
+    if is_command:
         if name.startswith("[") or not name:
             yield finding("entry-points", f"{where}: {name!r} is not a name: pip fails")
         elif not _REFERENCE.fullmatch(value):
@@ -142,6 +163,9 @@ def _bad_command(name: str) -> str:
     path = posixpath.normpath(name)
     if path in {".", ".."} or path.startswith(("../", "/")):
         return f"the command {name!r} leads out of the directory of commands: pip and uv refuse it"
+    if (hidden := _hidden(name)) == "U+0000" or len(name.encode()) > _LONGEST_NAME:
+        what = hidden or f"more than {_LONGEST_NAME} bytes"
+        return f"the command {name[:40]!a} has {what}: pip and uv cannot write the file"
     if "/" in path:
         return f"the command {name!r} is in a directory below that of commands: uv fails"
     if _is_reserved(path):
@@ -165,6 +189,7 @@ def script_names(subject: CheckedWheel) -> Iterator[Finding]:
 
 RULES: tuple[Callable[[CheckedWheel], Iterator[Finding]], ...] = (
     data_directories,
+    member_names,
     entry_points,
     script_names,
 )
