@@ -106,9 +106,25 @@ def pythons_in(image: Image) -> frozenset[str] | None:
     None if the image can install any interpreter (``manylinux-interpreters``), or does not answer.
     """
     script = "command -v manylinux-interpreters >/dev/null && exit 3; cd /opt/python || exit 0; "
-    script += "ls -d */bin/python; exit 0"
-    said = image.ask("/bin/sh", "-c", script)
-    return frozenset(line.split("/")[0] for line in said.stdout.split()) if said.ok else None
+    script += "for each in */bin/python; do test -e $each && echo $each $(readlink -f $each); done"
+    said = image.ask("/bin/sh", "-c", f"{script}; exit 0")
+    return genuine_pythons(said.stdout.splitlines()) if said.ok else None
+
+
+def genuine_pythons(lines: Iterable[str]) -> frozenset[str]:
+    """Return the directories whose ``python`` is not a link to a Python of another version.
+
+    The tools of cibuildwheel run in ``cp39-cp39``, which images may link to what they have.
+    """
+    found = set()
+    for line in lines:
+        path, _, real = line.partition(" ")
+        directory = path.partition("/")[0]
+        version = re.fullmatch(r"python(\d+\.\d+)t?", real.rpartition("/")[2])
+        tag = re.match(r"cp3(\d+)-", directory)
+        if version is None or tag is None or version[1] == f"3.{tag[1]}":
+            found.add(directory)
+    return frozenset(found)
 
 
 def programs_in(image: Image, names: Iterable[str]) -> frozenset[str]:

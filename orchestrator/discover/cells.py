@@ -181,14 +181,18 @@ def runs_of(facts: ProjectFacts, native: str) -> tuple[Run, ...]:
 def _runs(name: str, workflow: Workflow, facts: ProjectFacts) -> Iterator[Run]:
     for job in workflow.jobs:
         for step in job.steps:
-            platform = step.variables.get("CIBW_PLATFORM") or "auto"
+            platform = _argument(step.run, "--platform") or step.variables.get("CIBW_PLATFORM")
+            platform, archs = platform or "auto", _argument(step.run, "--archs")
             on_linux = any(word in job.runner for word in ("ubuntu", "linux"))
             if not _is_cibuildwheel(step) or platform not in {"auto", "linux"}:
                 continue
             if not on_linux and platform != "linux":
                 continue
             yield Run(
-                selection=CibuildwheelSelection.of(facts.cibuildwheel or {}, step.variables),
+                selection=CibuildwheelSelection.of(
+                    facts.cibuildwheel or {},
+                    {**step.variables, **({"CIBW_ARCHS_LINUX": archs} if archs else {})},
+                ),
                 native=_architecture(job.runner),
                 where=name,
                 only=step.given.get("only", "") or _argument(step.run, "--only"),
@@ -201,10 +205,16 @@ _SELECTING = frozenset({"CIBW_BUILD", "CIBW_SKIP", "CIBW_ENABLE", "CIBW_ARCHS", 
 
 
 def _is_cibuildwheel(step: Step) -> bool:
+    commands = re.split(r"\n|&&|\|\||;", re.sub(r"#.*|\\\n", "", step.run))
     return step.uses.startswith("pypa/cibuildwheel") or any(
-        "cibuildwheel" in line.split("#")[0] and "install" not in line
-        for line in step.run.splitlines()
+        _PROGRAM.search(each) and not _NO_RUN.search(each) for each in commands
     )
+
+
+_PROGRAM = re.compile(r"(?<![\w./-])cibuildwheel(?:\[\w+\])?(?:[=~<>!@][^\s\"']*)?(?=[\s\"')]|$)")
+"""The program, or its requirement, as pipx and uvx take it; and no ``cibuildwheel.yml``."""
+
+_NO_RUN = re.compile(r"\b(?:install|echo|uv add)\b|^\s*(?:for|case)\b")
 
 
 def _argument(run: str, name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.requirements import requirement_name
+from orchestrator.config.sources import VersionSourceKind, parse
 from orchestrator.discover.abi3_floor import (
     cargo_floor,
     cibuildwheel_floor,
@@ -23,6 +24,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.fsutil import walk
 from orchestrator.source.declared import setup_cfg, table_of
 from orchestrator.source.locate import directory_identity, read_text, read_toml
+from orchestrator.source.version_sources import HostSources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +123,7 @@ def read_project(root: Path, origin: SourceLocation) -> ProjectFacts:
     torch = "setup.py" if setup.torch else "[build-system]" if "torch" in requires else ""
     return ProjectFacts(
         name=name,
-        computed=not (version or declared.version),
+        computed=not (version or _stands_there(root, declared.version)),
         compiles=_compiles(root, tree, setup),
         requires_python=declared.requires_python,
         metadata_requires_python=_metadata_requires_python(root, tool),
@@ -220,6 +222,17 @@ def _hatch_hook(root: Path, build: Mapping[str, Any]) -> str:
         if re.search("infer_tag|pure_python", read_text(root, path, errors="replace")):
             return f"{path} makes wheels for a platform"
     return ""
+
+
+def _stands_there(root: Path, text: str) -> bool:
+    """Whether a version stands where a project says, and is not computed by what stands there."""
+    if not text:
+        return False
+    source = parse(text)
+    if source.pattern or source.kind not in {VersionSourceKind.ATTR, VersionSourceKind.FILE}:
+        return True
+    found = HostSources(root=root, environ={}).answers([text])
+    return all(answer.value for answer in found.values())
 
 
 def _metadata_requires_python(root: Path, tool: Mapping[str, Any]) -> str:

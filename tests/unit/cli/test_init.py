@@ -439,6 +439,45 @@ def test_a_workflow_says_what_cibuildwheel_builds(
     assert ".github/workflows/wheels.yml" in said
 
 
+@pytest.mark.parametrize(
+    ("run", "counts"),
+    [
+        ("uvx cibuildwheel==4.3.3 .", True),
+        ("pipx run 'cibuildwheel[uv]~=4.0' --output-dir dist", True),
+        ("pip install cibuildwheel && cibuildwheel .", True),
+        ('"$PYTHON" -m cibuildwheel', True),
+        ("pip install \\\n  cibuildwheel", False),
+        ("for NAME in cibuildwheel.yml wasm.yml; do gh run list $NAME; done", False),
+        ("python -m cibuildwheel --platform pyodide", False),
+        ("bash .github/cibuildwheel/prepare.sh", False),
+        ("ls  # then cibuildwheel", False),
+        ("echo cibuildwheel", False),
+    ],
+)
+def test_what_runs_cibuildwheel_in_a_workflow(
+    tree: Tree, run: str, *, counts: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = f"    - run: {json.dumps(run)}\n      env: {{CIBW_BUILD: 'cp313-*'}}\n"
+    tree.write({"pyproject.toml": SCIKIT, ".github/workflows/wheels.yml": WORKFLOW + other})
+
+    tree.matrix(only_cibuildwheel=True)
+
+    assert ("cp313-musllinux_x86_64" in ids(capsys)) is counts
+
+
+@pytest.mark.parametrize("more", ["--archs aarch64", "--archs=aarch64 --platform=linux"])
+def test_arguments_of_cibuildwheel_count_before_variables(
+    tree: Tree, more: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = f"{{run: cibuildwheel {more}, env: {{CIBW_ARCHS: x86_64}}}}"
+    text = f"jobs: {{a: {{runs-on: ubuntu-latest, steps: [{step}]}}}}"
+    tree.write({"pyproject.toml": SCIKIT, ".github/workflows/wheels.yml": text})
+
+    tree.matrix(only_cibuildwheel=True)
+
+    assert all(each.endswith("_aarch64") for each in ids(capsys))
+
+
 RELEASED = [
     *(
         f"demo-1.0-{p}-{p}-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -599,18 +638,29 @@ def test_a_workflow_s_cuda_of_a_project_without_torch_is_said(tree: Tree) -> Non
         ("[tool.setuptools_scm]\n", None),
         ('[tool.setuptools.dynamic]\nversion = { attr = "demo.__version__" }\n', None),
         ("", {"base": "backend"}),
+        ('[tool.setuptools.dynamic]\nversion = { attr = "demo.computed" }\n', {"base": "backend"}),
+        ('[tool.setuptools.dynamic]\nversion = { file = "WRITTEN" }\n', {"base": "backend"}),
     ],
 )
 def test_only_a_version_that_code_computes_needs_a_line(
     tree: Tree, text: str, version: dict[str, str] | None
 ) -> None:
     project = '[project]\nname = "demo"\ndynamic = ["version"]\n'
-    tree.write({"pyproject.toml": SETUPTOOLS + project + text, "setup.py": SETUP})
+    module = "__version__ = '1.0'\ncomputed = read()\n"
+    files = {"pyproject.toml": SETUPTOOLS + project + text, "demo/__init__.py": module}
+    tree.write({**files, "setup.py": SETUP})
     facts = read_project(tree.root, locate(".", base=tree.root))
 
     matrix = tomllib.loads(new_matrix(facts, None, AROUND).text)
 
     assert matrix.get("version") == version
+
+
+def test_a_version_that_setup_py_computes_is_asked_of_its_build(tree: Tree) -> None:
+    text = SETUP.replace("setup(", "VERSION = read()\nsetup(version=VERSION, ", 1)
+    tree.write({"setup.py": text})
+
+    assert tree.matrix()[0]["version"] == {"base": "backend"}
 
 
 @pytest.mark.parametrize("file", ["demo/lib/libdemo.so", "src/demo/_core.pyd", "demo/x.dylib"])
