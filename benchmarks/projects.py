@@ -12,7 +12,8 @@ and the members that upstream's wheel has and ours lacks.
 
 A row is wrong if the build fails for a reason that its message does not name, and if the wheel has
 another version or lacks a member of upstream's. What may be so is said in projects.toml: ``needs``
-names what the machine has to have, and the message has to name it, too; ``differs``, members.
+names what the machine has to have (one of several, if it is a list), and the message has to name
+it, too; ``differs``, members.
 ``--seconds`` adds a time limit to the matrix. ``--results`` keeps rows (JSON lines), and skips the
 projects that it has already. The exit status is 1 if a row is wrong.
 """
@@ -201,8 +202,9 @@ def _why(result: dict[str, Any]) -> str:
 
 
 def _failed(project: Project, target: str, message: str, *, seconds: float = 0.0) -> Row:
-    needs = project.get("needs", "")
-    named = bool(needs) and needs.lower() in message.lower()
+    needs = project.get("needs", ())
+    needs = (needs,) if isinstance(needs, str) else needs
+    named = any(each.lower() in message.lower() for each in needs)
     return Row(
         name=project["name"],
         target=target,

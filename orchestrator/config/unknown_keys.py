@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
-from orchestrator.config.settings import CellSettings, models_in
+from orchestrator.config.settings import CellSettings, Settings, models_in
 from orchestrator.errors import closest
 
 if TYPE_CHECKING:
@@ -143,9 +143,10 @@ def cibuildwheel_hint(name: str) -> str:
 
 
 def _tables_with(key: str) -> Iterator[str]:
-    """Yield the dotted paths of a key in the tables that cells have."""
-    for name, field in CellSettings.model_fields.items():
-        for model in models_in(field.annotation):
+    """Yield the dotted paths of a key in the tables of a matrix."""
+    for name, field in Settings.model_fields.items():
+        is_many = name not in CellSettings.model_fields and get_origin(field.annotation) is not None
+        for model in () if is_many else models_in(field.annotation):
             known = {each.alias or its for its, each in model.model_fields.items()}
             if key in known:
                 yield f"{field.alias or name}.{key}"

@@ -102,6 +102,8 @@ def test_a_variable_of_cibuildwheel_has_one_too(name: str) -> None:
         ("requires", "build.requires or test.requires"),
         ("test.isolation", "build.isolation"),
         ("build.extras", "test.extras"),
+        ("build.sdist", "project.sdist"),
+        ("version.exclude", "project.exclude"),
         ("build.pins", "version.pins"),
         ("test.size-budget", "verify.size-budget"),
     ],
