@@ -24,7 +24,7 @@ from orchestrator.config.settings import (
     env_name_ok,
 )
 from orchestrator.config.unknown_keys import cibuildwheel_hint
-from orchestrator.config.value_hints import means_shell, value_hint
+from orchestrator.config.value_hints import for_shell, means_shell, value_hint
 from orchestrator.errors import ConfigError, Problem, closest
 from orchestrator.models import external_libraries
 from orchestrator.models.platforms import Arch, Libc
@@ -380,11 +380,9 @@ class _Checker:
                 hint = cibuildwheel_hint(name) or "it belongs in the project's [tool.cibuildwheel]"
                 self.report(f"{name} has no effect inside the build", where, hint)
             elif not isinstance(value, EnvValue) and means_shell(name, text):
-                self.report(
-                    "is literal here, and no shell evaluates it",
-                    where,
-                    f"{name} = {{ shell = {json.dumps(text)} }} evaluates it where the build runs",
-                )
+                shell = f"{name} = {{ shell = {json.dumps(for_shell(text))} }}"
+                hint = f"{shell} evaluates it where the build runs"
+                self.report("is literal here, and no shell evaluates it", where, hint)
             if "\0" in text:
                 self.report("an environment variable cannot hold the character NUL", where)
             self.check_template(text, names, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from orchestrator.models.platforms import LEGACY_MANYLINUX, Arch, Libc
@@ -32,6 +33,8 @@ _HOST_NAMES = frozenset({"HOME", "PATH", "PWD", "USER", "TMPDIR"})
 
 def value_hint(axis: str, value: str) -> str:
     """Return what a value of a built-in axis was meant to be; empty if nothing is like it."""
+    if len(words := value.replace(",", " ").split()) > 1:
+        return f"write a list, each value for itself: {axis} = {json.dumps(words)}"
     if axis == "python":
         found = _PYTHON.fullmatch(value)
         tag = PythonTag.match(f"cp3{found[1]}{found[2].lower()}") if found else None
@@ -57,6 +60,11 @@ def _libc_hint(value: str) -> str:
         return f"write libc = '{found[1]}' and arch = '{found[2]}'"
     libc = _LIBCS.get(value.lower())
     return f"did you mean '{libc}'?" if libc else ""
+
+
+def for_shell(text: str) -> str:
+    """Return a value as a shell between double quotes takes it, where ``~`` is a character."""
+    return re.sub(r"(^|:)~(?=/|:|$)", r"\1$HOME", text)
 
 
 def means_shell(name: str, text: str) -> bool:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from orchestrator.config.load import load
-from orchestrator.config.value_hints import means_shell, value_hint
+from orchestrator.config.value_hints import for_shell, means_shell, value_hint
 from orchestrator.errors import ConfigError
 from orchestrator.models.platforms import Arch
 from tests.factories import FACTS
@@ -93,3 +93,22 @@ def test_a_shell_value_that_is_not_marked_says_how() -> None:
 
     assert problem.where == "env.PATH"
     load(with_values() + f"\nenv.{line}\n".encode(), facts=FACTS)
+
+
+@pytest.mark.parametrize("value", ["cp310 cp311", "cp310,cp311", " cp310 , cp311"])
+def test_several_values_in_one_text_are_a_list(value: str) -> None:
+    assert '["cp310", "cp311"]' in value_hint("python", value)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("~/.cargo/bin:$PATH", "$HOME/.cargo/bin:$PATH"),
+        ("/a:~/b:~", "/a:$HOME/b:$HOME"),
+        ("/a~/b:~x/$PATH", "/a~/b:~x/$PATH"),
+    ],
+)
+def test_the_home_directory_has_a_name_that_shells_evaluate_between_quotes(
+    text: str, written: str
+) -> None:
+    assert for_shell(text) == written
