@@ -54,7 +54,8 @@ def command(results: Sequence[Path], provenance: Path | None, **reports: Path | 
     """Show how runs ended, from results.json files or directories that have one.
 
     If several files have a target, the result that started last counts; the HTML page also shows
-    the earlier ones, as a history. Without options: Markdown.
+    the earlier ones, as a history, and Markdown how the wheels have grown. Without options:
+    Markdown.
     """
     from orchestrator.report import serialize as documents
     from orchestrator.report.results import read_raw
@@ -164,8 +165,10 @@ def _text(
 
     if name == "json":
         return documents.dumps(document)
-    if name == "html" and len(parts) > 1:
+    if name == "junit":
+        return junit.render(parsed)
+    render = {"html": html_report.render, "markdown": markdown.render}[name]
+    if len(parts) > 1:
         past = history(parse(ResultsDocument, {"schema": SCHEMA, **each}) for each in parts)
-        return html_report.render(parsed, past)
-    renderers = {"html": html_report.render, "junit": junit.render, "markdown": markdown.render}
-    return renderers[name](parsed)
+        return render(parsed, past)
+    return render(parsed)

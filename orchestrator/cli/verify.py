@@ -143,13 +143,16 @@ def _print_json(verdicts: Sequence[WheelVerdict]) -> None:
 
 
 def _compare(wheels: Sequence[Path]) -> int:
-    from orchestrator.wheel import HARMLESS, compare
+    from orchestrator.report.summary import growth_lines
+    from orchestrator.wheel import HARMLESS, compare, growth_between
 
     if len(wheels) != PAIR:
         raise ConfigError.of(f"--same compares two wheels, not {len(wheels)}")
     differences = compare(*wheels)
     for line in difference_lines(differences):
         show(line)
+    for line in growth_lines(growth_between(*wheels)) if differences else ():
+        show(f"size: {printable(line)}")
     if not differences:
         show("identical, byte for byte")
     elif {each.kind for each in differences} <= HARMLESS:

@@ -119,6 +119,9 @@ def _pairs(value: Any) -> Any:
 TABLE = JsonForm(dict[str, str], dict, _pairs)
 """(name, value) pairs as an object."""
 
+SIZE_TABLE = JsonForm(dict[str, int], dict, _pairs)
+"""(name, bytes) pairs as an object."""
+
 LIST_TABLE = JsonForm(dict[str, tuple[str, ...]], dict, _pairs)
 """(name, values) pairs as an object."""
 

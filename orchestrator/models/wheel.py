@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
-from orchestrator.models.json_form import LIST_TABLE
+from orchestrator.models.json_form import LIST_TABLE, SIZE_TABLE
 from orchestrator.models.platforms import Arch, Libc
 from orchestrator.models.target import Digest
 from orchestrator.models.untrusted import Size, VersionText
@@ -179,6 +179,25 @@ class GpuFile:
     problem: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSize:
+    """How large a file in a wheel is.
+
+    Attributes:
+        file: member of the wheel.
+        size: its bytes in the wheel, compressed.
+        code: architecture -> bytes of its code for GPUs, before the wheel compresses them.
+    """
+
+    file: str
+    size: Size
+    code: Annotated[tuple[tuple[str, Size], ...], SIZE_TABLE] = ()
+
+
+LARGEST_FILES = 20
+"""Files of a wheel whose sizes a report keeps."""
+
+
 class Severity(StrEnum):
     """How much a finding counts."""
 
@@ -244,6 +263,7 @@ class WheelFacts:
         torch_from: the first torch that has all of the stable ABI that they use; empty if they use
             something else of libtorch, or nothing.
         not_examined: what no rule looks at in this wheel, each with the reason.
+        largest: its largest files, the largest first.
     """
 
     filename: WheelFilename
@@ -263,6 +283,7 @@ class WheelFacts:
     torch_abi: str = ""
     torch_from: str = ""
     not_examined: tuple[str, ...] = ()
+    largest: tuple[FileSize, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

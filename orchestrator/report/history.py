@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.models.target import TargetId
+    from orchestrator.models.wheel import WheelFacts
     from orchestrator.report.schemas import Result, ResultsDocument
 
 
@@ -25,8 +26,7 @@ class PastResult:
         status: how it ended.
         version: the wheel's, or the planned one; empty if unknown.
         seconds: how long it took; None where nothing was built.
-        size: bytes of the wheel; None without one.
-        tag: platform tag that the wheel needs; empty without one.
+        wheel: what is known of its wheel; None without one.
         identity: equal for the same result in two documents.
     """
 
@@ -34,14 +34,23 @@ class PastResult:
     status: Status
     version: str
     seconds: float | None
-    size: int | None
-    tag: str
+    wheel: WheelFacts | None
     identity: tuple[object, ...]
 
     @property
     def whole_seconds(self) -> float | None:
         """How long a whole build took; one that failed may have ended early, and has none."""
         return self.seconds if self.status is Status.OK else None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the wheel; None without one."""
+        return None if self.wheel is None else self.wheel.size
+
+    @property
+    def tag(self) -> str:
+        """Platform tag that the wheel needs; empty without one."""
+        return "" if self.wheel is None else self.wheel.observed_tag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +114,13 @@ class History:
     runs: tuple[PastRun, ...] = ()
     targets: Mapping[TargetId, Sequence[PastResult]] = field(default_factory=dict)
 
+    def before(self, result: Result) -> WheelFacts | None:
+        """Return the last wheel that a target had before the one of this result."""
+        if result.wheel is None:
+            return None
+        past = (each.wheel for each in reversed(self.targets.get(result.target_id, ())))
+        return next((each for each in past if each and each.sha256 != result.wheel.sha256), None)
+
 
 def history(documents: Iterable[ResultsDocument]) -> History:
     """Return the history that documents tell together, in whatever order they are given."""
@@ -152,7 +168,6 @@ def _result(result: Result, run_began: float) -> PastResult:
         status=result.status,
         version=planned if wheel is None else wheel.version,
         seconds=result.duration if ran else None,
-        size=None if wheel is None else wheel.size,
-        tag="" if wheel is None else wheel.observed_tag,
+        wheel=wheel,
         identity=(result.run, result.started, result.key, None if wheel is None else wheel.sha256),
     )

@@ -16,12 +16,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.errors import clipped
+from orchestrator.models.growth import growth
 from orchestrator.models.result import Status
 from orchestrator.models.words import count_of
 from orchestrator.report.history import History
 from orchestrator.report.progress import duration
 from orchestrator.report.results import NAME
-from orchestrator.report.summary import device_code_text, sdist_lines, size
+from orchestrator.report.summary import device_code_text, growth_lines, sdist_lines, size
 from orchestrator.report.text import environment_rows, visible
 from orchestrator.report.view import SYMBOLS, ResultsView, natural
 
@@ -73,6 +74,7 @@ def render(document: ResultsDocument, past: History | None = None) -> str:
         environment_rows=environment_rows,
         build=_command("build", channel=next(reversed(channels.values()), "")),
         rebuild=lambda result: _rebuild(result, channels.get(result.run or "", "")),
+        growth_lines=lambda before, now: growth_lines(growth(before, now)),
         log_lines=lambda end: _log_lines(end, room),
     )
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.models.growth import Change, growth
 from orchestrator.models.result import Status
 from orchestrator.models.words import count_of
 from orchestrator.report.progress import duration
-from orchestrator.report.summary import sdist_lines, size
+from orchestrator.report.summary import change_text, growth_lines, sdist_lines, size
 from orchestrator.report.text import NOBODY, code, escape, no_command, one_line, visible
 from orchestrator.report.view import ResultsView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from orchestrator.models.growth import Growth
     from orchestrator.models.result import SdistFacts
+    from orchestrator.report.history import History
     from orchestrator.report.schemas import Result, ResultsDocument
     from orchestrator.report.view import CoverageGrid
 
 LIMIT = 1_000_000
 """Bytes; GitHub refuses a step's summary of more than 1 MiB."""
+
+TOLD = 0.01
+"""Growth from which on a wheel is named, as a part of its size."""
 
 LEAST = 10_000
 """The smallest limit that a summary can keep, in bytes."""
@@ -34,10 +40,11 @@ SYMBOLS = {
 NONE = "·"
 
 
-def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
-    """Return counts, coverage, why targets failed, and sizes.
+def render(document: ResultsDocument, past: History | None = None, *, limit: int = LIMIT) -> str:
+    """Return counts, coverage, why targets failed, and sizes; also how these have grown.
 
-    The limit is in bytes, at least `LEAST`; what does not fit is counted.
+    `past` has earlier results of the targets. The limit is in bytes, at least `LEAST`; what does
+    not fit is counted.
     """
     view = ResultsView(document=document)
     heading = [f"## {escape(', '.join(view.projects) or 'Wheels')}: {_counts(view)}", ""]
@@ -45,6 +52,9 @@ def render(document: ResultsDocument, *, limit: int = LIMIT) -> str:
     text += _fitting([_coverage(view.grid)], limit // 4, "The coverage grid does not fit here.")
     why = "{} more targets without a wheel do not fit here."
     text += _fitting(list(_failures(view)), limit // 2, why)
+    if past is not None:
+        more = "{} more lines on sizes do not fit here."
+        text += _fitting(list(_growths(view, past)), limit // 8, more)
     room = limit - len(text.encode()) - 1000
     return text + _table(view, room)
 
@@ -130,6 +140,35 @@ def _failure(result: Result) -> Iterator[str]:
 def _html(text: str) -> str:
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return no_command(escaped).replace("@", NOBODY)
+
+
+def _growths(view: ResultsView, past: History) -> Iterator[str]:
+    """Yield a table of the wheels that have grown or shrunk most since the results before."""
+    results = view.document.results
+    pairs = [(each, before) for each in results if (before := past.before(each)) and each.wheel]
+    grown = [(each, before, growth(before, each.wheel)) for each, before in pairs if each.wheel]
+    grown = [each for each in grown if _is_told(each[2])]
+    if not pairs:
+        return
+    sizes = [(each.wheel.size, before.size) for each, before in pairs if each.wheel]
+    whole = Change("", sum(then for _, then in sizes), sum(now for now, _ in sizes))
+    head = ["### Sizes", "", f"{count_of(len(pairs), 'wheel')} with one to compare with: "]
+    head[-1] += f"{change_text(whole)}; {len(grown)} changed by more than {TOLD:.0%}."
+    yield _lines([*head, ""])
+    if grown:
+        yield _lines([_row(("target", "since", "size", "most of it")), "|---|---|---|---|"])
+    for each, before, change in sorted(grown, key=lambda item: -abs(item[2].total.by)):
+        total, *rest = growth_lines(change)
+        most = "<br>".join(map(escape, rest))
+        yield _lines([_row((code(each.target_id), escape(before.version), escape(total), most))])
+    if grown:
+        yield "\n"
+
+
+def _is_told(grown: Growth) -> bool:
+    """Whether a wheel has grown or shrunk by much, or has other architectures."""
+    new = any(not each.before or not each.now for each in grown.archs)
+    return new or abs(grown.total.by) > TOLD * (grown.total.before or 1)
 
 
 def _table(view: ResultsView, room: int) -> str:

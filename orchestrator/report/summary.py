@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestrator.builders.backend_choice import Choice
+    from orchestrator.models.growth import Change, Growth
     from orchestrator.models.target import Target, TargetId
     from orchestrator.models.wheel import DeviceCode
 
@@ -54,6 +55,41 @@ def device_code_text(code: DeviceCode) -> str:
     pieces = f" in {code.entries} pieces" if code.entries > 1 else ""
     repeated = f", {size(code.repeated)} of it repeated" if code.repeated else ""
     return f"{name}: {size(code.size)}{pieces}{packed}{repeated}"
+
+
+def growth_lines(grown: Growth) -> Iterator[str]:
+    """Say how a wheel's size changed: in all, of the files that changed most, and of GPU code."""
+    if not (grown.total.by or grown.archs):
+        return
+    yield change_text(grown.total)
+    for each in grown.files[:FEW]:
+        yield f"{each.name}: {change_text(each)}"
+    for each in grown.archs[:FEW]:
+        new = " (new architecture)" if not each.before else ""
+        gone = " (no longer there)" if not each.now else ""
+        others = f" and {count_of(each.others, 'other file')}" if each.others else ""
+        where = f" in {each.file}{others}" if each.file else ""
+        yield f"{each.name}: {_by(each)}{where}{new or gone}"
+    if (more := len(grown.archs) - FEW) > 0:
+        yield f"and {count_of(more, 'other architecture')}"
+
+
+def change_text(change: Change) -> str:
+    """``1.0 MiB → 1.5 MiB (+512.0 KiB, +50.0 %)``."""
+    if change.before is None:
+        return f"{size(change.now or 0)}, new among the largest files"
+    if change.now is None:
+        return f"{size(change.before)} before, no longer among the largest files"
+    if not change.before:
+        return f"{size(change.now)}, new"
+    if not change.now:
+        return f"{size(change.before)} before, no longer there"
+    percent = f"{100 * change.by / change.before:+.1f} %"
+    return f"{size(change.before)} → {size(change.now)} ({_by(change)}, {percent})"
+
+
+def _by(change: Change) -> str:
+    return f"{'+' if change.by >= 0 else '-'}{size(abs(change.by))}"
 
 
 def few(targets: Sequence[TargetId]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator.models.wheel_name import WheelName
 from orchestrator.wheel.archive import WheelArchive, open_wheel
 from orchestrator.wheel.checked_wheel import Expected
-from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare
+from orchestrator.wheel.compare import HARMLESS, Difference, DifferenceKind, compare, growth_between
 from orchestrator.wheel.policy import Policies
 from orchestrator.wheel.rewrite import retag
 from orchestrator.wheel.rules import planned_name
@@ -25,6 +25,7 @@ __all__ = [
     "WheelName",
     "apply_levels",
     "compare",
+    "growth_between",
     "open_wheel",
     "planned_name",
     "report",

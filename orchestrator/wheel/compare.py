@@ -11,15 +11,19 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import clipped
+from orchestrator.models.growth import growth
 from orchestrator.models.words import count_of
-from orchestrator.wheel import record
+from orchestrator.wheel import gpu_report, record
 from orchestrator.wheel.archive import CHUNK, open_wheel
+from orchestrator.wheel.scan import scan
 
 if TYPE_CHECKING:
     import zipfile
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orchestrator.models.growth import Growth
+    from orchestrator.models.wheel import DeviceCode, FileSize
     from orchestrator.wheel.archive import WheelArchive
 
 TEXT_LIMIT = 1 << 20
@@ -77,6 +81,30 @@ def compare(first: Path, second: Path) -> tuple[Difference, ...]:
         if not found and one.digest() != two.digest():
             found.append(_packing("bytes outside the members", "differ"))
     return tuple(found)
+
+
+class _Sizes(NamedTuple):
+    """See `Sizes`."""
+
+    size: int
+    device_code: tuple[DeviceCode, ...]
+    largest: tuple[FileSize, ...]
+
+
+def growth_between(first: Path, second: Path) -> Growth:
+    """Return how the second of two wheels has grown since the first.
+
+    Raises:
+        BadWheelError: one of them is not a wheel that can be read.
+    """
+    return growth(_sizes(first), _sizes(second))
+
+
+def _sizes(path: Path) -> _Sizes:
+    with open_wheel(path) as archive:
+        devices = scan(archive).devices
+        largest = gpu_report.largest_files(archive.members, devices)
+        return _Sizes(path.stat().st_size, gpu_report.device_code(devices), largest)
 
 
 def _names(one: WheelArchive, two: WheelArchive) -> Iterator[Difference]:

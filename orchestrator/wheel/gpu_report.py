@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from orchestrator.models.wheel import Compression, GpuFile
+from orchestrator.models.growth import bytes_by_arch
+from orchestrator.models.wheel import LARGEST_FILES, Compression, FileSize, GpuFile
 from orchestrator.wheel.device_code import grouped, highest_ptx
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Iterable, Mapping
 
     from orchestrator.models.wheel import DeviceCode
@@ -34,6 +37,23 @@ def gpu_files(devices: Mapping[str, DeviceFile]) -> tuple[GpuFile, ...]:
             problem=device.problem,
         )
         for name, device in devices.items()
+    )
+
+
+def largest_files(
+    members: Iterable[zipfile.ZipInfo], devices: Mapping[str, DeviceFile]
+) -> tuple[FileSize, ...]:
+    """Return how large the largest members are, and the code for GPUs in them."""
+    largest = nsmallest(LARGEST_FILES, members, lambda each: (-each.compress_size, each.filename))
+    return tuple(
+        FileSize(
+            file=each.filename,
+            size=each.compress_size,
+            code=tuple(bytes_by_arch(grouped(devices[each.filename].entries)).items())
+            if each.filename in devices
+            else (),
+        )
+        for each in largest
     )
 
 

@@ -197,6 +197,7 @@ def summarise(
         torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
         torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
         external_libs=outside,
+        largest=gpu_report.largest_files(archive.members, found.devices),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
         problems=tuple(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +203,20 @@ def test_same(cli: Cli) -> None:
         "    -Version: 1.0",
         "    +Version: 1.0+x",
     ]
+
+
+def test_the_growth_of_a_wheel_is_shown_by_file_and_architecture(cli: Cli) -> None:
+    code = {sm: entry(sm, os.urandom(40_000)) for sm in (90, 120)}
+    files = {"old": fatbin(code[90]), "new": fatbin(code[90], code[120])}
+    wheels = [
+        WheelSpec(members={"demo/k.fatbin": content}).write(Path(folder))
+        for folder, content in files.items()
+    ]
+    _, lines, _ = cli("verify", "--same", *map(str, wheels))
+    sizes = [line for line in lines if line.startswith("size: ")]
+    assert re.fullmatch(r"size: 40\.\d KiB → 79\.\d KiB \(\+39\.\d KiB, \+9\d\.\d %\)", sizes[0])
+    assert sizes[1].startswith("size: demo/k.fatbin: 39.1 KiB → 78.3 KiB (+39.1 KiB")
+    assert sizes[2:] == ["size: sm_120: +39.1 KiB in demo/k.fatbin (new architecture)"]
 
 
 def test_a_long_list_of_differences_is_cut(cli: Cli) -> None:

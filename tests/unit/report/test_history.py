@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.models.reading import parse
 from orchestrator.models.target import TargetId
-from orchestrator.report import html_report
+from orchestrator.report import html_report, markdown
 from orchestrator.report import serialize as documents
 from orchestrator.report.history import history
 from orchestrator.report.schemas import ResultsDocument
@@ -186,3 +186,74 @@ def test_each_target_has_the_command_that_builds_it_again() -> None:
         "orchestrator rebuild &#39;it&#39;&#34;&#39;&#34;&#39;s&#39; --channel nightly",
     ]
     assert 'data-command="orchestrator build --channel nightly"' in text
+
+
+def released(version: str, day: int, **code: int) -> Any:
+    """The results.json of a release: one wheel, with some code for GPUs."""
+    size = 5_000_000 + sum(code.values())
+    held = [
+        {
+            "kind": "sass",
+            "arch": arch,
+            "compression": "none",
+            "entries": 1,
+            "size": count,
+            "unpacked": count,
+            "repeated": 0,
+        }
+        for arch, count in code.items()
+    ]
+    found = job(version, "t", day=day, version=version)
+    found["results"][0]["wheel"] |= {
+        "sha256": f"{day:064}",
+        "size": size,
+        "device_code": held,
+        "largest": [{"file": "demo/_C<b>.so", "size": size, "code": code}],
+    }
+    return found
+
+
+def test_reports_say_what_has_grown_since_the_last_release() -> None:
+    given = [
+        released("1.0", 0, sm_80=1 << 20),
+        released("1.1", 1, sm_90=1 << 20),
+        released("1.2", 2, sm_90=1 << 20, sm_120=3 << 20),
+    ]
+    merged = parse(ResultsDocument, documents.merged(given))
+    for order in permutations(given):
+        shown = html_report.render(merged, past(*order))
+        assert "<dt>since 1.1</dt><dd>5.8 MiB → 8.8 MiB (+3.0 MiB, +52.0 %)</dd>" in shown
+        assert "<dd>sm_120: +3.0 MiB in demo/_C&lt;b&gt;.so (new architecture)</dd>" in shown
+        assert "since 1.0" not in shown
+        text = markdown.render(merged, past(*order))
+        assert "1 wheel with one to compare with: 5.8 MiB → 8.8 MiB" in text
+        assert r"sm\_120: +3.0 MiB in demo/" in text
+        assert "<b>" not in text
+    assert "### Sizes" not in markdown.render(merged, past(given[-1]))
+    assert "### Sizes" not in markdown.render(merged)
+
+
+def test_wheels_that_hardly_changed_are_counted() -> None:
+    given = [released("1.0", 0, sm_80=1 << 20), released("1.1", 1, sm_80=(1 << 20) + 900)]
+    text = markdown.render(parse(ResultsDocument, documents.merged(given)), past(*given))
+    assert "0 changed by more than 1%." in text
+    assert "| since |" not in text
+
+
+def test_a_result_of_an_older_version_has_a_size_and_no_files() -> None:
+    given = [released("1.0", 0, sm_80=1 << 20), released("1.1", 1, sm_80=2 << 20)]
+    for key in ("largest", "device_code"):
+        del given[0]["results"][0]["wheel"][key]
+    text = markdown.render(parse(ResultsDocument, documents.merged(given)), past(*given))
+    assert "5.8 MiB → 6.8 MiB" in text
+    assert "new" not in text
+
+
+def test_many_wheels_that_have_grown_fit_a_summary() -> None:
+    given = [reports.nightly(0, 854), reports.nightly(9, 854)]
+    for number, each in enumerate(given):
+        for result in each["results"]:
+            if result["wheel"]:
+                result["wheel"]["sha256"] = f"{number:064}"
+    merged = parse(ResultsDocument, documents.merged(given))
+    assert len(markdown.render(merged, past(*given), limit=20_000).encode()) <= 20_000
