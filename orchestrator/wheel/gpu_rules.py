@@ -16,6 +16,7 @@ from orchestrator.models.wheel import Compression, DeviceKind, Finding, Severity
 from orchestrator.wheel import gpu_report
 from orchestrator.wheel.checked_wheel import few, finding
 from orchestrator.wheel.device_code import arch_order
+from orchestrator.wheel.recompress import estimate
 from orchestrator.wheel.torch_abi import uses_torch
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _NEWEST_STATIC = 13
 
 _WORTH = 1 << 20
 _WORTH_COMPRESSING = 8 << 20
+_WORTH_RECOMPRESSING, _MUCH_SMALLER = 16 << 20, 0.75
+_SMALLEST = (
+    f"nvcc --compress-mode=size (CUDA 12.8 and newer; needs driver {gpu_report.DRIVER_FOR_ZSTD})"
+)
 _SAMPLE = 1 << 20
 _MOST_STORED = 10
 _GAIN = 0.9
@@ -164,22 +169,8 @@ def _vendor(arch: str) -> str:
 def compression(subject: CheckedWheel) -> Iterator[Finding]:
     """Code for GPUs is compressed, nothing is stored that deflates, and nothing is useless."""
     devices = subject.found.devices
-    plain = {
-        name: sum(
-            each.size
-            for each in device.entries
-            if each.kind is DeviceKind.SASS and each.compression is Compression.NONE
-        )
-        for name, device in devices.items()
-    }
-    if (total := sum(plain.values())) >= _WORTH_COMPRESSING:
-        largest = max(plain, key=lambda name: plain[name])
-        message = (
-            f"{_mib(total)} of machine code for GPUs is not compressed, most of it in {largest}: "
-            "nvcc --compress-mode=size (CUDA 12.8 and newer; needs driver "
-            f"{gpu_report.DRIVER_FOR_ZSTD}), or -Xfatbin -compress-all"
-        )
-        yield finding("compression", message)
+    yield from _uncompressed(subject)
+    yield from _fast(subject)
     unused = {name: device.unused for name, device in devices.items() if device.unused >= _WORTH}
     if unused:
         message = (
@@ -192,6 +183,45 @@ def compression(subject: CheckedWheel) -> Iterator[Finding]:
         message = f"{_mib(repeated)} of code for GPUs is in the wheel twice or more (see inspect)"
         yield finding("compression", message)
     yield from _stored(subject)
+
+
+def _uncompressed(subject: CheckedWheel) -> Iterator[Finding]:
+    total, _, largest = _by_compression(subject, Compression.NONE)
+    if total >= _WORTH_COMPRESSING:
+        ratio = estimate(subject.archive, largest, Compression.NONE)
+        about = f"about {_mib(int(total * ratio))} or less with " if ratio else ""
+        message = (
+            f"{_mib(total)} of machine code for GPUs is not compressed, most of it in {largest}: "
+            f"{about}{_SMALLEST}, or -Xfatbin -compress-all"
+        )
+        yield finding("compression", message)
+
+
+def _fast(subject: CheckedWheel) -> Iterator[Finding]:
+    """Yield how much smaller code would be that is compressed with LZ4."""
+    total, unpacked, largest = _by_compression(subject, Compression.LZ4)
+    if total < _WORTH_RECOMPRESSING:
+        return
+    if ratio := estimate(subject.archive, largest, Compression.LZ4):
+        smaller = int(unpacked * ratio)
+        if smaller < _MUCH_SMALLER * total:
+            message = (
+                f"{_mib(total)} of code for GPUs is compressed with LZ4, most of it in {largest}: "
+                f"about {_mib(smaller)} or less with {_SMALLEST}"
+            )
+            yield finding("compression", message)
+
+
+def _by_compression(subject: CheckedWheel, compression: Compression) -> tuple[int, int, str]:
+    """Return bytes of code, the same unpacked, and the file that has most of it."""
+    kinds = {DeviceKind.SASS} if compression is Compression.NONE else _NVIDIA
+    sizes: dict[str, int] = {}
+    unpacked = 0
+    for name, device in subject.found.devices.items():
+        found = [e for e in device.entries if e.kind in kinds and e.compression is compression]
+        sizes[name] = sum(each.size for each in found)
+        unpacked += sum(each.unpacked for each in found)
+    return sum(sizes.values()), unpacked, max(sizes, key=lambda name: sizes[name], default="")
 
 
 def _stored(subject: CheckedWheel) -> Iterator[Finding]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from orchestrator.models.wheel import Compression, DeviceKind
 from orchestrator.wheel.device_code import Entry, MalformedCodeError
+from orchestrator.wheel.zstd import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,6 @@ _COMPRESSED_TABLE = 1 << 18
 _ROW_STEPS = 3
 """Steps of an object in a table, which becomes an entry."""
 _BY_ZLIB = 0
-_ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 
 _MACHINES = """
     2a=803 2c=900 2d=902 2f=906 30=908 32=90c 33=1010 34=1011 35=1012 36=1030 37=1031 38=1032
@@ -129,11 +127,9 @@ def _inflate(head: bytes, method: int) -> bytes | None:
     try:
         if method == _BY_ZLIB:
             return zlib.decompressobj().decompress(head, _TABLE)
-        for name in _ZSTD_MODULES:
-            with suppress(ImportError):
-                zstd = import_module(name)
-                found: bytes = zstd.ZstdDecompressor().decompress(head, _TABLE)
-                return found
+        if codec := zstd():
+            found: bytes = codec.ZstdDecompressor().decompress(head, _TABLE)
+            return found
     except Exception as error:  # ZstdError is a class of whichever module there is
         raise MalformedCodeError(f"a compressed bundle is damaged: {error}") from error
     return None

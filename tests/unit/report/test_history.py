@@ -225,9 +225,9 @@ def test_reports_say_what_has_grown_since_the_last_release() -> None:
         assert "<dt>since 1.1</dt><dd>5.8 MiB → 8.8 MiB (+3.0 MiB, +52.0 %)</dd>" in shown
         assert "<dd>sm_120: +3.0 MiB in demo/_C&lt;b&gt;.so (new architecture)</dd>" in shown
         assert "since 1.0" not in shown
-        text = markdown.render(merged, past(*order))
+        text = markdown.render(merged, past(*order)).replace("\\", "")
         assert "1 wheel with one to compare with: 5.8 MiB → 8.8 MiB" in text
-        assert r"sm\_120: +3.0 MiB in demo/" in text
+        assert "sm_120: +3.0 MiB in demo/" in text
         assert "<b>" not in text
     assert "### Sizes" not in markdown.render(merged, past(given[-1]))
     assert "### Sizes" not in markdown.render(merged)

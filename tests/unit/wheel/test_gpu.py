@@ -241,7 +241,7 @@ def test_a_broken_bundle_is_named(name: str) -> None:
 
 
 def test_without_zstd_the_architecture_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.wheel.offload_bundle._ZSTD_MODULES", ())
+    monkeypatch.setattr("orchestrator.wheel.zstd._MODULES", ())
     packed = compressed(bundle({AMD + "gfx90a": b"x" * 3000}), method=1)
     (found,) = code(device_library(**{".hip_fatbin": packed}))
     assert found[1:4] == ("", Compression.ZSTD, len(packed))

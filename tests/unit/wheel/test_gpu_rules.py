@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from orchestrator.models.wheel import Severity
 from orchestrator.plan.gpu_archs import AskedArchs
 from orchestrator.wheel import Expected, verify
-from tests.gpumaker import CUDART, PTX, ZSTD, bundle, device_library, entry, fatbin
+from tests.gpumaker import CUDART, LZ4, PTX, ZSTD, bundle, device_library, entry, fatbin
 from tests.unit.wheel.conftest import EXPECTED, Inspector
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
@@ -193,8 +194,36 @@ def test_code_that_is_not_compressed_is_a_warning(inspector: Inspector) -> None:
     (only,) = found(inspector, "", device_library(linked=fatbin(entry(80, large))))
     assert only[:2] == (Severity.WARNING, "compression")
     assert only[2].startswith("9.0 MiB of machine code for GPUs is not compressed")
+    assert "about 0.0 MiB or less with nvcc --compress-mode=size" in only[2]
     for quiet in (entry(80, large, flags=ZSTD), entry(80, large, kind=PTX)):
         assert found(inspector, "", device_library(linked=fatbin(quiet))) == []
+
+
+def test_code_that_is_compressed_with_lz4_is_a_warning_if_zstd_is_much_better(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A block of literals alone is as long as what it stands for; here each is there 8 times.
+    block = lz4_literals(NOISE * 8)
+    code = [entry(80, block, flags=LZ4, unpacked=8 << 20) for _ in range(2)]
+    library = device_library(linked=fatbin(*code))
+    (only,) = (each for each in found(inspector, "", library) if "LZ4" in each[2])
+    assert only[:2] == (Severity.WARNING, "compression")
+    assert re.search(
+        r"16\.\d MiB .*LZ4, most of it in f0.so: about 2\.\d MiB or less with nvcc", only[2]
+    )
+    plain = random.Random(2).randbytes(17 << 20)  # noqa: S311 - nothing secret
+    packed = entry(80, lz4_literals(plain), flags=LZ4, unpacked=17 << 20)
+    assert not found(inspector, "", device_library(linked=fatbin(packed)))
+    monkeypatch.setattr("orchestrator.wheel.recompress.zstd", lambda: None)
+    assert not any("LZ4" in each[2] for each in found(inspector, "", library))
+    (only,) = found(inspector, "", device_library(linked=fatbin(entry(80, b"code" * (9 << 18)))))
+    assert "or less" not in only[2]
+
+
+def lz4_literals(content: bytes) -> bytes:
+    """Return an LZ4 block of one sequence."""
+    more, rest = divmod(len(content) - 15, 255)
+    return b"\xf0" + b"\xff" * more + bytes([rest]) + content
 
 
 def test_code_that_nothing_can_use_is_a_warning(inspector: Inspector) -> None:
