@@ -88,6 +88,7 @@ class DeviceFile(NamedTuple):
         static: CUDA's other libraries that are linked into it.
         unused: bytes of relocatable device code, which only a linker can use.
         problem: why some of it cannot be read; empty if all of it can.
+        places: offset and size of its fat binaries.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -95,6 +96,7 @@ class DeviceFile(NamedTuple):
     static: tuple[str, ...] = ()
     unused: int = 0
     problem: str = ""
+    places: tuple[tuple[int, int], ...] = ()
 
 
 def is_device_code(name: str, head: bytes) -> bool:
@@ -116,7 +118,7 @@ def read(source: ByteSource, info: ElfInfo | None, meter: Meter) -> DeviceFile |
     if info is None or info.machine in {_EM_CUDA, _EM_AMDGPU}:
         walk = _loose if info is None else _object
         entries, _ = _walked(walk, Cursor(source, 0, source.size, meter))
-        return DeviceFile(entries=entries) if entries else None
+        return DeviceFile(entries=entries, places=((0, source.size),)) if entries else None
     shared = frozenset(_shared(info))
     names = {each.name for each in info.undefined}
     static = names >= _STATIC_CUDART
@@ -174,6 +176,7 @@ def _of_sections(
         static=tuple(name for name, text in _STATIC.items() if text in texts and name != own),
         unused=unused,
         problem="; ".join(problems),
+        places=tuple((offset, size) for name, offset, size in sections if name in _CUDA),
     )
 
 

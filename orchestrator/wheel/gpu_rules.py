@@ -188,7 +188,7 @@ def compression(subject: CheckedWheel) -> Iterator[Finding]:
 def _uncompressed(subject: CheckedWheel) -> Iterator[Finding]:
     total, _, largest = _by_compression(subject, Compression.NONE)
     if total >= _WORTH_COMPRESSING:
-        ratio = estimate(subject.archive, largest, Compression.NONE)
+        ratio = _estimate(subject, largest, Compression.NONE)
         about = f"about {_mib(int(total * ratio))} or less with " if ratio else ""
         message = (
             f"{_mib(total)} of machine code for GPUs is not compressed, most of it in {largest}: "
@@ -202,7 +202,7 @@ def _fast(subject: CheckedWheel) -> Iterator[Finding]:
     total, unpacked, largest = _by_compression(subject, Compression.LZ4)
     if total < _WORTH_RECOMPRESSING:
         return
-    if ratio := estimate(subject.archive, largest, Compression.LZ4):
+    if ratio := _estimate(subject, largest, Compression.LZ4):
         smaller = int(unpacked * ratio)
         if smaller < _MUCH_SMALLER * total:
             message = (
@@ -210,6 +210,10 @@ def _fast(subject: CheckedWheel) -> Iterator[Finding]:
                 f"about {_mib(smaller)} or less with {_SMALLEST}"
             )
             yield finding("compression", message)
+
+
+def _estimate(subject: CheckedWheel, name: str, compression: Compression) -> float | None:
+    return estimate(subject.archive, name, subject.found.devices[name], compression)
 
 
 def _by_compression(subject: CheckedWheel, compression: Compression) -> tuple[int, int, str]:

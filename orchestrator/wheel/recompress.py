@@ -9,22 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.models.wheel import Compression
-from orchestrator.wheel import elf, fatbin
+from orchestrator.wheel import fatbin
 from orchestrator.wheel.device_code import Cursor, MalformedCodeError
 from orchestrator.wheel.inflate import DamagedError, MemberWindow
 from orchestrator.wheel.zstd import zstd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.elf import Meter
+    from orchestrator.wheel.gpu import DeviceFile
 
 _SAMPLE = 8 << 20
 _LEVEL = 12
-_SECTIONS = frozenset({b".nv_fatbin"})
 _LONG, _MORE, _SHORTEST = 15, 255, 4
 
 
-def estimate(archive: WheelArchive, name: str, compression: Compression) -> float | None:
+def estimate(
+    archive: WheelArchive, name: str, device: DeviceFile, compression: Compression
+) -> float | None:
     """Return which part of its unpacked size a member's code would have, compressed for size.
 
     Only code with this compression counts. None if it cannot be told.
@@ -37,8 +41,8 @@ def estimate(archive: WheelArchive, name: str, compression: Compression) -> floa
         archive.budget.spend(steps, read, f"{what} of {name}")
 
     try:
-        pieces = _sample(MemberWindow(archive.packed(name)), compression, meter)
-    except (DamagedError, MalformedCodeError, elf.MalformedElfError):
+        pieces = _sample(MemberWindow(archive.packed(name)), device.places, compression, meter)
+    except (DamagedError, MalformedCodeError):
         return None
     plain = sum(map(len, pieces))
     packed = sum(min(len(codec.compress(each, _LEVEL)), len(each)) for each in pieces)
@@ -55,12 +59,13 @@ class _Keeping(Cursor):
         return super().checksum(size - len(self.kept), before)
 
 
-def _sample(window: MemberWindow, compression: Compression, meter: Meter) -> list[bytes]:
+def _sample(
+    window: MemberWindow,
+    places: Iterable[tuple[int, int]],
+    compression: Compression,
+    meter: Meter,
+) -> list[bytes]:
     """Return the first pieces with this compression, unpacked."""
-    head = window.read(0, min(4, window.size))
-    places = [(0, window.size)]
-    if elf.is_elf(head):
-        places = [(at, size) for _, at, size in elf.find_sections(window, _SECTIONS, meter)]
     found: list[bytes] = []
     room = _SAMPLE
     for offset, size in places:

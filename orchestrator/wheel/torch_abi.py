@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from orchestrator.wheel.binary import Binary
     from orchestrator.wheel.elf import ElfInfo
 
-LIBTORCH = re.compile(r"_Z\w*?N[rVKRO]*(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
+_HEADERS = (
+    r"5torch(?:6stable|10headeronly)"
+    r"|3c10(?:4Half|8BFloat16|\d+Float[48]_|7complexI|10ScalarType|10DeviceType|6Layout"
+    r"|12MemoryFormat|\d+qu?int\d)"
+)
+"""What headers alone define: no library has it, and an argument of such a type binds nobody."""
+
+LIBTORCH = re.compile(rf"_Z\w*?N[rVKRO]*(?!{_HEADERS})(?:3c10|2at|5torch|6caffe2)[0-9A-Za-z]")
 """A mangled C++ name (Itanium ABI, 5.1.4) that a namespace of libtorch is part of."""
 
 _SHIM = ("aoti_torch_", "aoti_record_", "torch_library_")

@@ -47,6 +47,15 @@ def findings(
         ("_ZN9torch_ext4normEPKf", True),  # the project's own: torch_ext::norm
         ("_ZN5float2atEi", True),  # a member named at
         ("THPnot", True),
+        # The project's own, from another file of it: arguments of types that are headers alone.
+        ("_ZN8facebook10torchcodec12TensorReadIOC1EN5torch6stable6TensorE", True),
+        ("_ZN4mine5checkERKSt8optionalIN5torch6stable6DeviceEE", True),
+        ("_ZN4mine4castEN5torch10headeronly10ScalarTypeE", True),
+        ("_ZN4mine6kernelIN3c108BFloat16EEEvPKT_", True),
+        ("_ZN4mine4nameEN3c1010ScalarTypeE", True),
+        ("_ZN4mine4nameEN3c1015Float8_e4m3fnuzE", True),
+        ("_ZN4mine4bothEN5torch6stable6TensorEN2at6TensorE", False),
+        ("_ZN4mine4bothEN2at6TensorEN3c1010ScalarTypeE", False),
         (CXX, False),
         ("_ZNK3c1010TensorImpl5sizesEv", False),
         ("_ZN2at4_ops10empty_like4callERKNS_6TensorE", False),
