@@ -104,6 +104,12 @@ def uses_torch(info: ElfInfo | Binary) -> bool:
     return by_name or any(allowed(soname(each), PRESETS["torch"]) for each in info.needed)
 
 
+_STRINGS = frozenset({"c++ (cxx11)", "c++ (pre-cxx11)"})
+
+
 def of_wheel(abis: Iterable[str]) -> str:
     """Return what the files of a wheel use together: what binds them most."""
-    return max(abis, key=lambda abi: (abi.startswith("c++"), len(abi)), default="")
+    found = set(abis)
+    if found >= _STRINGS:
+        return "c++ (cxx11, pre-cxx11)"
+    return max(found, key=lambda abi: (abi.startswith("c++"), len(abi)), default="")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.wheel.elf import ElfInfo
 
 _TORCH_LABEL = re.compile(r"(?<![a-z])torch\d")
+_COPY = re.compile(r"torch[-_]?(\d)\.?(\d{1,2})(?!\.?\d)")
+"""What names the torch of a file where there is one for each: ``torch-2.10/``, ``torch210``."""
 _ABI_LABEL = re.compile(r"cxx11abi(true|false)")
 _CLAUSE = 2
 """Steps that it takes to compare a version with a clause."""
@@ -56,6 +58,16 @@ def torch_label(subject: CheckedWheel) -> Iterator[Finding]:
         yield Finding(rule="torch-abi", message=message, severity=Severity.WARNING)
 
 
+def _copies(subject: CheckedWheel) -> dict[str, Version]:
+    """Return file -> the torch that its path names, if there are files for several torches."""
+    named = {
+        elf.name: Version(f"{match[1]}.{match[2]}")
+        for elf in subject.found.elves
+        if (match := _COPY.search(elf.name)) and unstable_names(elf.info)
+    }
+    return named if len(set(named.values())) > 1 else {}
+
+
 def _sample(info: ElfInfo) -> str:
     names = unstable_names(info)
     return next((name for name in names if "__cxx11" in name or "Ss" in name), names[0])
@@ -65,7 +77,13 @@ def torch_stable(subject: CheckedWheel) -> Iterator[Finding]:
     """A wheel serves the torches that it is planned for, and that its METADATA allows."""
     floor = subject.expected.torch_stable if subject.expected else ""
     allowed = _allowed(subject)
+    copies = _copies(subject)
+    if copies and (without := [each for each in allowed if each not in copies.values()]):
+        each = ", ".join(map(str, sorted(set(copies.values()))))
+        yield _warning(f"METADATA allows torch {without[0]}, but there are files for {each} alone")
     for elf in subject.found.elves:
+        if elf.name in copies and not floor:
+            continue
         if names := unstable_names(elf.info):
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             used = f"{elf.name} uses {names[0]}{more}"

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from orchestrator.models.wheel import Severity
 from orchestrator.wheel import verify
-from orchestrator.wheel.torch_abi import newest_known, shims
+from orchestrator.wheel.torch_abi import newest_known, of_wheel, shims
 from tests.unit.wheel.conftest import EXPECTED, Inspector
 from tests.wheelmaker import EXTENSION, ElfSpec, WheelSpec, make_elf
 
@@ -164,3 +164,37 @@ def test_the_table_begins_with_the_first_torch_that_promises_anything() -> None:
     assert torches[0] == "2.9"
     assert torches[-1] == newest_known()
     assert len(shims()) > 800
+
+
+@pytest.mark.parametrize("path", ["demo/torch-{}/lib/libdemo.so", "demo/ops_torch{}.so"])
+@pytest.mark.parametrize(
+    ("requires", "torches", "message"),
+    [
+        ("torch>=2.9,<2.12", ("2.9", "2.10", "2.11"), ""),
+        ("torch", ("2.9", "2.10"), ""),
+        ("torch>=2.9,<2.12", ("2.9", "2.11"), "METADATA allows torch 2.10, but there are files "),
+        ("torch>=2.9", ("2.9", "2.10"), "METADATA allows torch 2.11, but there are files for 2.9,"),
+        ("torch>=2.9", ("2.9",), "METADATA allows torch 2.9 and later ones, but "),
+    ],
+)
+def test_a_wheel_with_files_for_each_torch_serves_these(
+    path: str, requires: str, torches: tuple[str, ...], message: str, inspector: Inspector
+) -> None:
+    if "{}.so" in path:
+        torches = tuple(each.replace(".", "") for each in torches)
+    elf = make_elf(ElfSpec(undefined=(CXX,)))
+    spec = WheelSpec(members={path.format(each): elf for each in torches})
+    metadata = (
+        f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nRequires-Dist: {requires}\n\nText.\n"
+    )
+    spec.extra_info |= {"METADATA": metadata.encode()}
+    report = verify(inspector.path(spec), inspector.policies)
+    found = [each.message for each in report.problems if each.rule == "torch-stable"]
+    assert [each.startswith(message) for each in found] == [True] * bool(message)
+
+
+def test_a_wheel_for_both_ways_to_pass_strings_says_so() -> None:
+    assert of_wheel(["c++", "c++ (cxx11)", "stable", "c++ (pre-cxx11)"]) == "c++ (cxx11, pre-cxx11)"
+    assert of_wheel(["stable", "c++", "c++ (cxx11)"]) == "c++ (cxx11)"
+    assert of_wheel(["stable", ""]) == "stable"
+    assert of_wheel([]) == ""
