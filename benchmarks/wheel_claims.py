@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import string
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,6 +52,9 @@ KINDS = (
     ),
 )
 """What names outside the stable ABI are for; the first one that matches."""
+
+MOST = 3
+LETTERS = {*string.ascii_letters, "-", "_"}
 
 
 def row(path: Path) -> tuple[str, ...]:
@@ -95,8 +99,8 @@ def names(path: Path) -> tuple[str, str]:
     with open_wheel(path) as archive:
         name = archive.name
         stated = archive.headers("METADATA").get_all("Requires-Dist", [])
-    torch = [str(each) for each in stated if str(each).partition(";")[0].startswith("torch")]
-    asks = [each for each in torch if not each[5:6].isalpha() and "extra" not in each]
+    torch = [str(each) for each in stated if str(each).startswith("torch") and "extra" not in each]
+    asks = {each.partition(";")[0].strip(): None for each in torch if each[5:6] not in LETTERS}
     return f"{name.name} {name.version}", ", ".join(asks) or "none"
 
 
@@ -106,7 +110,8 @@ def kinds(found: Iterable[str]) -> str:
     for name in found:
         kind = next((kind for kind, pattern in KINDS if re.match(pattern, name)), "others")
         counts[kind] += 1
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    most = ", ".join(kind for kind, _ in counts.most_common(MOST))
+    return f"{sum(counts.values())} names: {most}" if most else ""
 
 
 def main() -> int:

@@ -251,6 +251,19 @@ def find_sections(
     return tuple((name, offset, size) for offset, size, name in sorted(found))
 
 
+def end_of_loaded(source: ByteSource, meter: Meter, most: int) -> bytes:
+    """Return the last bytes that are loaded, which linkers keep for variables; at most `most`.
+
+    Raises:
+        MalformedElfError: see `parse`.
+    """
+    image = _Image(source, meter)
+    parts = [part for part in image.segments(image.header()) if part.type == _PT_LOAD]
+    end = max((part.offset + part.filesz for part in parts), default=0)
+    begin = max(0, end - most)
+    return bytes(image.load(begin, end - begin, "variables"))
+
+
 class ElfBytes:
     """A file in memory."""
 

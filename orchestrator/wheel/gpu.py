@@ -49,6 +49,9 @@ _STATIC_CUDART = frozenset({"dlsym", "shm_open", "shm_unlink"})
 _REGISTER = ("__cudaRegister", "__hipRegister")
 _UNLOADED, _UNLOADED_PART = 1 << 16, 32
 """Bytes, or a part of a file, that may be read for its section headers if it names no runtime."""
+_WRAPPERS = (b"\xb1\x43\x62\x46\x01\0\0\0", b"\xb1\x43\x62\x46\x02\0\0\0", b"FPIH\x01\0\0\0")
+"""Magic and version of what is registered; it is near the end of what is loaded."""
+_LAST = 1 << 20
 
 # Texts that only the static libraries of CUDA leave in a file: names of files and of variables.
 _CUDART = b"/cudart.shm."
@@ -128,6 +131,8 @@ def read(source: ByteSource, info: ElfInfo | None, meter: Meter) -> DeviceFile |
     unloaded = math.inf if sure else max(source.size // _UNLOADED_PART, _UNLOADED)
     try:
         sections = elf.find_sections(source, _SECTIONS, meter, unloaded=unloaded)
+        if not sections and _registers(elf.end_of_loaded(source, meter, _LAST)):
+            sections = elf.find_sections(source, _SECTIONS, meter)
     except elf.MalformedElfError:
         return None
     has_code = any(name != _RODATA for name, _, _ in sections)
@@ -135,6 +140,11 @@ def read(source: ByteSource, info: ElfInfo | None, meter: Meter) -> DeviceFile |
         return None
     found = _of_sections(source, info, sections[:_MAX_SECTIONS], shared, meter)
     return found if has_code or found.runtimes else None
+
+
+def _registers(data: bytes) -> bool:
+    """Whether data has what the runtimes register: a wrapper around each fat binary."""
+    return any(wrapper in data for wrapper in _WRAPPERS)
 
 
 def _shared(info: ElfInfo) -> Iterator[Runtime]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ GPU = "NV_VARIANT_PROVIDER_FORCE_SM_ARCH"
 MATRIX = f"""
 [axes]
 python = ["{TAG}"]
-arch = ["{MACHINE}"]
+arch = ["x86_64", "aarch64"]
 cuda = {{ values = ["cpu", "12.6", "13.0"], label = "cu{{cuda|nodot}}" }}
 sm = {{ values = ["80", "90", "120"], label = "sm{{sm}}", when = {{ cuda = "13.0" }} }}
 blas = {{ values = ["mkl", "open"], when = {{ cuda = "cpu" }} }}
@@ -100,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = json.loads(orchestrator("plan", "--format", "json", cwd=folder, code=0).stdout)
     for target in plan["targets"]:
         spec = WheelSpec(version=target["version"], python=TAG, abi=TAG)
-        spec.platform = f"manylinux_2_17_{MACHINE}"
+        spec.platform = f"manylinux_2_17_{target['arch']}"
         spec.members = code_of(target["id"].split("-", 2)[2])
         if sm := target["variant"].get("sm"):
             spec.members["demo.fatbin"] = fatbin(entry(int(sm)))
@@ -151,6 +152,40 @@ def test_uv_takes_the_variant_that_fits_the_machine(
     assert installed((*uv, *FLAG), site.url, tmp_path, **forced) == taken
 
 
+@pytest.mark.parametrize("machine", ["no GPU", "driver 12.8", "driver 13.1, SM 8.9"])
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+def test_a_variant_is_of_the_machines_architecture(
+    uv: Argv, site: Server, tmp_path: Path, machine: str, arch: str
+) -> None:
+    forced, taken = MACHINES[machine]
+    platform = ("--python-platform", f"{arch}-manylinux_2_28")
+    assert installed((*uv, *FLAG, *platform), site.url, tmp_path, **forced) == taken
+    (name,) = site.wheels()
+    assert f"_{arch}-" in name
+
+
+SLICED = {"7.5": 0, "8.0": 80, "8.6": 80, "9.0": 90, "10.0": 0, "12.0": 120}
+"""GPU -> the architecture of the slice that uv takes; 0 for the whole wheel."""
+
+
+def test_uv_takes_the_slice_for_the_machines_gpu(uv: Argv, pip: Argv, tmp_path: Path) -> None:
+    noise = random.Random(1)  # noqa: S311 - nothing secret
+    code = {sm: entry(sm, noise.randbytes(40_000)) for sm in (80, 90, 120)}
+    spec = WheelSpec(python=TAG, abi=TAG, platform=f"manylinux_2_17_{MACHINE}")
+    spec.members = {**code_of("fat"), "kernels.fatbin": fatbin(*code.values())}
+    whole = spec.write(tmp_path / "dist")
+    into = ("--by", "gpu-arch", "--variants", "--output-dir", "slices")
+    orchestrator("slice", whole, *into, cwd=tmp_path, code=0)
+    orchestrator("index", "dist", "slices", "--output", "site", cwd=tmp_path, code=0)
+    with served(tmp_path / "site") as server:
+        asked = [((*uv, *FLAG), sm, SLICED[sm]) for sm in SLICED]
+        for number, (argv, sm, taken) in enumerate([*asked, (pip, "9.0", 0), (uv, "9.0", 0)]):
+            (lib := tmp_path / str(number)).mkdir()
+            assert installed(argv, server.url, lib, **{DRIVER: "13.1", GPU: sm}) == "fat"
+            held = (lib / "lib" / "kernels.fatbin").read_bytes()
+            assert [each for each in code if code[each] in held] == ([taken] if taken else [*code])
+
+
 @pytest.mark.parametrize("installer", ["pip", "uv"])
 def test_installers_that_know_no_variants_take_the_plain_wheel(
     uv: Argv, pip: Argv, site: Server, tmp_path: Path, installer: str
@@ -166,13 +201,13 @@ def test_installers_that_know_no_variants_take_the_plain_wheel(
 def test_every_variant_is_what_its_name_says(folder: Path) -> None:
     wheels = sorted((folder / "variants").iterdir())
     labels = [WheelName.parse(path.name).label for path in wheels]
-    assert labels == ["cu126", "cu130_sm120", "cu130_sm80", "cu130_sm90", "mkl", "null", ""]
+    of_one = ["cu126", "cu130_sm120", "cu130_sm80", "cu130_sm90", "mkl", "null", ""]
+    assert labels == of_one * 2
     said = orchestrator("verify", *wheels, "--rule", "no-licence=off", cwd=folder)
     assert said.code == 0, said.all
     for path in wheels:
-        (before,) = (folder / "dist").glob(
-            f"demo-1.0+{ORIGINS[WheelName.parse(path.name).label]}-*"
-        )
+        origin, arch = ORIGINS[WheelName.parse(path.name).label], path.name.split("-")[4]
+        (before,) = (folder / "dist").glob(f"demo-1.0+{origin}-*{arch.removesuffix('.whl')}.whl")
         with zipfile.ZipFile(path) as new, zipfile.ZipFile(before) as old:
             assert new.testzip() is None
             assert new.read("demo.py") == old.read("demo.py")

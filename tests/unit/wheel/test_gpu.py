@@ -181,6 +181,19 @@ def test_debug_information_is_not_read_just_to_look_for_code() -> None:
         assert read(data) is not None
 
 
+@pytest.mark.parametrize("wrapper", [b"\xb1\x43\x62\x46\x01", b"FPIH\x01"])
+def test_what_is_registered_shows_code_in_front_of_debug_information(wrapper: bytes) -> None:
+    """A library that loads the runtime by itself, such as those of jax, imports no name of it."""
+    debug = b"x" * (1 << 17)
+    more = {".nv_fatbin": fatbin(entry(80)), ".variables": wrapper + b"\0" * 19}
+    data = make_elf(ElfSpec(undefined=("dlopen",), more=more))
+    (at,) = struct.unpack_from("<Q", data, 40)
+    moved = data[:40] + struct.pack("<Q", at + len(debug)) + data[48:at] + debug + data[at:]
+    found = read(moved)
+    assert found is not None
+    assert [each.arch for each in found.entries] == ["sm_80"]
+
+
 def test_static_libraries_are_named_but_not_in_themselves() -> None:
     texts = CUDART + b"CUBLASLT_LOG_LEVEL\0CUDNN_LOGLEVEL_DBG\0"
     found = read(device_library(texts=texts, linked=fatbin(entry(80))))
