@@ -24,7 +24,7 @@ TOLD = 1000
 """What a file has to grow by, as one of so many parts of the wheel, to be named."""
 
 
-class Sizes(Protocol):
+class SizedWheel(Protocol):
     """What is known of a wheel; see `WheelFacts`."""
 
     @property
@@ -77,7 +77,7 @@ class Growth(NamedTuple):
     archs: tuple[Change, ...]
 
 
-def growth(before: Sizes, now: Sizes) -> Growth:
+def growth(before: SizedWheel, now: SizedWheel) -> Growth:
     """Compare the sizes of two wheels.
 
     Of a wheel in a document of an older version only the size is known.

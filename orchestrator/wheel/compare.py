@@ -84,7 +84,7 @@ def compare(first: Path, second: Path) -> tuple[Difference, ...]:
 
 
 class _Sizes(NamedTuple):
-    """See `Sizes`."""
+    """See `SizedWheel`."""
 
     size: int
     device_code: tuple[DeviceCode, ...]
