@@ -79,7 +79,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def corpus(session: nox.Session) -> None:
-    """All 216 real wheels against auditwheel (550 MB of downloads)."""
+    """All real wheels against auditwheel, delocate and delvewheel (730 MB of downloads)."""
     session.install("-e", ".", *_group("types"), *_group("tests"))
     session.run("pytest", "tests/corpus", "--corpus=all", *session.posargs)
 

@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--corpus",
         choices=("ci", "all"),
         default="ci",
-        help="real wheels to compare with auditwheel: 20 small ones, or all of wheels.csv (550 MB)",
+        help="real wheels to compare with other tools: the small ones, or all (730 MB)",
     )
     group.addoption("--corpus-cache", metavar="DIR", help="folder that keeps the corpus' wheels")
 

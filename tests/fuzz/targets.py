@@ -10,6 +10,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 WHEEL = "demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl"
@@ -79,6 +80,60 @@ def gpu_target() -> Callable[[bytes], None]:
         except elf.MalformedElfError:
             return
         gpu.read(source, info, meter)
+
+    return target
+
+
+def macho_seeds() -> Iterator[bytes]:
+    from dataclasses import replace
+
+    from tests.binarymaker import DYLIB, MachOSpec, make_fat, make_macho
+
+    spec = MachOSpec(
+        kind=DYLIB,
+        name="@rpath/libx.dylib",
+        needed=("@rpath/liby.dylib", "/usr/lib/libz"),
+        rpath=("@loader_path/../lib",),
+        defined=("PyInit_x", "PyModExport_x"),
+        undefined=("PyList_New", "malloc"),
+    )
+    for arch in ("arm64", "x86_64", "i386"):
+        yield make_macho(replace(spec, arch=arch))
+    yield make_macho(replace(spec, order=">", old=True))
+    yield make_macho(replace(spec, stripped=True))
+    yield from (make_fat(replace(spec, arch="x86_64"), spec, wide=wide) for wide in (False, True))
+
+
+def pe_seeds() -> Iterator[bytes]:
+    from tests.binarymaker import PeSpec, make_pe
+
+    python = {"python3.dll": ("PyList_New", "", "_Py_Dealloc"), "y.dll": ("a",)}
+    inits = ("PyInit_x", "PyModExport_x")
+    for arch in ("amd64", "arm64", "x86"):
+        yield make_pe(PeSpec(arch=arch, imports=python, delayed=python, exports=inits, old=True))
+    yield make_pe(PeSpec(hybrid=True, signed=True, delayed=python, more={".nv_fatb": b"x" * 64}))
+
+
+def reader_target(kind: str) -> Callable[[bytes], None]:
+    """What is read of a file is refused, or costs no more steps than a wheel has."""
+    from orchestrator.wheel import macho, pe
+    from orchestrator.wheel.binary import MalformedBinaryError
+
+    read = macho.parse if kind == "macho" else pe.parse
+
+    def target(data: bytes) -> None:
+        steps = 0
+
+        def meter(more: int, bytes_read: int, _what: str) -> None:
+            nonlocal steps
+            steps += more + bytes_read // 4096
+            if steps > 1_000_000:
+                raise OverflowError("steps without end")
+
+        try:
+            read(data, meter=meter)
+        except MalformedBinaryError:
+            return
 
     return target
 
@@ -765,6 +820,8 @@ MORE_SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "gpu": gpu_seeds,
     "slice": slice_seeds,
     "binary": binary_seeds,
+    "macho": macho_seeds,
+    "pe": pe_seeds,
     "variant": variant_seeds,
     "listing": listing_seeds,
     "artefact": artefact_seeds,
@@ -792,6 +849,8 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "gpu": gpu_target,
     "slice": slice_target,
     "binary": binary_target,
+    "macho": partial(reader_target, "macho"),
+    "pe": partial(reader_target, "pe"),
     "variant": variant_target,
     "listing": listing_target,
     "wheel": wheel_target,
