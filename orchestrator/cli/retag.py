@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.output import printable, say, show
 from orchestrator.errors import BadWheelError, ConfigError, Problem
+from orchestrator.models.wheel import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +158,8 @@ def _platform_tags(path: Path, wanted: Sequence[str]) -> tuple[str, ...] | None:
         )
     wheel = report(path, load_policies())
     hint = "say the tag instead of auto"
-    damage = [each.message for each in wheel.problems if each.rule in _DAMAGE]
+    errors = [each for each in wheel.problems if each.severity is Severity.ERROR]
+    damage = [each.message for each in errors if each.rule in _DAMAGE]
     if damage:
         raise BadWheelError(*(Problem(what=what, where=path.name, hint=hint) for what in damage))
     if wheel.observed_tag == "any":

@@ -59,6 +59,7 @@ class BinaryRequirements:
     """What the files that are loaded need.
 
     Attributes:
+        system: whose libraries are not counted.
         outside: library that nothing of the system, of Python or of the wheel provides -> members
             that need it.
         unreachable: libraries that are in the wheel, but not where the loader looks for them.
@@ -75,6 +76,7 @@ class BinaryRequirements:
         self._windows = [
             each for each in members if each.info.loaded and each.info.system == WINDOWS
         ]
+        self.system = MACOS if self._macos else WINDOWS
         self._files = {installed(each.name): each.name for each in self._macos}
         self._by_name = {posixpath.basename(path): name for path, name in self._files.items()}
         self._folders = dict.fromkeys(

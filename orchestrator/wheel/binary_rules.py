@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from orchestrator.wheel.checked_wheel import CheckedWheel
     from orchestrator.wheel.scan import BinaryMember
 
-_MODULE = re.compile(r".*\.(pyd|(cpython-\w+|pypy\d+-pp\d+)-darwin\.so)")
-_LIBRARY = re.compile(r".*\.(dll|dylib)", re.IGNORECASE)
+_MODULES = (".pyd", "-darwin.so")
+_LIBRARIES = (".dll", ".dylib")
 _DEBUG = re.compile(
     r"(ucrtbase|vcruntime\d+(_1)?|msvcp\d+(_\w+)?|concrt\d+|vcomp\d+|mfc\d+u?|msvcr\d+)d\.dll",
     re.IGNORECASE,
@@ -48,10 +48,10 @@ def named_as_binaries(subject: CheckedWheel) -> Iterator[Finding]:
     known = {*(each.name for each in found.binaries), *found.unsound, *found.unreadable}
     known |= {*(each.name for each in found.elves), *found.malformed}
     for member in subject.archive.members:
-        name = posixpath.basename(member.filename)
-        if member.filename not in known and (_MODULE.fullmatch(name) or _LIBRARY.fullmatch(name)):
-            message = f"{member.filename} is named like a library, but is no compiled file"
-            severity = Severity.ERROR if _MODULE.fullmatch(name) else Severity.WARNING
+        name = member.filename
+        if name.lower().endswith((*_MODULES, *_LIBRARIES)) and name not in known:
+            message = f"{name} is named like a compiled file, but is none"
+            severity = Severity.ERROR if name.endswith(_MODULES) else Severity.WARNING
             yield Finding(rule="binary-malformed", message=message, severity=severity)
 
 

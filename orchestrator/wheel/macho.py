@@ -34,6 +34,7 @@ _FAT = {
 }
 """Magic number -> byte order, and the layout of an entry: cputype, cpusubtype, offset, size, ..."""
 
+FIRST_BYTES = frozenset(magic[:1] for magic in (*_THIN, *_FAT))
 HEAD = 8
 """Bytes that tell whether a file is one."""
 _MAX_SLICES = 42
@@ -242,7 +243,8 @@ class _Commands:
         stripped = not any(number for _, number in ranges)
         names = b"" if stripped else self._image.load(names_at, names_size, "string table")
         inits, python = self._pick(chain.from_iterable(tables), names)
-        return inits or list(self._exported()), python
+        # The exports say it again: only where the symbols were stripped are they needed.
+        return inits if ranges[0][1] else list(self._exported()), python
 
     def _pick(
         self, rows: Iterable[tuple[int, ...]], names: bytes

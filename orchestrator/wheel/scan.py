@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         def __call__(self, data: elf.ByteSource, /, *, meter: elf.Meter) -> tuple[Binary, ...]: ...
 
 
+_FIRST_BYTES = frozenset({pe.MAGIC[:1], *macho.FIRST_BYTES})
 _THREADS = 2
 _LARGE = 1 << 18
 
@@ -208,12 +209,15 @@ def _jobs(
 
 
 def _is_compiled(name: str, head: bytes) -> bool:
-    is_binary = _binary_reader(head) is not None
-    return elf.is_elf(head) or is_binary or gpu.is_device_code(name, head)
+    if elf.is_elf(head) or gpu.is_device_code(name, head):
+        return True
+    return _binary_reader(head) is not None
 
 
 def _binary_reader(head: bytes) -> _Reader | None:
     """Return what reads a file with these first bytes; None if it is neither Mach-O nor PE."""
+    if head[:1] not in _FIRST_BYTES:  # nearly every member ends here
+        return None
     if head[:2] == pe.MAGIC:
         return pe.parse
     return macho.parse if macho.is_macho(head) else None

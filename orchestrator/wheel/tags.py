@@ -163,18 +163,18 @@ def summarise(
     Raises:
         OverBudgetError: that costs too much.
     """
+    for_others = bool(binary_tags(archive.name))
     other = observed_tag(archive.name, found.binaries)
-    is_other = bool(other and binary_tags(archive.name))
-    platform = None if is_other else platform_of(archive.name, found.elves)
     observation = None
-    if platform is not None:
-        observation = observe(found, policies, *platform, budget=archive.budget)
-    needs = BinaryRequirements(found.binaries if is_other else (), archive.budget)
+    if not (other and for_others) or any(map(PlatformTag.parse, archive.name.platforms)):
+        platform = platform_of(archive.name, found.elves)
+        observation = platform and observe(found, policies, *platform, budget=archive.budget)
+    needs = BinaryRequirements(found.binaries if for_others else (), archive.budget)
     sha256, size = digest or archive.digest()
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
-    damaged = found.malformed or found.unsound or found.unreadable
+    damaged = found.malformed or (for_others and found.unsound) or found.unreadable
     tag = observation.tag if observation else other or ("unknown" if damaged else "any")
-    outside = observation.external_libs if observation else needs.outside
+    outside = observation.external_libs if observation else ()
     files: list[ElfMember | BinaryMember] = [*found.elves, *found.binaries]
     modules = list(filter(None, map(extension_module, files)))
     result = WheelReport(
@@ -196,16 +196,18 @@ def summarise(
         driver=gpu_report.driver(found.devices),
         torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
         torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
-        external_libs=outside,
+        external_libs=(*outside, *needs.outside),
         largest=gpu_report.largest_files(archive.members, found.devices),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
         problems=tuple(
             archive.budget.findings(
                 chain(
-                    _damage(found),
-                    _external(outside, _promise(observation, tag), patterns, archive.budget),
-                    _unreachable(observation.unreachable if observation else needs.unreachable),
+                    _damage(found, for_others=for_others),
+                    _external(outside, _promise(observation), patterns, archive.budget),
+                    _external(needs.outside, needs.system, patterns, archive.budget),
+                    _unreachable(observation.unreachable if observation else ()),
+                    _unreachable(needs.unreachable),
                 )
             )
         ),
@@ -372,14 +374,16 @@ def _belongs(elf: ElfMember, libc: Libc, arch: Arch) -> bool:
     return elf.arch is arch and libc_of(elf) in {None, libc}
 
 
-def _damage(found: Scan) -> Iterator[Finding]:
+def _damage(found: Scan, *, for_others: bool) -> Iterator[Finding]:
     for name, why in found.unreadable.items():
         yield Finding(rule="zip-integrity", message=f"{name}: {why}")
     for name, why in found.malformed.items():
         yield Finding(rule="elf-malformed", message=f"{name} is not a sound ELF file: {why}")
     for name, why in found.unsound.items():
         message = f"{name} is not a sound file of macOS or Windows: {why}"
-        yield Finding(rule="binary-malformed", message=message)
+        # In other wheels it is data.
+        severity = Severity.ERROR if for_others else Severity.WARNING
+        yield Finding(rule="binary-malformed", message=message, severity=severity)
 
 
 def _external(
@@ -398,10 +402,10 @@ def _external(
             yield Finding(rule="external-library", message=message)
 
 
-def _promise(observation: Observation | None, tag: str) -> str:
+def _promise(observation: Observation | None) -> str:
     """Return what promises that a library is there."""
     if observation is None:
-        return WINDOWS if tag.startswith("win") else MACOS
+        return ""
     return observation.policy.tag if observation.policy else f"any {observation.libc} tag"
 
 

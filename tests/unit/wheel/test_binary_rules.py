@@ -122,6 +122,10 @@ BAD: dict[str, tuple[WheelSpec, list[str]]] = {
     "no library": (mac({MODULE: macho(), "x.dylib": b"text"}), ["warning binary-malformed"]),
     "no PE": (windows({PYD: b"MZ" + bytes(99)}), ["error binary-malformed"]),
     "DOS": (windows({PYD: pyd(), "x.dll": b"MZ" + bytes(99)}), ["warning binary-malformed"]),
+    "cut off, for Linux": (
+        wheel({"x.abi3.so": extension(), "data": macho()[:50]}, "linux_x86_64"),
+        ["warning binary-malformed"],
+    ),
     "another half": (mac({MODULE: macho()}, "macosx_11_0_x86_64"), ["error binary-machine"]),
     "one half": (mac({MODULE: macho()}, "macosx_11_0_universal2"), ["error binary-machine"]),
     "half a library": (
@@ -299,6 +303,30 @@ def test_the_observed_tag_of_macos(
     inspector: Inspector, members: dict[str, bytes], tag: str
 ) -> None:
     assert inspector.report(mac(members, "macosx_10_9_universal2")).observed_tag == tag
+
+
+def test_a_wheel_for_several_systems_is_held_against_each(inspector: Inspector) -> None:
+    members = {
+        "x.so": extension(needed=("libgone.so.1",)),
+        "y.dylib": dylib(needed=("/opt/homebrew/libgone.dylib",)),
+    }
+    spec = wheel(members, "macosx_11_0_arm64.manylinux_2_17_x86_64")
+    report = inspector.report(spec)
+
+    assert report.observed_tag == "manylinux_2_5_x86_64"
+    assert [name for name, _ in report.external_libs] == [
+        "libgone.so.1",
+        "/opt/homebrew/libgone.dylib",
+    ]
+    assert "promised by manylinux" in report.problems[0].message
+    assert "promised by macOS" in report.problems[1].message
+    assert "other-system" not in inspector.rules(spec)
+
+
+def test_damaged_data_does_not_hide_the_tag(inspector: Inspector) -> None:
+    spec = wheel({"data": macho()[:50]}, "any", abi="none")
+
+    assert inspector.report(spec).observed_tag == "any"
 
 
 def test_retag_writes_the_observed_tag(inspector: Inspector) -> None:
