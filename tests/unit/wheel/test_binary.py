@@ -259,6 +259,18 @@ def test_sections_that_overlap_are_read_at_the_first() -> None:
     assert pe.parse(bytes(made)) == pe.parse(PE)
 
 
+@pytest.mark.parametrize("data", [MACHO, FAT, make_macho(MachOSpec(stripped=True)), PE])
+def test_any_changed_byte_is_read_or_refused(data: bytes) -> None:
+    read = pe.parse if data.startswith(pe.MAGIC) else macho.parse
+    for at in range(len(data)):
+        for value in (0, 0x7F, 0x80, 0xFF):
+            with suppress(MalformedBinaryError):
+                read(spoilt(data, at, value, "B"))
+    for size in range(len(data)):
+        with suppress(MalformedBinaryError):
+            read(data[:size])
+
+
 def steps_of(data: bytes) -> int:
     """Return what reading takes, even if the file is refused."""
     taken = 0
