@@ -171,10 +171,10 @@ class _Commands:
 
     def read(self, offset: int, count: int, size: int) -> None:
         what = "load commands"
-        if size > _MAX_COMMANDS:
-            raise MalformedBinaryError(f"{size} bytes of load commands")
+        if size > _MAX_COMMANDS or count * HEAD > size:
+            raise MalformedBinaryError(f"{count} load commands in {size} bytes")
         block = self._image.load(offset, size, what)
-        self._image.spend(count if count * HEAD <= size else 0, 0, what)
+        self._image.spend(count, 0, what)
         at = 0
         for _ in range(count):
             if at + HEAD > size:

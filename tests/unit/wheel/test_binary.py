@@ -168,7 +168,7 @@ FAT = make_fat(MachOSpec(arch="x86_64"), MachOSpec())
     [
         (MACHO[:40], "load commands"),
         (spoilt(MACHO, 16, 1 << 20), "load commands in"),
-        (spoilt(MACHO, 20, 1 << 30), "1073741824 bytes of load commands"),
+        (spoilt(MACHO, 20, 1 << 30), "load commands in 1073741824 bytes"),
         (spoilt(MACHO, 36, 4), "a load command of 4 bytes"),
         (spoilt(MACHO, 36, 1 << 20), "a load command of"),
         (spoilt(MACHO, 36, 8), "is too short"),
