@@ -33,23 +33,23 @@ _API_SET = re.compile(r"(api|ext)-ms-[\w-]+\.dll")
 _WINDOWS_NAMES = """
     aclui activeds adsldpc advapi32 authz avicap32 avifil32 avrt bcrypt bcryptprimitives
     bluetoothapis bthprops.cpl cabinet certadm certcli cfgmgr32 cldapi clusapi combase comctl32
-    comdlg32 comsvcs credui crypt32 cryptbase cryptnet cryptui cryptxml d2d1 d3d10 d3d10_1 d3d11
-    d3d12 d3d8 d3d8thk d3d9 d3dcompiler_47 dbgcore dbgeng dbghelp dbgmodel dciman32 dcomp ddraw
-    devobj dhcpcsvc dhcpcsvc6 dinput8 dnsapi dplayx dsound dsprop dsrole dsuiext dwmapi dwrite
-    dxcore dxgi dxva2 eappcfg eappprxy esent evr faultrep fltlib fwpuclnt gdi32 gdiplus glu32
-    gpedit hid hlink httpapi icmp icu icuin icuuc imagehlp imgutil imm32 inetcomm iphlpapi
-    kernel32 kernelbase ksuser ktmw32 loadperf logoncli lz32 magnification mapi32 mf mfcore mfplat
-    mfreadwrite mfsrcsnk mlang mmdevapi mpr mprapi msacm32 mscms mscoree msdmo msi msimg32
-    mssign32 mstask msvcp_win msvcrt msvfw32 mswsock ncrypt ndfapi netapi32 netsh netutils newdev
-    normaliz ntdll ntdsapi ntmarta odbc32 odbccp32 ole32 oleacc oleaut32 oledlg olepro32 opengl32
-    p2p pdh powrprof printui propsys psapi quartz qwave rasapi32 rasdlg resutils rpcns4 rpcrt4
-    rstrtmgr rtworkq samcli scarddlg secur32 sensapi sensorsapi setupapi sfc shcore shell32
-    shfolder shlwapi slc snmpapi srclient srvcli sspicli sti t2embed tapi32 tbs tdh traffic txfw32
-    ucrtbase uiautomationcore urlmon user32 userenv usp10 uxtheme version virtdisk vssapi wcmapi
-    webservices websocket wer wevtapi wimgapi winbio windowscodecs windowscodecsext winhttp
-    wininet winmm winscard winspool.drv winsta wintrust winusb wkscli wlanapi wlanui wldap32 wmasf
-    wmi wmvcore wofutil ws2_32 wsdapi wsock32 wtsapi32 wwapi xaudio2_9 xinput1_4 xinput9_1_0
-    xmllite
+    comdlg32 comsvcs credui crypt32 cryptbase cryptdlg cryptnet cryptui cryptxml d2d1 d3d10
+    d3d10_1 d3d11 d3d12 d3d8 d3d8thk d3d9 d3dcompiler_47 dbgcore dbgeng dbghelp dbgmodel dciman32
+    dcomp ddraw ddrawex devobj dhcpcsvc dhcpcsvc6 dinput8 dnsapi dplayx drvstore dsound dsprop
+    dsrole dsuiext dwmapi dwrite dxcore dxgi dxva2 eappcfg eappprxy esent evr faultrep fltlib
+    fwpuclnt gdi32 gdiplus glu32 gpedit hid hlink httpapi icmp icu icuin icuuc imagehlp imgutil
+    imm32 inetcomm iphlpapi iprop kernel32 kernelbase ksuser ktmw32 loadperf logoncli lz32
+    magnification mapi32 mf mfcore mfplat mfreadwrite mfsrcsnk mlang mmdevapi mpr mprapi msacm32
+    mscms mscoree msdmo msi msimg32 mssign32 mstask msvcp_win msvcrt msvfw32 mswsock ncrypt ndfapi
+    netapi32 netsh netutils newdev normaliz ntdll ntdsapi ntmarta odbc32 odbccp32 ole32 oleacc
+    oleaut32 oledlg olepro32 opcservices opengl32 p2p pdh powrprof printui propsys psapi quartz
+    query qwave rasapi32 rasdlg resutils rpcns4 rpcrt4 rstrtmgr rtworkq samcli scarddlg secur32
+    sensapi sensorsapi setupapi sfc shcore shell32 shfolder shlwapi slc snmpapi srclient srvcli
+    sspicli sti t2embed tapi32 tbs tdh traffic txfw32 ucrtbase uiautomationcore urlmon user32
+    userenv usp10 uxtheme version virtdisk vssapi wcmapi webservices websocket wer wevtapi wimgapi
+    winbio windowscodecs windowscodecsext winhttp wininet winmm winscard winspool.drv winsta
+    wintrust winusb wkscli wlanapi wlanui wldap32 wmasf wmi wmvcore wofutil ws2_32 wsdapi wsock32
+    wtsapi32 wwapi xaudio2_9 xinput1_4 xinput9_1_0 xmllite
 """
 _WINDOWS = frozenset(_WINDOWS_NAMES.split())
 """DLLs that every Windows 10 has."""
