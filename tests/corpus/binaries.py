@@ -211,7 +211,7 @@ def _windows_wheel(wheel: Path, seen: WheelReport, scratch: Path) -> Iterator[Di
     ours = {library for library, _ in seen.external_libs}
     reason = ""
     if missing - ours <= _RUNTIME and not ours - missing:
-        reason = "every Python 3.8 and newer has vcruntime140: delvewheel asks for cp tags"
+        reason = "every Python 3.8 and newer has vcruntime140: delvewheel counts on it from cp39 on"
     yield Difference(wheel.name, "outside", ours, missing, reason)
 
 
