@@ -51,7 +51,7 @@ _UNLOADED, _UNLOADED_PART = 1 << 16, 32
 """Bytes, or a part of a file, that may be read for its section headers if it names no runtime."""
 _WRAPPERS = (b"\xb1\x43\x62\x46\x01\0\0\0", b"\xb1\x43\x62\x46\x02\0\0\0", b"FPIH\x01\0\0\0")
 """Magic and version of what is registered; it is near the end of what is loaded."""
-_LAST = 1 << 20
+_LAST = 1 << 18
 
 # Texts that only the static libraries of CUDA leave in a file: names of files and of variables.
 _CUDART = b"/cudart.shm."
