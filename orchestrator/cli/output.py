@@ -92,7 +92,8 @@ def stdout() -> Console:
 
 def stdout_width() -> int:
     """Return the columns of answers; only where there is a terminal, rich is imported to ask it."""
-    has_own = sys.stdout.isatty() or "COLUMNS" in os.environ
+    # A program may be started without one.
+    has_own = (sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
     return stdout().width if has_own else WIDTH
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -101,12 +102,14 @@ def _disk(  # noqa: PLR0913 - the columns of a table
     name: str, folder: Path, wanted: int, needed: int, fix: str, *, writable: bool = True
 ) -> Check:
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    free = 0
     try:
         free = shutil.disk_usage(place).free
         if writable:
             _write_into(place)
     except OSError as error:
-        return failure(name, f"{place} cannot be written: {error.strerror}", fix)
+        if error.errno != errno.ENOSPC or free >= needed:
+            return failure(name, f"{place} cannot be written: {error.strerror}", fix)
     detail = f"{_gib(free)} free in {folder}"
     if free < needed:
         return failure(name, f"not enough space, {_gib(needed)} needed: {detail}", fix)

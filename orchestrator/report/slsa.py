@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "https://pypi.org/project/wheel-orchestrator/#wheel-v1"
-BUILDER = "https://pypi.org/project/wheel-orchestrator/#unsigned-v1"
+BUILD_TYPE = "urn:wheel-orchestrator:wheel:1"
+BUILDER = "urn:wheel-orchestrator:unsigned:1"
 """The builder of a statement that nobody vouches for yet: who signs it names its own."""
 
 

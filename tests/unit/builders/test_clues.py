@@ -470,7 +470,7 @@ def test_a_test_that_downloads_names_the_server(tmp_path: Path) -> None:
 def test_another_image_than_manylinux_may_have_apt(tmp_path: Path) -> None:
     clues = Clues()
     clues.hear(HEADER)
-    own = replace(TARGET, image="registry.example.org/debian:12")
+    own = replace(TARGET, image="localhost/debian:12")
     said = with_clue(FAILED, clues, own, source=tmp_path, in_container=True).hint
 
     assert "{ apt-get update && apt-get install -y libyaml-dev; }" in said

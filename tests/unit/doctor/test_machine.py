@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from pathlib import Path
@@ -64,6 +66,26 @@ def test_room(
     assert found["disk: engine"].status is status
     assert str(tmp_path / "tmp") in found["disk: tmp"].detail
     assert bool(found["disk: tmp"].fix) is (status is not CheckLevel.OK)
+
+
+@pytest.mark.parametrize(
+    ("free", "number", "said"),
+    [
+        (0, errno.ENOSPC, "not enough space, 16 MiB needed: 0 MiB free"),
+        (99 * GIB, errno.ENOSPC, "cannot be written: No space left on device"),  # no inodes
+        (0, errno.EROFS, "cannot be written: Read-only file system"),
+    ],
+)
+def test_a_full_disk_is_said_with_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, number: int, said: str
+) -> None:
+    def fail(_folder: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    monkeypatch.setattr(machine, "_write_into", fail)
+    checks = machine.disks(work=tmp_path, output=tmp_path, cache=tmp_path, environ={}, engine="")
+    assert said in next(each.detail for each in checks if each.name == "disk: output")
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ CYTHON = RequirementFile(
     filename="cython-3.3.1-py3-none-any.whl",
     sha256="c" * 64,
     url="https://files.example/cython-3.3.1-py3-none-any.whl",
-    index="https://pypi.org/simple",
+    index="https://index.example/simple",
 )
 NAMELESS = replace(CYTHON, name="old", version="", filename="", sha256="", url="", index="")
 REVISION = SourceRevision(

@@ -175,14 +175,17 @@ BAD: dict[str, tuple[WheelSpec, list[str]]] = {
         mac(
             {
                 MODULE: macho(
-                    needed=("@rpath/liby.1.dylib",), rpath=("/Users/a", "@loader_path/.dylibs")
+                    needed=("@rpath/liby.1.dylib",), rpath=("/opt/work/a", "@loader_path/.dylibs")
                 ),
                 LIBRARY: dylib(),
             }
         ),
         ["error absolute-rpath"],
     ),
-    "an unused directory": (mac({MODULE: macho(rpath=("/Users/a",))}), ["warning absolute-rpath"]),
+    "an unused directory": (
+        mac({MODULE: macho(rpath=("/opt/work/a",))}),
+        ["warning absolute-rpath"],
+    ),
     "unsigned": (mac({MODULE: macho(signed=False)}), ["error code-signature"]),
     "unsigned half": (
         mac(
