@@ -11,6 +11,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from orchestrator.wheel.binary import BinaryKind
 from orchestrator.wheel.binary_tags import MACOS, WINDOWS
 from orchestrator.wheel.elf_requirements import UnreachableLibrary, installed
 from orchestrator.wheel.pe import PYTHON_DLL
@@ -148,7 +149,7 @@ def is_the_systems(library: str) -> bool:
 
 
 def _is_program(member: BinaryMember) -> bool:
-    return member.info.kind.value == "program"
+    return member.info.kind is BinaryKind.PROGRAM
 
 
 def _place(folder: str, path: str) -> str:

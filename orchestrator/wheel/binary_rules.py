@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.models.python_tag import PythonTag
 from orchestrator.models.wheel import Finding, Severity
+from orchestrator.wheel.binary import BinaryKind
 from orchestrator.wheel.binary_requirements import SYSTEM_FOLDERS
 from orchestrator.wheel.binary_tags import (
     FIRST_ARM64,
@@ -64,7 +65,7 @@ def other_systems(subject: CheckedWheel) -> Iterator[Finding]:
     if "any" not in systems:
         files |= {each.name: "Linux" for each in subject.found.elves}
     modules = {module.file.name for module in subject.modules}
-    programs = {each.name for each in _loaded(subject) if each.info.kind.value == "program"}
+    programs = {each.name for each in _loaded(subject) if each.info.kind is BinaryKind.PROGRAM}
     strange = {name: system for name, system in files.items() if system not in systems}
     for name, system in strange.items():
         says = "any platform" if "any" in systems else " and ".join(sorted(systems))
@@ -154,7 +155,7 @@ def twice_the_same(subject: CheckedWheel) -> Iterator[Finding]:
     modules = {module.file.name for module in subject.modules}
     copies: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for each in _loaded(subject):
-        if each.info.kind.value == "library" and each.name not in modules:
+        if each.info.kind is BinaryKind.LIBRARY and each.name not in modules:
             name = _MANGLED.sub("", _basename(each.name))
             copies[name, each.info.arch][each.name] = None
     for names in dict.fromkeys(tuple(names) for names in copies.values() if len(names) > 1):

@@ -174,7 +174,10 @@ def summarise(
     # Nobody knows what a damaged file needs: a wheel with such files only is not for any platform.
     damaged = found.malformed or (for_others and found.unsound) or found.unreadable
     tag = observation.tag if observation else other or ("unknown" if damaged else "any")
-    outside = observation.external_libs if observation else ()
+    findings = (
+        _damage(found, for_others=for_others),
+        _outside(observation, needs, patterns, archive.budget),
+    )
     files: list[ElfMember | BinaryMember] = [*found.elves, *found.binaries]
     modules = list(filter(None, map(extension_module, files)))
     result = WheelReport(
@@ -196,23 +199,28 @@ def summarise(
         driver=gpu_report.driver(found.devices),
         torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
         torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
-        external_libs=(*outside, *needs.outside),
+        external_libs=(*(observation.external_libs if observation else ()), *needs.outside),
         largest=gpu_report.largest_files(archive.members, found.devices),
         isa=observation.isa if observation else "",
         abi3=bool(modules) and all(module.soabi in {"abi3", "abi3t"} for module in modules),
-        problems=tuple(
-            archive.budget.findings(
-                chain(
-                    _damage(found, for_others=for_others),
-                    _external(outside, _promise(observation), patterns, archive.budget),
-                    _external(needs.outside, needs.system, patterns, archive.budget),
-                    _unreachable(observation.unreachable if observation else ()),
-                    _unreachable(needs.unreachable),
-                )
-            )
-        ),
+        problems=tuple(archive.budget.findings(chain.from_iterable(findings))),
     )
     return result, observation
+
+
+def _outside(
+    observation: Observation | None,
+    needs: BinaryRequirements,
+    patterns: Sequence[str],
+    budget: Budget,
+) -> Iterator[Finding]:
+    """Yield the libraries that the wheel needs, and which nothing provides or nobody finds."""
+    if observation is not None:
+        promise = _promise(observation)
+        yield from _external(observation.external_libs, promise, patterns, budget)
+    yield from _external(needs.outside, needs.system, patterns, budget)
+    yield from _unreachable(observation.unreachable if observation else ())
+    yield from _unreachable(needs.unreachable)
 
 
 def _aliases(observation: Observation, policies: Policies) -> tuple[str, ...]:
@@ -402,10 +410,8 @@ def _external(
             yield Finding(rule="external-library", message=message)
 
 
-def _promise(observation: Observation | None) -> str:
+def _promise(observation: Observation) -> str:
     """Return what promises that a library is there."""
-    if observation is None:
-        return ""
     return observation.policy.tag if observation.policy else f"any {observation.libc} tag"
 
 

@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+_RULES = (
+    *rules.RULES,
+    variant_agrees,
+    variant_architectures,
+    *contents.RULES,
+    *binary_rules.RULES,
+    *gpu_rules.RULES,
+    *torch_rules.RULES,
+    *installation.RULES,
+)
+"""The rules that read the wheel themselves, in the order in which their findings are reported."""
+
+
 def verify(
     path: Path,
     policies: Policies,
@@ -87,17 +100,7 @@ def verify(
             demands=asked,
             stable_abi=policies.stable_abi if rules.promises_stable_abi(archive.name) else None,
         )
-        every = (
-            *rules.RULES,
-            variant_agrees,
-            variant_architectures,
-            *contents.RULES,
-            *binary_rules.RULES,
-            *gpu_rules.RULES,
-            *torch_rules.RULES,
-            *installation.RULES,
-        )
-        findings = chain.from_iterable(rule(subject) for rule in every)
+        findings = chain.from_iterable(rule(subject) for rule in _RULES)
         short = tuple(archive.budget.findings(_with_levels(findings, asked)))
     return replace(report, problems=(*apply_levels(report.problems, asked), *short))
 

@@ -6,80 +6,21 @@ default; ``--corpus=all --corpus-cache=DIR`` runs all.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from packaging.utils import parse_wheel_filename
 
 from orchestrator.models.platforms import Libc
 from orchestrator.wheel import Policies, open_wheel, retag
 from orchestrator.wheel.scan import scan
 from orchestrator.wheel.tags import Observation, summarise
+from tests.corpus.listed import HERE, listed
 
-HERE = Path(__file__).parent
-
-
-class Listed(NamedTuple):
-    """A row of `wheels.csv`."""
-
-    name: str
-    sha256: str
-    bytes: str
-    ci: str
-    why: str
-
-
-def listed() -> list[Listed]:
-    with (HERE / "wheels.csv").open(encoding="utf-8", newline="") as file:
-        return [Listed(**row) for row in csv.DictReader(file)]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "wheel" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--corpus") == "all"
-        chosen = [one for one in listed() if every or one.ci]
-        metafunc.parametrize("wheel", chosen, ids=lambda one: one.name)
-
-
-@pytest.fixture(scope="session")
-def cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = request.config.getoption("--corpus-cache")
-    return Path(given).absolute() if given else tmp_path_factory.mktemp("corpus")
-
-
-@pytest.fixture
-def path(wheel: Listed, cache: Path, tmp_path: Path) -> Path:
-    kept = cache / wheel.name
-    if not kept.exists():
-        fetch(wheel, cache, tmp_path)
-    assert hashlib.sha256(kept.read_bytes()).hexdigest() == wheel.sha256
-    return kept
-
-
-def fetch(wheel: Listed, cache: Path, scratch: Path) -> None:
-    """Have pip fetch exactly this file: it takes the one whose hash is asked for."""
-    name, version, _, tags = parse_wheel_filename(wheel.name)
-    requirements = scratch / "requirements.txt"
-    requirements.write_text(f"{name}=={version} --hash=sha256:{wheel.sha256}\n")
-    interpreter = max(tag.interpreter for tag in tags)
-    abis = {tag.abi for tag in tags}
-    # Which Python takes the file: for the stable ABI and for none, a recent one.
-    exact = not abis & {"abi3", "none"}
-    version_of_python = interpreter[2:] if exact else "312"
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    command += ["--implementation", interpreter[:2] if exact else "cp"]
-    command += ["--python-version", version_of_python, "-d", str(cache)]
-    for abi in sorted(abis):
-        command += ["--abi", abi]
-    for platform in sorted({tag.platform for tag in tags}):
-        command += ["--platform", platform]
-    subprocess.run([*command, "--require-hashes", "-r", str(requirements)], check=True)
+WHEELS = "wheels.csv"
 
 
 def audited(path: Path) -> dict[str, Any]:
@@ -120,7 +61,7 @@ def outside(seen: Observation) -> set[str]:
 
 
 def test_the_corpus_is_wide_enough() -> None:
-    wheels = listed()
+    wheels = listed(WHEELS)
     assert len(wheels) >= 150
     assert len({one.sha256 for one in wheels}) == len(wheels)
     assert sum(bool(one.ci) for one in wheels) == 20

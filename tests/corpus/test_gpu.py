@@ -7,47 +7,21 @@ the default; ``--corpus=all --corpus-cache=DIR`` runs all.
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from orchestrator.models.wheel import DeviceKind
 from orchestrator.wheel import open_wheel
 from orchestrator.wheel.scan import scan
-from tests.corpus.test_corpus import cache, path
+from tests.corpus.listed import HERE, Listed, listed
 
-__all__ = ["cache", "path"]
-
-HERE = Path(__file__).parent
 SCRIPT = HERE.parents[1] / "benchmarks" / "gpu_wheels.py"
 
 
-class Listed(NamedTuple):
-    """A row of `gpu_wheels.csv`."""
-
-    name: str
-    sha256: str
-    bytes: str
-    ci: str
-    pieces: str
-    given_up: str
-    why: str
-
-
-def listed() -> list[Listed]:
-    with (HERE / "gpu_wheels.csv").open(encoding="utf-8", newline="") as file:
-        return [Listed(**row) for row in csv.DictReader(file)]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "wheel" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--corpus") == "all"
-        chosen = [one for one in listed() if every or one.ci]
-        metafunc.parametrize("wheel", chosen, ids=lambda one: one.name)
+WHEELS = "gpu_wheels.csv"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +47,7 @@ def test_the_code_is_what_cuobjdump_finds(path: Path, wheel: Listed, cuobjdump: 
 
 
 def test_the_corpus_is_wide_enough() -> None:
-    wheels = listed()
+    wheels = listed(WHEELS)
     assert len(wheels) >= 30
     assert len({one.sha256 for one in wheels}) == len(wheels)
     assert sum(bool(one.ci) for one in wheels) == 10

@@ -893,19 +893,25 @@ def seeds(kind: str) -> Iterator[bytes]:
 
 
 def documents(kind: str) -> Iterator[bytes]:
-    from dataclasses import replace
-    from datetime import UTC, datetime
+    from orchestrator.report import serialize
+    from tests.unit.report.test_document_compat import recorded
 
-    from orchestrator.models import variant_metadata
+    if kind == "record":
+        yield record_document()
+    elif kind == "site":
+        yield site_document()
+    else:
+        yield serialize.dumps(recorded(kind)).encode()
+
+
+def record_document() -> bytes:
     from orchestrator.models.reading import parse
     from orchestrator.models.target import BackendName, Digest
     from orchestrator.models.untrusted import FileMode, RelativePath
     from orchestrator.models.wheel import Finding
-    from orchestrator.publish.index_site import File, Site, SubIndex, dumps
-    from orchestrator.report import schemas, serialize
+    from orchestrator.report import schemas
     from orchestrator.store.result_record import Blob, OutputFile, Record, VerifyVerdict, pack
     from tests.unit.report.test_document_compat import recorded
-    from tests.wheelmaker import make_variant
 
     results = parse(schemas.ResultsDocument, recorded("results")).results
     built = next(each for each in results if each.compiled is not None)
@@ -928,6 +934,17 @@ def documents(kind: str) -> Iterator[bytes]:
         said=findings,
         outputs=(OutputFile(path=RelativePath("a/b.so"), mode=FileMode(0o755), blob=blob),),
     )
+    return pack(record).partition(b"\n")[2]
+
+
+def site_document() -> bytes:
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from orchestrator.models import variant_metadata
+    from orchestrator.publish.index_site import File, Site, SubIndex, dumps
+    from tests.wheelmaker import make_variant
+
     file = File(
         filename=WHEEL,
         project="demo",
@@ -948,9 +965,4 @@ def documents(kind: str) -> Iterator[bytes]:
         aliases=(("a", "cuda"),),
         published=(("", ""),),
     )
-    yield {
-        "record": lambda: pack(record).partition(b"\n")[2],
-        "plan": lambda: serialize.dumps(recorded("plan")).encode(),
-        "results": lambda: serialize.dumps(recorded("results")).encode(),
-        "site": lambda: dumps(site),
-    }[kind]()
+    return dumps(site)
