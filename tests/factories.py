@@ -16,7 +16,7 @@ from orchestrator.host.network import HostNetwork, base_env
 from orchestrator.host.process import Cancel
 from orchestrator.host.program_tables import builder_facts
 from orchestrator.models.platforms import Arch, Libc
-from orchestrator.models.result import BuildResult, Failure, FailureKind, Status
+from orchestrator.models.result import BuildResult, ContainerInfo, Failure, FailureKind, Status
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -78,6 +78,18 @@ WHEEL = WheelReport(
     isa="",
     abi3=False,
     problems=(),
+)
+
+
+CONTAINER = ContainerInfo(
+    engine="podman",
+    version="5.4",
+    rootless=False,
+    cgroup="v2",
+    storage="overlay",
+    image="quay.io/pypa/manylinux_2_28_x86_64:2026",
+    image_id=f"sha256:{'b' * 64}",
+    digest=f"quay.io/pypa/manylinux_2_28_x86_64@sha256:{'a' * 64}",
 )
 
 

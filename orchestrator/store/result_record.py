@@ -129,9 +129,10 @@ class Record:
 
     @property
     def claim(self) -> Record:
-        """The same as somebody's claim, without the verdicts on its wheel."""
+        """The same as somebody's claim, without the verdicts on its wheel and how it was built."""
         said = tuple(finding for finding in self.said if finding.rule not in TOOLS)
-        return replace(self, verdicts=(), said=said, unasked=TOOLS, origin=SHARED)
+        unknown = replace(self, environment=None, provenance=None, container=None)
+        return replace(unknown, verdicts=(), said=said, unasked=TOOLS, origin=SHARED)
 
     @property
     def artefact(self) -> Blob | None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.result import ContainerInfo
 from orchestrator.models.target import (
     BackendName,
     BuildRequest,
@@ -38,6 +37,7 @@ from orchestrator.report import from_results
 from orchestrator.report.from_results import Recorded, RecordedRun
 from orchestrator.report.serialize import result
 from tests import factories, reports
+from tests.factories import CONTAINER
 
 ID = TargetId("cp312-manylinux_x86_64-a")
 
@@ -91,21 +91,10 @@ BUILT = replace(
     resources=TargetResources(cpus=2.0, memory="1024b"),
 )
 
-CONTAINER = ContainerInfo(
-    engine="podman",
-    version="5.4",
-    rootless=False,
-    cgroup="v2",
-    storage="overlay",
-    image="quay.io/pypa/manylinux_2_28_x86_64:2026",
-    image_id="1234",
-    digest="quay.io/pypa/manylinux_2_28_x86_64@sha256:" + "a" * 64,
-)
-
 
 def written(target: Target = BUILT, **changes: Any) -> dict[str, Any]:
     """What results.json says of a target that was built elsewhere."""
-    source = Source(name="demo", version=None, digest=Digest("d" * 64), epoch=1_700_000_000)
+    source = Source(name="demo", version=None, digest=Digest("a" * 64), epoch=1_700_000_000)
     request = BuildRequest(
         target=target,
         source=source,
@@ -275,7 +264,7 @@ def test_facts_that_differ_are_named(read: Read) -> None:
     )
 
     assert [(each.what, each.before, each.now) for each in from_results.differing(before, now)] == [
-        ("container image id", "1234", "5678"),
+        ("container image id", CONTAINER.image_id, "5678"),
         ("env DEPTH", "$(nproc)", "3"),
     ]
     assert from_results.differing(before, written()) == ()

@@ -8,11 +8,11 @@ from typing import Any
 
 from orchestrator.models.provenance import Provenance, SourceRevision
 from orchestrator.models.reading import parse
-from orchestrator.models.result import BuildEnvironment, ContainerInfo, RequirementFile
+from orchestrator.models.result import BuildEnvironment, RequirementFile
 from orchestrator.report import serialize as documents
 from orchestrator.report.schemas import Result
 from orchestrator.report.slsa import statement
-from tests.factories import RESULT, TARGET, WHEEL, env, request
+from tests.factories import CONTAINER, RESULT, TARGET, WHEEL, env, request
 
 CYTHON = RequirementFile(
     name="cython",
@@ -25,16 +25,6 @@ CYTHON = RequirementFile(
 NAMELESS = replace(CYTHON, name="old", version="", filename="", sha256="", url="", index="")
 REVISION = SourceRevision(
     remote="https://example.org/p.git", commit="a" * 40, tags=("v1",), changed=2, changes=("a.c",)
-)
-IMAGE = ContainerInfo(
-    engine="podman",
-    version="5",
-    rootless=False,
-    cgroup="v2",
-    storage="overlay",
-    image="quay.io/pypa/manylinux_2_28_x86_64",
-    image_id=f"sha256:{'b' * 64}",
-    digest=f"quay.io/pypa/manylinux_2_28_x86_64@sha256:{'d' * 64}",
 )
 
 
@@ -66,7 +56,7 @@ def test_what_went_in_is_a_dependency_with_its_digest() -> None:
     environment = BuildEnvironment(python="3.12.4", files=(CYTHON, NAMELESS))
     found = said(
         environment=environment,
-        container=IMAGE,
+        container=CONTAINER,
         provenance=Provenance(revision=REVISION, invocation="https://ci/1", began=1_700_000_000),
     )
     commit, files, image, toolchain, cython, old = dependencies(found)
@@ -75,7 +65,7 @@ def test_what_went_in_is_a_dependency_with_its_digest() -> None:
     assert commit["annotations"] == {"tags": ["v1"], "changedFiles": 2}
     assert files["digest"] == {"sha256": "0" * 64}
     assert image["uri"] == "pkg:oci/manylinux_2_28_x86_64"
-    assert image["digest"] == {"sha256": "d" * 64}
+    assert image["digest"] == {"sha256": "a" * 64}
     assert toolchain["name"] == "toolchain.lock"
     assert cython == {
         "uri": "pkg:pypi/cython@3.3.1",
@@ -93,7 +83,9 @@ def test_what_went_in_is_a_dependency_with_its_digest() -> None:
 
 
 def test_a_local_image_is_named_by_its_id() -> None:
-    _, image, *_ = dependencies(said(container=replace(IMAGE, digest="", image="localhost/mine")))
+    _, image, *_ = dependencies(
+        said(container=replace(CONTAINER, digest="", image="localhost/mine"))
+    )
     assert image == {"digest": {"sha256": "b" * 64}, "name": "localhost/mine"}
 
 

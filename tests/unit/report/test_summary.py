@@ -15,7 +15,6 @@ from orchestrator.errors import Problem
 from orchestrator.models.result import (
     BuildResult,
     CompileReport,
-    ContainerInfo,
     Failure,
     FailureKind,
     Status,
@@ -108,16 +107,7 @@ def test_nothing_that_is_said_of_a_run_is_wider_than_the_console(
 
 
 def test_the_table_says_how_each_target_was_built() -> None:
-    info = ContainerInfo(
-        engine="podman",
-        version="5",
-        rootless=True,
-        cgroup="v2",
-        storage="",
-        image="i",
-        image_id="",
-        digest="",
-    )
+    info = factories.CONTAINER
     zig = CompilePlan(compiler=CompilerKind.ZIG)
     by_zig = factories.request(factories.target(compiling=zig))
     full, fast, cross = (

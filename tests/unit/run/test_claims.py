@@ -13,7 +13,9 @@ import pytest
 
 from orchestrator.host.process import Cancel
 from orchestrator.models.platforms import Arch
+from orchestrator.models.provenance import Provenance
 from orchestrator.models.reading import adapter
+from orchestrator.models.result import BuildEnvironment
 from orchestrator.models.store_trust import StoreTrust
 from orchestrator.models.target import (
     BackendName,
@@ -165,6 +167,25 @@ def test_a_sound_wheel_is_verified_as_after_a_build_and_once(tmp_path: Path) -> 
         assert machine.dist() == [GOOD.filename]
     assert machine.asked == [GOOD.filename], "the tools looked at it, as nobody's word counts"
     assert machine.said == []
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_how_a_wheel_was_built_is_told_by_whom_this_machine_trusts(
+    tmp_path: Path, *, signed: bool
+) -> None:
+    machine = Machine(tmp_path, keys=(KEY.public,))
+    history: dict[str, Any] = {
+        "environment": BuildEnvironment(python="3.12.4"),
+        "provenance": Provenance(invocation="https://ci.example/1", began=1.0),
+        "container": factories.CONTAINER,
+    }
+    machine.claim(replace(wheel_record(machine), **history), KEY if signed else None)
+
+    for _ in range(2):  # from the shared store, and then from this machine's
+        result = machine.cache.restore(action_of(TARGET))
+        assert result is not None
+        for name, told in history.items():
+            assert getattr(result, name) == (told if signed else None), name
 
 
 BAD: dict[str, dict[str, Any]] = {

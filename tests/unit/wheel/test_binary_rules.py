@@ -62,6 +62,9 @@ def windows(members: dict[str, bytes], platform: str = "win_amd64", **more: Any)
 GOOD = {
     "arm64": mac({MODULE: macho()}),
     "universal2": mac({MODULE: both()}, "macosx_10_13_universal2"),
+    "x86_64 needs no signature": mac(
+        {MODULE: macho(arch="x86_64", signed=False)}, "macosx_11_0_x86_64"
+    ),
     "two tags": mac({MODULE: both()}, "macosx_10_13_x86_64.macosx_11_0_arm64"),
     "one half of a larger file": mac({MODULE: both()}),
     "grafted": mac(
