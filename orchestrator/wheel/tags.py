@@ -180,6 +180,7 @@ def summarise(
     )
     files: list[ElfMember | BinaryMember] = [*found.elves, *found.binaries]
     modules = list(filter(None, map(extension_module, files)))
+    summaries = tuple(map(_summary, found.elves))
     result = WheelReport(
         filename=WheelFilename(archive.path.name),
         sha256=sha256,
@@ -190,15 +191,17 @@ def summarise(
         aliases=_aliases(observation, policies) if observation else (),
         reasons=observation.reasons if observation else (),
         steps=observation.steps if observation else (),
-        elf_files=tuple(map(_summary, found.elves)),
+        elf_files=summaries,
         binary_files=tuple(summary(each, _python_abi(each)) for each in found.binaries),
         not_examined=tuple(not_examined(archive.name, found)),
         gpu_files=gpu_report.gpu_files(found.devices),
         device_code=gpu_report.device_code(found.devices),
         runtimes=gpu_report.runtimes(found.devices),
         driver=gpu_report.driver(found.devices),
-        torch_abi=torch_abi.of_wheel(torch_abi.torch_abi(elf.info) for elf in found.elves),
-        torch_from=torch_abi.torch_from(elf.info for elf in found.elves),
+        torch_abi=torch_abi.of_wheel(each.torch_abi for each in summaries),
+        torch_from=torch_abi.torch_from(
+            elf.info for elf, each in zip(found.elves, summaries, strict=True) if each.torch_abi
+        ),
         external_libs=(*(observation.external_libs if observation else ()), *needs.outside),
         largest=gpu_report.largest_files(archive.members, found.devices),
         isa=observation.isa if observation else "",

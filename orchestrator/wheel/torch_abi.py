@@ -18,10 +18,10 @@ from packaging.version import Version
 from orchestrator.models.external_libraries import PRESETS, allowed, soname
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.wheel.binary import Binary
-    from orchestrator.wheel.elf import ElfInfo
+    from orchestrator.wheel.elf import ElfInfo, Symbol
 
 _HEADERS = (
     r"5torch(?:6stable|10headeronly)"
@@ -41,6 +41,9 @@ FIRST = Version("2.9")
 
 _PYTHON = re.compile(r"THP[A-Z]\w*")
 """A C name of libtorch_python, which no torch promises to keep."""
+
+_WORDS = ("3c10", "2at", "5torch", "6caffe2", "THP", "aoti_", "torch_")
+"""One of them is in each name of libtorch."""
 
 _OLD_STRING = re.compile(r"RKSs|Ss(?:E|$)|SsS|ISs")
 
@@ -62,7 +65,7 @@ def newest_known() -> str:
 
 def unstable_names(info: ElfInfo | Binary) -> list[str]:
     """Return the names of libtorch outside its stable ABI that a file needs, sorted."""
-    names = (each.name for each in info.undefined)
+    names = (each.name for each in _candidates(info))
     return sorted(name for name in names if LIBTORCH.match(name) or _PYTHON.fullmatch(name))
 
 
@@ -71,14 +74,22 @@ def stable_names(info: ElfInfo | Binary) -> dict[str, str]:
 
     Of a name that no known torch has it is empty.
     """
-    names = sorted(each.name for each in info.undefined if not each.weak)
+    names = sorted(each.name for each in _candidates(info) if not each.weak)
     may_be = (name for name in names if name.startswith(("aoti_", "torch_")))
     found = {name: shims().get(name, "") for name in may_be}
     return {name: torch for name, torch in found.items() if torch or name.startswith(_SHIM)}
 
 
+def _candidates(info: ElfInfo | Binary) -> Sequence[Symbol]:
+    """Return what may be of libtorch; most files have thousands of names, and none of these."""
+    names = "\0".join([each.name for each in info.undefined])
+    return info.undefined if any(word in names for word in _WORDS) else ()
+
+
 def torch_abi(info: ElfInfo | Binary) -> str:
     """Return what of libtorch a file uses; see `ElfFile.torch_abi`."""
+    if not _candidates(info):
+        return ""
     names = unstable_names(info)
     if not names:
         return "stable" if stable_names(info) else ""
