@@ -16,7 +16,7 @@ from typing import Any
 
 from cibuildwheel.selector import BuildSelector, EnableGroup
 
-_PYTHON = re.compile(r"(?:cp|pp)\d+t?")
+_PYTHON = re.compile(r"(?:cp|pp)\d+t?|gp\d+_\d+")
 _IMAGE = re.compile(r"(manylinux|musllinux)-(.+)-image")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.models.platforms import Arch
-from orchestrator.models.python_tag import ABI3_FLOOR, PythonTag
+from orchestrator.models.python_tag import ABI3_FLOOR, PythonTag, axis_value
 from orchestrator.plan.cibuildwheel_selection import CibuildwheelSelection
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Release:
         """Return the wheels of a release that these are, as far as cibuildwheel knows them."""
         found: set[WheelCell] = set()
         for each in self.wheels:
-            pythons = {each.abi, each.interpreter} if each.abi != "none" else set()
+            python = axis_value(each.interpreter, each.abi)
+            pythons = {each.abi, python} if each.abi != "none" else set()
             if "abi3" in each.abi and _FLOOR.fullmatch(each.interpreter):
                 tags = map(PythonTag.parse, catalog.pythons)
                 pythons = {str(tag) for tag in tags if tag.serves_abi3(each.interpreter)}

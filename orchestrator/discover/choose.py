@@ -15,7 +15,7 @@ from orchestrator.discover.cells import (
     runs_of,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.models.python_tag import PythonTag
+from orchestrator.models.python_tag import PythonTag, axis_value
 from orchestrator.plan.cibuildwheel_selection import CibuildwheelSelection, allows
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _by_release(facts: ProjectFacts, release: Release | None, around: Surroundin
     if facts.abi3 or (release and released and not release.free_threaded):
         pythons = {tag for tag in pythons if not tag.endswith("t")}
         notes.append("free-threaded Pythons: nothing says that the project supports them")
-    pythons |= _pypys(released, requires, around)
+    pythons |= _others(released, requires, around)
     return WheelChoice(
         cells=frozenset(
             (python, libc, arch)
@@ -184,13 +184,14 @@ def _pythons(requires: str, around: Surroundings) -> set[str]:
     return {tag for tag in allowed if not ended(tag, around.today)} or allowed
 
 
-def _pypys(released: Iterable[ReleasedWheel], requires: str, around: Surroundings) -> set[str]:
+def _others(released: Iterable[ReleasedWheel], requires: str, around: Surroundings) -> set[str]:
+    """Return the Pythons other than CPython that the last release has wheels for."""
     catalog = around.catalog
     return {
-        each.interpreter
-        for each in released
-        if each.interpreter.startswith("pp")
-        and each.interpreter in catalog.pythons
-        and not catalog.groups.get(each.interpreter, "").endswith("-eol")
-        and allows(requires, each.interpreter)
+        python
+        for python in {axis_value(each.interpreter, each.abi) for each in released}
+        if python.startswith(("pp", "gp"))
+        and python in catalog.pythons
+        and not catalog.groups.get(python, "").endswith("-eol")
+        and allows(requires, python)
     }

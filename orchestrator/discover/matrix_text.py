@@ -220,13 +220,11 @@ def _excludes(
 ) -> None:
     pythons, libcs, archs = _values(cells)
     every = (cell for cell in product(pythons, libcs, archs) if cell not in cells)
-    # Planning itself leaves out a PyPy that was never made, unless an image may have it.
+    # Planning itself leaves out a PyPy or GraalPy that was never made, unless an image may have it.
     holes = [
         each
         for each in every
-        if not each[0].startswith("pp")
-        or each in choice.known
-        or "_".join(each[1:]) in images.named
+        if each[0].startswith("cp") or each in choice.known or "_".join(each[1:]) in images.named
     ]
     why = choice.why.get("arch", "")
     reason = "unknown to cibuildwheel" if why in {"", UNSAID} else f"not in {why}"

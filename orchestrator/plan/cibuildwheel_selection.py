@@ -98,14 +98,14 @@ class CibuildwheelSelection:
             each
             for each in catalog.identifiers
             if each.partition("-")[0] in pythons
-            and each.partition("_")[2] in archs
+            and _arch_of(each) in archs
             and self._takes(each, catalog)
         )
 
     def selects(self, identifier: str, catalog: CibuildwheelCatalog) -> bool:
         """Whether an identifier is selected where the architectures are the machine's to say."""
         return self._takes(identifier, catalog) and (
-            not self.fixed_archs or identifier.partition("_")[2] in self.archs
+            not self.fixed_archs or _arch_of(identifier) in self.archs
         )
 
     @property
@@ -124,6 +124,11 @@ class CibuildwheelSelection:
     def names(self, python: str) -> bool:
         """Whether ``build`` names a Python, instead of taking in what there is."""
         return any(each.partition("-")[0] == python for each in _patterns(self.build))
+
+
+def _arch_of(identifier: str) -> str:
+    """``gp312_250-manylinux_x86_64`` -> ``x86_64``."""
+    return identifier.partition("-")[2].partition("_")[2]
 
 
 def allows(requires_python: str, python: str, *, patch: int = 99) -> bool:

@@ -78,7 +78,9 @@ class Possible:
             first = allows(self.requires_python, str(tag), patch=0)
             later = f", which leaves out {tag.version}.1 and later" if first else ""
             return SUPPORTED, f"the project requires Python {self.requires_python}{later}"
-        exists = tag.implementation != "pypy" or self._exists(tag, values) or self.own_image(cell)
+        exists = (
+            tag.implementation == "cpython" or self._exists(tag, values) or self.own_image(cell)
+        )
         platform = f"{_plain(values['libc'])}_{values['arch']}"
         reason = f"cibuildwheel {self.facts.version} has no {tag.words} for {platform}"
         return ("", "") if exists else (EXISTING, reason)

@@ -273,8 +273,9 @@ def _served(covers: Iterable[Cell]) -> Iterator[tuple[str, str, str]]:
         python, libc = cell["python"], cell["libc"].partition("_")[0]
         pythons = [python]
         if python.startswith(ABI3):
-            floor = PythonTag.parse(python.removeprefix(ABI3)).minor
-            pythons = [f"cp3{minor}" for minor in range(floor, _LATEST)]
+            floor = PythonTag.parse(python.removeprefix(ABI3))
+            ends = ("", "t") if floor.free_threaded else ("",)
+            pythons = [f"cp3{n}{end}" for n in range(floor.minor, _LATEST) for end in ends]
         yield from ((each, libc, cell["arch"]) for each in pythons)
 
 

@@ -275,7 +275,7 @@ def python_title(python: str) -> str:
     if tag is None:
         return "3, any" if python == "py3" else python
     newer = " or newer" if python.startswith(ABI3) else ""
-    name = "PyPy " if tag.implementation == "pypy" else ""
+    name = "" if tag.implementation == "cpython" else f"{tag.title} "
     return f"{name}{tag.version}{'t' * tag.free_threaded}{newer}"
 
 

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from orchestrator.config import template
 from orchestrator.errors import BadWheelError
-from orchestrator.models.python_tag import ABI3
+from orchestrator.models.python_tag import axis_value
 from orchestrator.plan.layers import channel_matrix
 from orchestrator.publish.index_coverage import matching
 from orchestrator.publish.index_site import SubIndex, path_ok
@@ -181,12 +181,4 @@ def path_of_local(local: str | None) -> str:
 
 def pythons_of(name: WheelName) -> tuple[str, ...]:
     """Return the Pythons of a wheel's tags as axis values: cp312, cp314t, abi3-cp39, py3."""
-    found = set()
-    for tag in name.tags:
-        if tag.abi == "abi3":
-            found.add(f"{ABI3}{tag.interpreter}")
-        elif tag.abi == f"{tag.interpreter}t":
-            found.add(tag.abi)
-        else:
-            found.add(tag.interpreter)
-    return tuple(sorted(found))
+    return tuple(sorted({axis_value(tag.interpreter, tag.abi) for tag in name.tags}))

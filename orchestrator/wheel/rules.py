@@ -569,7 +569,8 @@ def serves(tag: Tag, python: str) -> bool:
     """Whether a wheel with this tag serves this Python; the platform does not count."""
     own = PythonTag.match(python)
     if own is None or own.implementation != "cpython":
-        return tag.interpreter == python or (tag.interpreter, tag.abi) == ("py3", "none")
+        name = python if own is None else own.interpreter
+        return tag.interpreter == name or (tag.interpreter, tag.abi) == ("py3", "none")
     return (tag.interpreter, tag.abi) in _served(python, own.minor)
 
 

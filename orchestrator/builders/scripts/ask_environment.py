@@ -75,9 +75,13 @@ def open_site() -> None:
 
 def python() -> dict[str, str]:
     """Return this Python's tag and version."""
-    kind = {"cpython": "cp", "pypy": "pp"}.get(sys.implementation.name, sys.implementation.name)
+    kinds = {"cpython": "cp", "pypy": "pp", "graalpy": "gp"}
+    kind = kinds.get(sys.implementation.name, sys.implementation.name)
     threads = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
-    tag = f"{kind}{sys.version_info[0]}{sys.version_info[1]}{threads}"
+    # GraalPy's ABI is that of a release: graalpy250-312-native-x86_64-linux
+    release = re.match(r"graalpy(\d+)-", sysconfig.get_config_var("SOABI") or "")
+    suffix = f"_{release[1]}" if release else threads
+    tag = f"{kind}{sys.version_info[0]}{sys.version_info[1]}{suffix}"
     return {"tag": tag, "version": sys.version.split()[0].rstrip("+")}
 
 

@@ -54,7 +54,7 @@ def resolve(question: dict[str, Any]) -> dict[str, Any]:
     options = Options("linux", arguments, env=dict(os.environ))
     build = options.build_options(question["identifier"])
     env, test_env = environments(build, question)
-    version = question["identifier"].split("-")[0]
+    version = question["identifier"].split("-")[0].split("_")[0]
     places = {"project": question["project"], "package": question["project"]}
     constraints = build.dependency_constraints.get_for_python_version(
         version=f"{version[2]}.{version[3:].rstrip('t')}", tmp_dir=Path(question["scratch"])

@@ -486,6 +486,7 @@ RELEASED = [
     *("demo-1.0-cp312-cp312-musllinux_1_2_aarch64.whl", "demo-1.0-cp312-cp312-win_amd64.whl"),
     *(
         "demo-1.0-pp311-pypy311_pp73-manylinux_2_17_x86_64.whl",
+        "demo-1.0-graalpy312-graalpy250_312_native-manylinux_2_28_x86_64.whl",
         "demo-0.9-cp39-cp39-linux_armv7l.whl",
     ),
     *("demo-2.0rc1-cp312-cp312-manylinux_2_28_s390x.whl", "demo-1.0.tar.gz", "junk"),
@@ -502,9 +503,10 @@ def test_the_last_release_says_which_platforms_are_wanted(
 
     found = ids(capsys)
     assert {each.partition("-")[2] for each in found} == {"manylinux_x86_64", "musllinux_aarch64"}
-    assert matrix["axes"]["python"] == ["cp311", "cp312", "cp313", "cp314", "cp315", "pp311"]
+    pythons = ["cp311", "cp312", "cp313", "cp314", "cp315", "gp312_250", "pp311"]
+    assert matrix["axes"]["python"] == pythons
     assert "free-threaded Pythons: nothing says" in said
-    assert "pp311-musllinux_aarch64" not in found
+    assert {"pp311-musllinux_aarch64", "gp312_250-musllinux_aarch64"}.isdisjoint(found)
 
 
 def test_what_a_workflow_leaves_out_and_the_last_release_had_is_there(
@@ -815,6 +817,12 @@ def test_links_out_of_the_project_are_not_followed(
         ('python = ["abi3-cp39"]', ["cp314-cp314t-manylinux_2_28_x86_64"], 0, ["abi3-cp39-many"]),
         ('python = ["cp314t"]', ["cp314-cp314t-manylinux_2_28_x86_64"], 1, []),
         ('python = ["pp311"]', ["pp311-pypy311_pp73-manylinux_2_28_x86_64"], 1, []),
+        (
+            'python = ["gp312_250"]',
+            ["graalpy312-graalpy250_312_native-manylinux_2_28_x86_64"],
+            1,
+            [],
+        ),
         (
             'python = ["cp312"]\nlibc = ["manylinux_2_28"]',
             ["py3-none-manylinux_2_17_x86_64"],

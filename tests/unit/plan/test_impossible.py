@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.ci.jobs import Sizes, plan_jobs
 from orchestrator.config.load import load
-from orchestrator.models.target import Plan
+from orchestrator.models.platforms import Arch
+from orchestrator.models.target import Plan, TargetId
 from orchestrator.plan.impossible import EXISTING, SUPPORTED
 from orchestrator.plan.plan import find_exclusion, make_plan
 from orchestrator.plan.version import VersionContext
-from tests.factories import FACTS
+from orchestrator.report.explanation import explain
+from tests.factories import FACTS, request
 
 
 def planned(pythons: list[str], more: str = "", requires: str = "") -> Plan:
@@ -100,3 +103,20 @@ def test_what_is_no_specifier_is_a_note_and_limits_nothing(requires: str) -> Non
     assert len(plan.targets) == 2
     assert "requires-python is no specifier" in "".join(plan.notes)
     assert "specifier" not in "".join(planned(["cp312"], requires=">=3").notes)
+
+
+def test_every_identifier_of_cibuildwheel_for_linux_is_a_target() -> None:
+    platforms = sorted({each.partition("-")[2] for each in FACTS.identifiers})
+    libcs, archs = (sorted({each.split("_", 1)[n] for each in platforms}) for n in (0, 1))
+    text = f'project.source = "x==1"\n[axes]\npython = {sorted(FACTS.pythons)}\n'
+    settings = load(f"{text}arch = {archs}\nlibc = {libcs}\n".encode(), facts=FACTS)
+
+    plan = make_plan(settings, facts=FACTS, outside=VersionContext(version="1"))
+
+    targets = {each.id: each for each in plan.targets}
+    assert targets.keys() >= FACTS.identifiers
+    for identifier in sorted(FACTS.identifiers):
+        said = explain(request(targets[TargetId(identifier)]), here=Arch.X86_64)
+        assert f"--only {identifier} " in {what: value for what, value, _ in said}["command"]
+    jobs = plan_jobs(plan, Sizes())
+    assert {each for job in jobs for each in job.targets} == targets.keys()

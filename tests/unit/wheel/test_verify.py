@@ -196,6 +196,9 @@ def test_a_variant_was_not_planned(spec: WheelSpec, inspector: Inspector) -> Non
         ("cp314", "cp314", "cp314t", False),
         ("pp311", "pypy311_pp73", "pp311", True),
         ("pp311", "pypy311_pp73", "pp310", False),
+        ("graalpy312", "graalpy250_312_native", "gp312_250", True),
+        ("graalpy312", "graalpy250_312_native", "gp313_253", False),
+        ("cp312", "cp312", "gp312_250", False),
         ("py3", "none", "pp311", True),
     ],
 )
