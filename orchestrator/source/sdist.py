@@ -24,7 +24,7 @@ from orchestrator.host import process
 from orchestrator.host.process import PLAIN_UMASK
 from orchestrator.source.declared import table_of
 from orchestrator.source.locate import read_toml
-from orchestrator.source.unpack import is_zip, read_top, unpack
+from orchestrator.source.unpack import has_sparse, is_zip, read_top, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -189,7 +189,8 @@ def sdist_problems(path: Path, *, filename: str = "", version: str = "") -> tupl
             last = b""
         if info != last:
             return ("it has several PKG-INFO",)
-        return tuple(_problems(filename or path.name, top, scratch, info, version))
+        sparse = ("it has sparse members: PyPI refuses them",) if has_sparse(path) else ()
+        return (*sparse, *_problems(filename or path.name, top, scratch, info, version))
 
 
 def _problems(filename: str, top: str, tree: Path, info: bytes, version: str) -> Iterator[str]:

@@ -201,6 +201,12 @@ def is_zip(archive: Path) -> bool:
     return zipfile.is_zipfile(archive)
 
 
+def has_sparse(archive: Path) -> bool:
+    """Whether a tar file that can be unpacked has members of GNU tar's sparse formats."""
+    with tarfile.open(archive) as tar:
+        return any(member.issparse() for member in tar)
+
+
 def _members(archive: Path) -> Iterator[_Member]:
     """Yield the members of a tar or zip file; raises ValueError where it could be either."""
     with open_regular(archive) as stream:

@@ -45,7 +45,7 @@ END = struct.Struct("<4s4H2IH")
 END64 = struct.Struct("<4sQ2H2I4Q")
 LOCATOR64 = struct.Struct("<4sIQI")
 MAX16, MAX32 = 0xFFFF, 0xFFFFFFFF
-EXTRA_UNICODE_PATH = 0x7075
+EXTRA_ZIP64, EXTRA_UNICODE_PATH = 1, 0x7075
 
 # The other methods that Python can read or write.
 _METHOD_NAMES = {12: "bzip2", 14: "lzma", 93: "zstandard"}
@@ -133,9 +133,11 @@ class WheelArchive:
         self._engine = fastest()
         self.budget = Budget(path.name, os.fstat(file.fileno()).st_size)
         with self._reading():
-            self.directory, size = _check_ending(file)
+            count, self.directory, size = _check_ending(file)
             self.budget.spend(_ENTRY_STEPS * (size // _ENTRY_SIZE), size, "zip directory")
             self._zip = zipfile.ZipFile(file)
+            if len(self._zip.infolist()) != count:
+                raise zipfile.BadZipFile("its end record has another number of members")
         self.entries = tuple(self._zip.infolist())
         self.comment = self._zip.comment
         self._check_entries()
@@ -414,11 +416,11 @@ def open_wheel(path: Path, filename: str = "") -> WheelArchive:
         raise
 
 
-def _check_ending(file: BinaryIO) -> tuple[int, int]:
-    """Check the records that end a zip file, and return offset and size of its directory.
+def _check_ending(file: BinaryIO) -> tuple[int, int, int]:
+    """Check the records that end a zip file; return entries, offset and size of its directory.
 
     Nothing that they announce is in memory yet. BadZipFile: they are missing or inconsistent, bytes
-    surround the zip file, or its directory is larger than any wheel's.
+    surround the zip file or stand between them, or its directory is larger than any wheel's.
     """
     size = os.fstat(file.fileno()).st_size
     start = max(0, size - END.size - MAX16)
@@ -436,20 +438,23 @@ def _check_ending(file: BinaryIO) -> tuple[int, int]:
     locator = os.pread(file.fileno(), LOCATOR64.size, max(0, end - LOCATOR64.size))
     if locator.startswith(b"PK\x06\x07"):
         # A zip64 file: this record has the true values, but some readers use the other one.
+        place = end - LOCATOR64.size - END64.size
         _, _, end, _ = LOCATOR64.unpack(locator)
-        record = os.pread(file.fileno(), END64.size, end)
-        if len(record) != END64.size or not record.startswith(b"PK\x06\x06"):
+        record = os.pread(file.fileno(), END64.size, place) if end == place else b""
+        if not record.startswith(b"PK\x06\x06"):
             raise zipfile.BadZipFile("its zip64 end record is not where it should be")
-        *_, count64, length64, offset64 = END64.unpack(record)
+        _, extent, *_, count64, length64, offset64 = END64.unpack(record)
+        if extent != END64.size - 12:  # the signature and this number do not count
+            raise zipfile.BadZipFile("its zip64 end record has another size than it should")
         pairs = ((count, count64, MAX16), (length, length64, MAX32), (offset, offset64, MAX32))
         if any(narrow not in {wide, limit} for narrow, wide, limit in pairs):
             raise zipfile.BadZipFile("its two end records disagree")
-        length, offset = length64, offset64
+        count, length, offset = count64, length64, offset64
     if offset + length != end:
         raise zipfile.BadZipFile("its directory is not where its end record says")
     if length > _MAX_DIRECTORY:
         raise zipfile.BadZipFile(f"its directory has {length} bytes; at most {_MAX_DIRECTORY}")
-    return offset, length
+    return count, offset, length
 
 
 def _agrees(header: bytes, entry: zipfile.ZipInfo) -> bool:

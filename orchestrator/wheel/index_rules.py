@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from email.utils import parseaddr
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from zipfile import ZIP_STORED
 
 from packaging.metadata import Metadata, RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
@@ -19,12 +21,20 @@ from packaging.version import Version
 from orchestrator.errors import BadWheelError, ConfigError
 from orchestrator.models.reading import ini_tables
 from orchestrator.models.words import count_of
-from orchestrator.wheel.archive import FLAG_DESCRIPTOR, open_wheel
+from orchestrator.wheel.archive import (
+    EXTRA_UNICODE_PATH,
+    EXTRA_ZIP64,
+    FLAG_DESCRIPTOR,
+    LOCAL_HEADER,
+    extra_fields,
+    open_wheel,
+)
 from orchestrator.wheel.checked_wheel import few, parsed_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from zipfile import ZipInfo
 
     from orchestrator.models.wheel_name import WheelName
     from orchestrator.wheel.archive import WheelArchive
@@ -33,8 +43,24 @@ METADATA_VERSIONS = frozenset({"1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", 
 SUMMARY, LABEL, LONGEST_ADDRESS = 512, 32, 254
 """Characters of the field ``Summary``, of a label of ``Project-URL``, of an e-mail address."""
 
+LONGEST_NAME = 255 - len(".metadata")
+"""Bytes of a file name: METADATA is kept beside the file (PEP 658)."""
+
 _RATIO, _SMALL = 50, 64 << 20
 """A zip file of more than so many bytes may not unpack to so many times its size."""
+
+_HEAD, _WIDE = 4, 8
+_ZIP64_SIZES = frozenset({0, 8, 16, 24, 28})
+"""Bytes of an extra field's head, of one size in a zip64 field, and of all that it may have."""
+
+_LARGEST = 5 << 20
+"""Bytes of a source file that is looked into."""
+
+_ENCRYPTED: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("PyArmor", (b"__pyarmor__(__name__, __file__,",)),
+    *(("PyArmor", (b"__pyarmor_%s__" % word,)) for word in (b"enter", b"exit", b"assert", b"bcc")),
+    ("SourceDefender", (b"---BEGIN PYE FILE---", b"---END PYE FILE---")),
+)
 
 NORMALISE = "`orchestrator retag --normalise` writes one that is taken"
 _COMMAND = re.compile(r"[\w.-]+")
@@ -52,7 +78,8 @@ def index_refusals(path: Path) -> tuple[str, ...]:
         BadWheelError: it is not a wheel that can be read.
     """
     with open_wheel(path) as archive:
-        return (*_names(archive), *_zip(archive), *_metadata(archive), *_entry_points(archive))
+        rules = (_names, _zip, _local_headers, _sources, _metadata, _entry_points)
+        return tuple(chain.from_iterable(rule(archive) for rule in rules))
 
 
 def normalised_name(name: WheelName) -> str:
@@ -63,6 +90,8 @@ def normalised_name(name: WheelName) -> str:
 def _names(archive: WheelArchive) -> Iterator[str]:
     """warehouse/forklift/legacy.py: the project's name, and where WHEEL and METADATA are."""
     name = archive.name
+    if (length := len(archive.path.name.encode())) > LONGEST_NAME:
+        yield f"the file name has {length} bytes, not {LONGEST_NAME} or fewer"
     if name.label:
         yield f"a variant ({name.label}), and it takes none: the format is a draft (PEP 825)"
     if (wanted := normalised_name(name)) != name.distribution:
@@ -85,6 +114,51 @@ def _zip(archive: WheelArchive) -> Iterator[str]:
     unpacked = sum(each.file_size for each in archive.entries)
     if unpacked > _SMALL and unpacked > _RATIO * archive.digest()[1]:
         yield f"it unpacks to more than {_RATIO} times its size"
+
+
+def _local_headers(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/utils/zipfiles.py: extra fields before the members, which streams read."""
+    blocks = archive.blocks()
+    for entry in archive.entries:
+        header = archive.local_header(entry, blocks)
+        extra = header[LOCAL_HEADER.size + LOCAL_HEADER.unpack_from(header)[-2] :]
+        if extra and (flaw := _flaw_of_extra(extra, entry)):
+            yield f"{entry.filename!r} has {flaw}: {NORMALISE}"
+            return
+
+
+def _flaw_of_extra(extra: bytes, entry: ZipInfo) -> str:
+    """Return what is wrong with the extra fields of a local header; empty for nothing."""
+    fields = list(extra_fields(extra))
+    lengths = [_HEAD + int.from_bytes(field[2:_HEAD], "little") for _, field in fields]
+    if sum(lengths) != len(extra):
+        return "extra fields that are cut off"
+    kinds = [kind for kind, _ in fields if kind in {EXTRA_ZIP64, EXTRA_UNICODE_PATH}]
+    if len(kinds) != len(set(kinds)):
+        return "an extra field twice"
+    sizes = next((field[_HEAD:] for kind, field in fields if kind == EXTRA_ZIP64), b"")
+    stored = entry.compress_type == ZIP_STORED
+    if len(sizes) not in _ZIP64_SIZES or (len(sizes) == _WIDE and not stored):
+        return "a zip64 field of another size than it should have"
+    packed = sizes[-_WIDE:] if len(sizes) == _WIDE else sizes[_WIDE : 2 * _WIDE]
+    if packed and int.from_bytes(packed, "little") != entry.compress_size:
+        return "a zip64 field that disagrees with the zip directory"
+    return ""
+
+
+def _sources(archive: WheelArchive) -> Iterator[str]:
+    """warehouse/utils/scanner_rules: what encrypts Python code leaves these words in it."""
+    for member in archive.members:
+        if member.filename.lower().endswith((".py", ".pye")) and member.file_size <= _LARGEST:
+            text = archive.read(member.filename)
+            program = next((name for name, words in _ENCRYPTED if _says(text, words)), "")
+            if program:
+                yield f"{member.filename} is encrypted with {program}, which its policy forbids"
+                return
+
+
+def _says(text: bytes, words: tuple[bytes, ...]) -> bool:
+    return all(word in text for word in words)
 
 
 def _metadata(archive: WheelArchive) -> Iterator[str]:
@@ -125,6 +199,8 @@ def _fields(found: Metadata) -> Iterator[str]:
         yield f"Metadata-Version {found.metadata_version} is not one that it knows"
     if found.summary and len(found.summary) > SUMMARY:
         yield f"Summary has {count_of(len(found.summary), 'character')}, not {SUMMARY} or fewer"
+    if "dynamic" in (found.dynamic or ()):
+        yield "Dynamic: the field Dynamic itself cannot be dynamic"
     if found.license and found.license_expression:
         yield "License and License-Expression exclude each other"
     for field, text in (

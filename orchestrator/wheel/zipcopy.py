@@ -19,6 +19,7 @@ from orchestrator.wheel.archive import (
     END,
     END64,
     EXTRA_UNICODE_PATH,
+    EXTRA_ZIP64,
     FLAG_DESCRIPTOR,
     FLAG_UTF8,
     LOCAL_HEADER,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 # APPNOTE 4.3.12: directory entry.
 _ENTRY = struct.Struct("<4s4B4H3I5H2I")
 _VERSION_ZIP64 = 45
-_EXTRA_ZIP64 = 1
 _FLAGS_DEFLATE = 0x6
 _LEVEL = 6
 _UNIX = 3
@@ -208,7 +208,7 @@ def _write(  # noqa: PLR0913, PLR0917 - what an entry consists of
     version = entry.extract_version
     if max(compressed, size) >= MAX32:
         version = max(version, _VERSION_ZIP64)
-        extra = struct.pack("<HHQQ", _EXTRA_ZIP64, 16, size, compressed) + extra
+        extra = struct.pack("<HHQQ", EXTRA_ZIP64, 16, size, compressed) + extra
     one = _Written(entry, encoded(entry, name), flags, crc, compressed, size, out.tell())
     sizes = crc, min(compressed, MAX32), min(size, MAX32), len(one.name), len(extra)
     fields = version, flags, entry.compress_type, *_dos_time(entry), *sizes
@@ -237,7 +237,7 @@ def _extra_of(extra: bytes, *, renamed: bool) -> bytes:
     """Return extra fields without zip64, which is written anew, and without a name if it is old."""
     fields = list(extra_fields(extra))
     rest = extra[sum(len(field) for _, field in fields) :]
-    unwanted = {_EXTRA_ZIP64, EXTRA_UNICODE_PATH} if renamed else {_EXTRA_ZIP64}
+    unwanted = {EXTRA_ZIP64, EXTRA_UNICODE_PATH} if renamed else {EXTRA_ZIP64}
     return b"".join(field for kind, field in fields if kind not in unwanted) + rest
 
 
@@ -250,7 +250,7 @@ def _directory_entry(one: _Written) -> bytes:
     values = (one.size, one.compressed, one.offset)
     large = [value for value in values if value >= MAX32] if max(values) >= MAX32 else []
     if large:
-        extra = struct.pack(f"<HH{len(large)}Q", _EXTRA_ZIP64, 8 * len(large), *large) + extra
+        extra = struct.pack(f"<HH{len(large)}Q", EXTRA_ZIP64, 8 * len(large), *large) + extra
     time, date = _dos_time(entry)
     head = _ENTRY.pack(
         b"PK\x01\x02",

@@ -111,6 +111,19 @@ def test_several_metadata_are_refused(tmp_path: Path) -> None:
     assert sdist_problems(path) == ("it has several PKG-INFO",)
 
 
+def test_sparse_members_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my_thing-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in (GOOD | {"data.bin": "x"}).items():
+            info = tarfile.TarInfo(f"my_thing-1.0/{member}")
+            info.size = len(content)
+            if member == "data.bin":
+                info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "4096"}
+            archive.addfile(info, io.BytesIO(content.encode()))
+
+    assert sdist_problems(path) == ("it has sparse members: PyPI refuses them",)
+
+
 def test_what_installers_read_differently_is_refused(tmp_path: Path) -> None:
     path = sdist(tmp_path, GOOD)
     packed = path.read_bytes()

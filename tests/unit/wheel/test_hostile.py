@@ -166,6 +166,7 @@ def test_names_that_are_in_each_others_way(
         ({"offset": 7}, "not where its end record says"),
         ({"size": 1}, "not where its end record says"),
         ({"size": 0xFFFFFFFF}, "not where its end record says"),
+        ({"count": 3}, "another number of members"),
     ],
 )
 def test_bytes_outside_the_zip(written: Written, how: dict[str, Any], what: str) -> None:

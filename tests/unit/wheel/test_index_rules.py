@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from orchestrator.wheel import retag
 from orchestrator.wheel.index_rules import index_refusals, metadata_refusals
+from tests.rawzip import Entry, write
 from tests.unit.wheel.conftest import Inspector
 from tests.wheelmaker import WheelSpec, write_zip
 
@@ -77,6 +80,8 @@ def test_a_variant_is_refused_with_the_reason(tmp_path: Path) -> None:
         ("License-File: sub/NOTICE", "there is no demo-1.0.dist-info/licenses/sub/NOTICE"),
         ("License-File: ../LICENSE", "license-file"),
         ("Dynamic: Name", "dynamic"),
+        ("Dynamic: Dynamic", "cannot be dynamic"),
+        ("Dynamic: Import-Name", ""),
         ("Description-Content-Type: text/html", "description-content-type"),
     ],
 )
@@ -191,6 +196,69 @@ def test_zip_files(tmp_path: Path, inspector: Inspector) -> None:
         again = retag(made, dest_dir=made.parent / "made", epoch=0, normal_names=True)
         assert index_refusals(again) == ()
         assert inspector.rules(again) == []
+
+
+def field(kind: int, content: bytes) -> bytes:
+    return struct.pack("<HH", kind, len(content)) + content
+
+
+NAMED = b"\1" + struct.pack("<I", zlib.crc32(b"demo.py")) + b"demo.py"
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        (b"", ""),
+        (field(0x5455, b"\1abcd") * 2, ""),
+        (field(1, b""), ""),
+        (field(1, struct.pack("<QQ", 7, 9)), ""),
+        (field(0x7075, NAMED), ""),
+        (field(0x7075, NAMED) * 2, "an extra field twice"),
+        (field(1, b"") * 2, "an extra field twice"),
+        (field(1, struct.pack("<Q", 9)), "another size than it should have"),
+        (field(1, b"12345"), "another size than it should have"),
+        (field(1, struct.pack("<QQ", 7, 99)), "disagrees with the zip directory"),
+        (field(0x5455, b"\1abcd")[:-1], "cut off"),
+        (b"\x55\x54\x01", "cut off"),
+    ],
+)
+def test_extra_fields_before_a_member(tmp_path: Path, extra: bytes, why: str) -> None:
+    entries = [Entry(name=b"demo.py", local={"extra": extra})]
+    entries += [
+        Entry(name=name.encode(), content=content)
+        for name, content in pure().all_files().items()
+        if name != "demo.py"
+    ]
+    path = tmp_path / pure().filename
+    path.write_bytes(write(entries))
+
+    found = "".join(index_refusals(path))
+    assert bool(found) is bool(why)
+    assert why in found
+    again = retag(path, dest_dir=tmp_path / "made", epoch=0, normal_names=True)
+    assert index_refusals(again) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("demo/a.py", b"__pyarmor__(__name__, __file__, b'x')", "encrypted with PyArmor"),
+        ("demo/a.py", b"def f():\n    __pyarmor_enter__(1)\n", "encrypted with PyArmor"),
+        ("demo/a.PYE", b"---BEGIN PYE FILE---\nx\n---END PYE FILE---", "with SourceDefender"),
+        ("demo/a.txt", b"__pyarmor_enter__", ""),
+        ("demo/a.py", b"# pyarmor is not used here, nor ---BEGIN PYE FILE---", ""),
+    ],
+)
+def test_encrypted_sources(tmp_path: Path, name: str, text: bytes, why: str) -> None:
+    found = "".join(index_refusals(pure(members={name: text}).write(tmp_path)))
+    assert bool(found) is bool(why)
+    assert why in found
+
+
+def test_a_name_that_leaves_no_room_for_its_metadata(tmp_path: Path) -> None:
+    for length, taken in ((246, True), (247, False)):
+        spec = pure(name="d" * (length - len("-1.0-py3-none-any.whl")))
+        assert (index_refusals(spec.write(tmp_path)) == ()) is taken
 
 
 class Pipe(io.RawIOBase):
