@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import io
 import os
 import re
@@ -39,6 +40,11 @@ from orchestrator.fsutil import (
     walk,
     write_whole,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _others_leave_nothing() -> None:
+    gc.collect()  # what earlier tests left in a circle is closed when that is found
 
 
 @pytest.fixture(autouse=True)
