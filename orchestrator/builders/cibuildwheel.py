@@ -186,6 +186,7 @@ class Cibuildwheel:
                 [
                     *shell.args(job.scratch, question),
                     # Beneath the environments of the project and the matrix, which may name them.
+                    f"--env=AUDITWHEEL_ARCH={target.arch}",  # as images of manylinux have it
                     *(f"--env={name}={value}" for name, value in job.parallel.items()),
                 ],
                 job.compilers,

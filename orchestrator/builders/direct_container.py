@@ -159,6 +159,7 @@ class _ContainerSteps(BuildSteps):
             project=PROJECT,
             scratch=IN_CONTAINER_SCRATCH,
             base={
+                "AUDITWHEEL_ARCH": str(self.target.arch),  # as images of manylinux have it
                 **self._given,
                 **self.job.parallel,
                 "CIBUILDWHEEL": "1",

@@ -5,6 +5,7 @@ Each rule is a function from a wheel to findings, as in `orchestrator.wheel.rule
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BadWheelError
+from orchestrator.models.wheel import Finding, Severity
 from orchestrator.models.words import count_of
 from orchestrator.wheel import gpu_report, sbom
 from orchestrator.wheel.checked_wheel import few, finding, parsed_version
@@ -19,7 +21,6 @@ from orchestrator.wheel.checked_wheel import few, finding, parsed_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.models.wheel import Finding
     from orchestrator.wheel.archive import WheelArchive
     from orchestrator.wheel.checked_wheel import CheckedWheel
 
@@ -27,6 +28,7 @@ LARGEST = 10
 """Members that the message names when a wheel is too large."""
 
 _LICENCE = re.compile(r"(un)?licen[cs]e|copying|copyright|notice|authors", re.IGNORECASE)
+_SYSTEM_FOLDERS = ("/lib/", "/lib64/", "/opt/", "/usr/")
 _ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 
 
@@ -85,7 +87,11 @@ def run_paths(subject: CheckedWheel) -> Iterator[Finding]:
                 users[path].append(elf.name)
     for path, names in users.items():
         where = "absolute" if path.startswith("/") else "relative to the current directory"
-        yield finding("absolute-rpath", f"the RPATH {path!r} of {few(names)} is {where}")
+        message = f"the RPATH {path!r} of {few(names)} is {where}"
+        # Only administrators write there, and auditwheel leaves it where it grafts nothing.
+        harmless = f"{posixpath.normpath(path)}/".startswith(_SYSTEM_FOLDERS)
+        severity = Severity.WARNING if harmless else Severity.ERROR
+        yield Finding(rule="absolute-rpath", message=message, severity=severity)
 
 
 def size_budget(subject: CheckedWheel) -> Iterator[Finding]:

@@ -166,6 +166,28 @@ def test_run_paths(inspector: Inspector, kind: str, rpath: str, said: str) -> No
         assert said in found[0].message
 
 
+@pytest.mark.parametrize(
+    ("rpath", "severity"),
+    [
+        ("/usr/lib/x86_64-linux-gnu/hdf5/serial", Severity.WARNING),
+        ("/usr/local/cuda/lib64", Severity.WARNING),
+        ("/opt/rocm/lib", Severity.WARNING),
+        ("/lib64", Severity.WARNING),
+        ("/usr/../home/ci/lib", Severity.ERROR),
+        ("/home/ci/lib", Severity.ERROR),
+        ("/var/build/lib", Severity.ERROR),
+        ("/usrlocal", Severity.ERROR),
+        ("lib", Severity.ERROR),
+    ],
+)
+def test_run_paths_of_the_system_are_warnings(
+    inspector: Inspector, rpath: str, severity: Severity
+) -> None:
+    elf = make_elf(ElfSpec(defined=("PyInit__ext",), rpath=rpath))
+    (found,) = inspector.findings(WheelSpec(members={EXTENSION: elf}))
+    assert found.severity is severity
+
+
 def test_one_run_path_of_many_files_is_one_finding(inspector: Inspector) -> None:
     elf = make_elf(ElfSpec(rpath="/build"))
     members = {f"demo/{number}.so": elf for number in range(9)}
