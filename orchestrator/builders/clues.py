@@ -64,7 +64,7 @@ _LACKS = {
         r"""|Could NOT find (\w+)\b"""
         r"""|Could not find a package configuration file provided by "(\w+)\""""
         r"""|Unable to load dependency (\w+)|make sure the (lib\w+) and \w+ development packages"""
-        r"""|library files could not be found for (\w+)"""
+        r"""|library files could not be found for (\w+)|No (\w+) library detected"""
         r"""|pkg-config --\w+ ([\w.+-]+)'? returned non-zero"""
     ),
 }
@@ -301,7 +301,17 @@ class Clues:
 
 
 _WORDS = (
-    *("not found", "o such file", "annot ", "an't ", "nable to", "ould ", "o package", "o rule"),
+    *(
+        "not found",
+        "o such file",
+        "annot ",
+        "an't ",
+        "nable to",
+        "ould ",
+        "o package",
+        "o rule",
+        "detected",
+    ),
     *("not installed", "not be installed", "not on PATH"),
     *("make sure", "is not importable", "ailed to connect", "ailed to download", "getaddrinfo"),
     *("emporary failure", "no such host", "sending request for url", "Max retries exceeded"),

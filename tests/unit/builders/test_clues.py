@@ -112,6 +112,7 @@ def hint(
         ("geos failed: Pkg-config for machine host machine not found. Giving up.", "pkg-config"),
         # libraries that setup scripts look for
         ("The headers or library files could not be found for jpeg,", "libjpeg62-turbo-dev"),
+        ("../numpy/meson.build:185:4: ERROR: No BLAS library detected! Install one", "openblas"),
         ("Command 'pkg-config --exists libmariadb' returned non-zero exit", "libmariadb-dev"),
         # modules
         ("ModuleNotFoundError: No module named 'numpy'", 'build.requires = ["numpy"]'),
