@@ -34,7 +34,7 @@ Value = str | int | float | bool | tuple[str, ...] | None
 
 Origins = defaultdict[str, str]
 
-PARALLEL_RULE = "its CPUs, or its memory by resources.memory-per-job; not in the key"
+PARALLEL_RULE = "its CPUs, or memory / resources.memory-per-job; the last get more; not in the key"
 
 TOOL = "pyproject.toml: tool.cibuildwheel"
 

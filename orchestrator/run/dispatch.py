@@ -47,11 +47,17 @@ class Pace:
 
     def budget(self, count: int) -> Resources:
         """Return what ``count`` targets may take together."""
-        return resources.budget(self.machine, self.settings, jobs=self.jobs, count=count)
+        return resources.budget(
+            self.machine,
+            self.settings,
+            jobs=self.jobs,
+            count=count,
+            limited=self.deadline is not None,
+        )
 
 
 def parallel(target: Target, budget: Resources) -> dict[str, str]:
-    """Return the variables that tell a target's build how many programs it may run at once."""
+    """Return the variables that tell a build how many programs it may run beside all others."""
     share = resources.takes(target.resources, budget, emulated=is_emulated(target))
     jobs = resources.compilers(target.resources, share, budget)
     return resources.variables(jobs, target.env)
@@ -84,11 +90,8 @@ def dispatch(  # noqa: PLR0913 - keyword-only
         say(describe_budget(budget))
     for each in state.oversized:
         say(f"{each} takes more than there is: it will run alone")
-    shared = {
-        each: replace(assignment, parallel=parallel(assignment.target, budget))
-        for each, assignment in assignments.items()
-    }
-    calls = _Calls(worker=worker, assignments=shared)
+    shares = resources.CompilerShares(budget)
+    calls = _Calls(worker=worker, assignments=dict(assignments), shares=shares)
     run = LocalRun(state, calls, listener=listener, cancel=cancel, deadline=pace.deadline)
     return run.run()
 
@@ -135,7 +138,18 @@ class _Calls:
     """What the executor calls."""
 
     worker: Worker
-    assignments: Mapping[TargetId, Assignment]
+    assignments: dict[TargetId, Assignment]
+    shares: resources.CompilerShares
+
+    def share(self, target_id: TargetId, beside: int) -> None:
+        target, whole = self.assignments[target_id].target, self.shares.whole
+        own = resources.takes(target.resources, whole, emulated=is_emulated(target))
+        count = self.shares.take(target_id, target.resources, own, beside)
+        variables = resources.variables(count, target.env)
+        self.assignments[target_id] = replace(self.assignments[target_id], parallel=variables)
+
+    def release(self, target_id: TargetId) -> None:
+        self.shares.release(target_id)
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         return self.worker.execute(self.assignments[target_id], attempt)

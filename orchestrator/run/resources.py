@@ -1,12 +1,15 @@
 """Share a run's CPUs and memory between targets, and derive each build's parallelism. Pure.
 
 A target gets what ``[resources]`` says, else an equal share. It may run as many compilers at once
-as it has CPUs, but no more than its memory can hold.
+as it has CPUs, but no more than its memory can hold; when it starts, it is also given what no other
+target will need.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.run.scheduler import Resources
@@ -20,14 +23,24 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 
-CPUS_EACH = 2
-"""CPUs a target gets at least if ``-j`` is not given: few builds keep one CPU busy all the time."""
+CPUS_EACH_LIMITED = 2
+"""CPUs that a target gets at least in a run with a limit: better few that end in time than none.
+
+Without a limit it gets one: most builds wait for installers and for single compilers.
+"""
 
 MEMORY_PER_JOB = 2 * GIB
 """Bytes of one compiler unless the matrix says otherwise; C++ templates take one to two GiB."""
 
 
-def budget(machine: Capacity, settings: RunSettings, *, jobs: int | None, count: int) -> Resources:
+def budget(
+    machine: Capacity,
+    settings: RunSettings,
+    *,
+    jobs: int | None,
+    count: int,
+    limited: bool = False,
+) -> Resources:
     """Return what all targets that run at once may take together.
 
     Args:
@@ -35,10 +48,12 @@ def budget(machine: Capacity, settings: RunSettings, *, jobs: int | None, count:
         settings: ``[run]`` of the matrix.
         jobs: targets at once; None to derive it.
         count: how many targets there are.
+        limited: whether the run ends at a limit.
     """
     cpus = settings.cpus or machine.cpus
     memory = settings.memory or machine.memory
-    by_machine = min(int(cpus // CPUS_EACH), memory // (CPUS_EACH * MEMORY_PER_JOB), count)
+    each = CPUS_EACH_LIMITED if limited else 1
+    by_machine = min(int(cpus // each), memory // (each * MEMORY_PER_JOB), count)
     # More slots than targets would only make each share smaller.
     slots = max(min(jobs or max(by_machine, 1), count), 1)
     return Resources(
@@ -67,6 +82,51 @@ def compilers(resources: TargetResources, share: Resources, whole: Resources) ->
     cpus = min(share.millicpus, whole.millicpus) // 1000
     memory = min(share.memory, whole.memory)
     return max(min(cpus, memory // (resources.memory_per_job or MEMORY_PER_JOB)), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerShares:
+    """How many compilers the running targets were given, out of a budget. For one thread.
+
+    A share is decided when its target starts, as a build is told once. So the last targets of a
+    run get what the others have left.
+    """
+
+    whole: Resources
+    given: dict[TargetId, tuple[int, int]] = field(default_factory=dict)
+    """Target -> compilers, and the memory of one in bytes."""
+
+    def take(
+        self, target_id: TargetId, resources: TargetResources, own: Resources, beside: int
+    ) -> int:
+        """Return how many compilers a target may run that starts now: at least 1.
+
+        Args:
+            target_id: the target.
+            resources: what the matrix says of it; its CPUs and memory count if they are set.
+            own: what it takes of the budget.
+            beside: how many targets may still start while it runs, each with a part like its own.
+        """
+        cpus, memory = self._free()
+        share = own
+        if resources.cpus is None:
+            part = math.ceil(cpus / (beside + 1)) * 1000
+            share = share._replace(millicpus=max(part, own.millicpus))
+        if resources.memory is None:
+            share = share._replace(memory=max(memory // (beside + 1), own.memory))
+        count = compilers(resources, share, self.whole)
+        self.given[target_id] = count, resources.memory_per_job or MEMORY_PER_JOB
+        return count
+
+    def release(self, target_id: TargetId) -> None:
+        """Forget a target that ended."""
+        self.given.pop(target_id, None)
+
+    def _free(self) -> tuple[int, int]:
+        """Return the CPUs and the bytes of memory that nobody was given."""
+        cpus = self.whole.millicpus // 1000 - sum(count for count, _ in self.given.values())
+        memory = self.whole.memory - sum(count * each for count, each in self.given.values())
+        return max(cpus, 0), max(memory, 0)
 
 
 def estimate_seconds(

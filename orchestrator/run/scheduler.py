@@ -168,6 +168,11 @@ class SchedulerState:
         return self.phases.count(TargetPhase.PENDING) + self.phases.count(TargetPhase.WAITING)
 
     @property
+    def unfilled(self) -> int:
+        """How many targets may still start beside those that run."""
+        return 0 if self.stopping else min(self.free.slots, self.left)
+
+    @property
     def out_of_time(self) -> bool:
         """Whether the run's limit stopped it."""
         return self.time <= 0

@@ -48,6 +48,12 @@ class Listener(Protocol):
 class ExecutorCalls(Protocol):
     """What `LocalRun` calls."""
 
+    def share(self, target_id: TargetId, beside: int) -> None:
+        """Give a target that starts now its part; so many others may still start beside it."""
+
+    def release(self, target_id: TargetId) -> None:
+        """Take the part of a target back that ended."""
+
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         """Build one target, in a thread of its own; must not raise for a failed build."""
 
@@ -177,6 +183,7 @@ class LocalRun:
         if thread is not None:
             thread.join()
         self._slots.remove(attempt.slot)
+        self._calls.release(target_id)
         result = attempt.outcome
         if isinstance(result, BaseException):
             result = self._calls.crashed(target_id, result)
@@ -207,9 +214,12 @@ class LocalRun:
         self._carry_out(instructions)
 
     def _carry_out(self, instructions: Sequence[scheduler.Instruction]) -> None:
+        starts = sum(isinstance(each, scheduler.StartTarget) for each in instructions)
         for instruction in instructions:
             match instruction:
                 case scheduler.StartTarget(target_id=target_id, attempt=attempt):
+                    starts -= 1
+                    self._calls.share(target_id, starts + self._state.unfilled)
                     self._start(target_id, attempt)
                 case scheduler.RetryLater(target_id=target_id, seconds=seconds):
                     # Monotonic: a clock that is set must neither hurry a retry nor lose it.

@@ -70,6 +70,8 @@ class Played:
     build: Callable[[TargetId, int], BuildResult]
     abandon: Callable[[TargetId, TargetId | None], BuildResult]
     crashed: Callable[[TargetId, BaseException], BuildResult]
+    share: Callable[[TargetId, int], None]
+    release: Callable[[TargetId], None]
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         return self.build(target_id, attempt)
@@ -83,6 +85,13 @@ class Stage:
     cancel: Cancel = field(default_factory=Cancel)
     abandoned: list[TargetId] = field(default_factory=list)
     crashes: list[BaseException] = field(default_factory=list)
+    shares: list[tuple[TargetId, int]] = field(default_factory=list)
+
+    def share(self, target_id: TargetId, beside: int) -> None:
+        self.shares.append((target_id, beside))
+
+    def release(self, target_id: TargetId) -> None:
+        self.shares.append((target_id, -1))
 
     def run(
         self,
@@ -116,7 +125,13 @@ class Stage:
             fail_fast=fail_fast,
             retries=retries,
         )
-        calls = Played(build=build, abandon=self.abandon, crashed=self.crashed)
+        calls = Played(
+            build=build,
+            abandon=self.abandon,
+            crashed=self.crashed,
+            share=self.share,
+            release=self.release,
+        )
         run = LocalRun(
             state,
             calls,
@@ -170,6 +185,26 @@ def test_every_target_has_its_result(stage: Stage) -> None:
         f"ended {each} ok" for each in IDS
     ]
     assert not stage.cancel.is_set()
+
+
+def test_who_starts_hears_how_many_may_start_beside_it() -> None:
+    stage = Stage()
+    stage.run(result, count=3, slots=4)
+
+    # The fourth place stays empty: nobody is left for it.
+    assert [share for share in stage.shares if share[1] >= 0] == [
+        (IDS[0], 2),
+        (IDS[1], 1),
+        (IDS[2], 0),
+    ]
+    assert sorted(name for name, beside in stage.shares if beside < 0) == sorted(IDS[:3])
+
+
+def test_places_that_are_taken_count_for_nobody() -> None:
+    stage = Stage()
+    stage.run(result, count=3, slots=1)
+
+    assert [beside for _, beside in stage.shares] == [0, -1, 0, -1, 0, -1]
 
 
 def test_nothing_to_do(stage: Stage) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from orchestrator.host.emulation import host_arch
 from orchestrator.models.platforms import Arch
 from orchestrator.models.target import Target, TargetId, TargetResources
 from orchestrator.run.dispatch import Pace, describe_budget, estimates, parallel
-from orchestrator.run.resources import GIB, budget, compilers, takes, variables
+from orchestrator.run.resources import GIB, CompilerShares, budget, compilers, takes, variables
 from tests import factories
 from tests.factories import env
 
@@ -30,11 +30,11 @@ def target(name: str = "t", **changes: Any) -> Target:
 @pytest.mark.parametrize(
     ("cpus", "gib", "count", "slots"),
     [
-        (2, 23, 18, 1),  # the smallest machine builds one after the other
-        (4, 16, 18, 2),  # a hosted CI runner
-        (64, 256, 854, 32),
+        (2, 23, 18, 2),
+        (4, 16, 18, 4),  # a hosted CI runner
+        (64, 256, 854, 64),
         (64, 256, 6, 6),  # few targets get more each
-        (64, 16, 854, 4),  # memory is what there is least of
+        (64, 16, 854, 8),  # memory is what there is least of
         (1, 1, 5, 1),
         (0.5, 1, 5, 1),
         (8, 32, 0, 1),
@@ -45,6 +45,13 @@ def test_how_many_targets_at_once(cpus: float, gib: int, count: int, slots: int)
         budget(Capacity(cpus=cpus, memory=gib * GIB), RunSettings(), jobs=None, count=count).slots
         == slots
     )
+
+
+def test_a_run_with_a_limit_builds_fewer_at_once() -> None:
+    machine = Capacity(cpus=4, memory=16 * GIB)
+
+    assert budget(machine, RunSettings(), jobs=None, count=9, limited=True).slots == 2
+    assert replace(PACE, machine=machine, deadline=1.0).budget(9).slots == 2
 
 
 def test_what_the_user_says_counts() -> None:
@@ -146,8 +153,8 @@ PACE = Pace(
 def test_the_matrix_limits_a_run() -> None:
     pace = replace(PACE, settings=RunSettings(cpus=4, memory="8 GiB", emulated=1))
 
-    assert pace.budget(9) == (2, 4000, 8 * GIB, 1)
-    assert describe_budget(pace.budget(9)) == "up to 2 targets at once, together 4 CPUs and 8.0 GiB"
+    assert pace.budget(9) == (4, 4000, 8 * GIB, 1)
+    assert describe_budget(pace.budget(9)) == "up to 4 targets at once, together 4 CPUs and 8.0 GiB"
     assert describe_budget(pace.budget(1)) == "one target at a time, with 4 CPUs and 8.0 GiB"
 
 
@@ -159,6 +166,65 @@ def test_a_target_is_told_its_share() -> None:
         "CMAKE_BUILD_PARALLEL_LEVEL": "2",
         "CARGO_BUILD_JOBS": "4",
     }
+
+
+# Shares
+
+
+def shares(cpus: int, gib: int, slots: int) -> CompilerShares:
+    return CompilerShares(
+        budget(Capacity(cpus=cpus, memory=gib * GIB), RunSettings(), jobs=slots, count=slots)
+    )
+
+
+def take(
+    found: CompilerShares, name: str, beside: int, resources: TargetResources | None = None
+) -> int:
+    matrix = resources or TargetResources()
+    own = takes(matrix, found.whole, emulated=False)
+    return found.take(TargetId(name), matrix, own, beside)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gib", "slots", "given"),
+    [
+        (4, 32, 3, [2, 1, 1]),  # no CPU is left over
+        (4, 32, 4, [1, 1, 1, 1]),
+        (16, 64, 3, [6, 5, 5]),
+        (16, 8, 2, [2, 2]),  # memory holds no more
+        (2, 32, 4, [1, 1, 1, 1]),
+    ],
+)
+def test_what_starts_together_shares_all_there_is(
+    cpus: int, gib: int, slots: int, given: Sequence[int]
+) -> None:
+    found = shares(cpus, gib, slots)
+
+    assert [take(found, f"t{n}", slots - n - 1) for n in range(slots)] == given
+
+
+def test_the_last_target_gets_what_the_others_left() -> None:
+    found = shares(8, 32, 4)
+    assert [take(found, f"t{n}", 3 - n) for n in range(4)] == [2, 2, 2, 2]
+    for name in ("t0", "t1", "t2"):
+        found.release(TargetId(name))
+
+    assert take(found, "last", 0) == 6
+
+
+def test_memory_that_compilers_were_given_is_not_given_twice() -> None:
+    found = shares(8, 32, 2)
+    assert take(found, "big", 1, TargetResources(memory_per_job=6 * GIB)) == 2
+
+    assert take(found, "other", 0) == 6
+
+
+def test_what_the_matrix_says_of_a_target_is_no_less_and_no_more() -> None:
+    found = shares(8, 32, 2)
+
+    assert take(found, "small", 0, TargetResources(cpus=3)) == 3
+    found.release(TargetId("small"))
+    assert take(found, "tight", 0, TargetResources(memory=f"{4 * GIB}b")) == 2
 
 
 # Estimates
