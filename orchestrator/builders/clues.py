@@ -543,6 +543,8 @@ def _missing(
                 f"{where}; `apt-file search {name}` and `dnf provides '*/{name}'` name it"
             )
         return f"the {kind} {name} is missing: install what has it {where}"
+    # Messages write programs in their own way: Pkg-config, Cargo.
+    name = name if kind != "program" or name in found.names else found.names[0]
     what = (
         f"the {kind} {name} is missing; {found.apt} (apt), {found.dnf} (dnf, yum) or "
         f"{found.apk} (apk) has it"

@@ -131,6 +131,18 @@ def test_what_is_missing_is_named_with_its_package(tmp_path: Path, line: str, la
     assert (said == FAILED.hint) is not bool(lacks)
 
 
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("geos failed: Pkg-config for machine host machine not found. Giving up.", "pkg-config"),
+        ("error: can't find Rust compiler", "cargo"),
+        ("/bin/sh: 1: libtoolize: not found", "libtoolize"),
+    ],
+)
+def test_a_program_has_the_name_that_starts_it(tmp_path: Path, line: str, program: str) -> None:
+    assert f"the program {program} is missing" in hint(tmp_path, line)
+
+
 def test_the_package_has_a_name_for_each_manager(tmp_path: Path) -> None:
     line = "fatal error: libxml/xpath.h: No such file or directory"
 
