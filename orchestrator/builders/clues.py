@@ -138,6 +138,16 @@ _UNDER_QEMU = re.compile(r"qemu: uncaught target signal \d+ \(([^)]+)\)")
 _TRACEBACK = re.compile(r"^(\s*)Traceback \(most recent call last\):$")
 """How Python begins what it says of an exception that nobody caught; a frontend may indent it."""
 
+_NO_MEMORY = re.compile(
+    r"Killed signal terminated program|terminated with signal 9|died due to signal 9"
+    r"|\(signal: 9, SIGKILL|Signals\.SIGKILL|unable to execute command: Killed"
+    r"|^(?:\S*sh: (?:line )?\d+: +\d+ )?Killed(?: |$)"
+    r"|virtual memory exhausted|out of memory allocating|LLVM ERROR: out of memory"
+    r"|throwing an instance of 'std::bad_alloc'|Cannot allocate memory|^MemoryError\b"
+)
+"""How gcc, nvcc, clang, rustc, linkers, shells and Python say that the kernel ended a program, which
+it does for want of memory, or that they got none."""
+
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.]*: .+)")
 """How Python ends it, where the exception has words."""
 
@@ -166,13 +176,14 @@ class StepOutput:
         left_out: what a build said first of code that it goes on without.
         no_module: the module that Python did not find last.
         quoted: the header that a compiler showed as one of the project's own last.
+        starved: the line that says first that memory ran out.
         failed_tests: the names of tests that failed, in the order in which they were named.
         unreached: a server was not reached, before any was named.
     """
 
     __slots__ = (
         *("address", "died", "error", "failed_tests", "found", "left_out"),
-        *("no_file", "no_module", "quoted", "refused", "tail", "unreached"),
+        *("no_file", "no_module", "quoted", "refused", "starved", "tail", "unreached"),
     )
 
     def __init__(self) -> None:
@@ -181,7 +192,7 @@ class StepOutput:
         self.address = ""
         self.no_file = ""
         self.no_module = ""
-        self.quoted = ""
+        self.quoted = self.starved = ""
         self.error = ""
         self.refused = ""
         self.left_out = ""
@@ -231,6 +242,8 @@ class StepOutput:
         if _is_known("program", program := _first_group(_NO_PROGRAM, text)):
             self.found["program"] = program
         self._search_server(text)
+        if not self.starved and _NO_MEMORY.search(text):
+            self.starved = text.strip()
         self.no_file = self.no_file or _first_group(_NO_FILE, text)
         self.no_module = _first_group(_NO_MODULE, text) or self.no_module
         if not self.error and (wrong := _ERROR.match(text)):
@@ -313,6 +326,7 @@ _WORDS = (
         "detected",
     ),
     *("not installed", "not be installed", "not on PATH"),
+    *("Killed", "ignal 9", "ignal: 9", "SIGKILL", "emory", "bad_alloc"),
     *("make sure", "is not importable", "ailed to connect", "ailed to download", "getaddrinfo"),
     *("emporary failure", "no such host", "sending request for url", "Max retries exceeded"),
     *("No module named", "FAIL", "ERROR", "://", "urlopen error", "Name or service not known"),
@@ -358,6 +372,8 @@ def with_clue(
 ) -> Failure:
     """Return a failure with the hint that fits what the build of a source printed."""
     printed = clues.step
+    if failure.kind in {FailureKind.BUILD, FailureKind.SETUP} and printed.starved:
+        return _out_of_memory(failure, printed.starved, target)
     if failure.kind is FailureKind.PURE_WHEEL or _found_no_code(failure, printed):
         return without_code(failure, clues, target, in_container=in_container)
     file = printed.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")
@@ -387,6 +403,18 @@ def with_clue(
     if not hint and printed.died:
         hint = _died_under_qemu(printed.died, target)
     return replace(failure, hint=hint or failure.hint)
+
+
+def _out_of_memory(failure: Failure, words: str, target: Target) -> Failure:
+    own = target.resources.memory_per_job
+    counted = f"{own / (1 << 30):.3g} GiB" if own else "2 GiB, as nothing else is set"
+    return replace(
+        failure,
+        kind=FailureKind.MEMORY,
+        message=f"memory ran out: {clipped(words)}",
+        hint=f"one compiler was counted as {counted}: set resources.memory-per-job (in an "
+        "[[override]] for these targets), or run fewer at once with -j",
+    )
 
 
 def without_code(failure: Failure, clues: Clues, target: Target, *, in_container: bool) -> Failure:

@@ -44,6 +44,7 @@ class FailureKind(StrEnum):
     NEEDS = "needs"
     TIMEOUT = "timeout"
     DISK = "disk"
+    MEMORY = "memory"
     BAD_WHEEL = "bad-wheel"
     UNAVAILABLE = "unavailable"
     CANCELLED = "cancelled"

@@ -327,6 +327,7 @@ _SHELL = frozenset(
         FailureKind.TEST,
         FailureKind.NO_WHEEL,
         FailureKind.TIMEOUT,
+        FailureKind.MEMORY,
     }
 )
 """Failures that a shell in the build's place shows."""
@@ -334,7 +335,7 @@ _SHELL = frozenset(
 
 def _by_machine(result: BuildResult) -> bool:
     """Whether the machine caused the failure, not the project."""
-    machine = {FailureKind.DISK, FailureKind.ENGINE, FailureKind.IMAGE}
+    machine = {FailureKind.DISK, FailureKind.MEMORY, FailureKind.ENGINE, FailureKind.IMAGE}
     return result.failure is not None and result.failure.kind in machine
 
 

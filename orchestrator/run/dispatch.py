@@ -148,8 +148,8 @@ class _Calls:
         variables = resources.variables(count, target.env)
         self.assignments[target_id] = replace(self.assignments[target_id], parallel=variables)
 
-    def release(self, target_id: TargetId) -> None:
-        self.shares.release(target_id)
+    def release(self, target_id: TargetId, *, starved: bool) -> None:
+        self.shares.release(target_id, starved=starved)
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         return self.worker.execute(self.assignments[target_id], attempt)

@@ -95,6 +95,8 @@ class CompilerShares:
     whole: Resources
     given: dict[TargetId, tuple[int, int]] = field(default_factory=dict)
     """Target -> compilers, and the memory of one in bytes."""
+    halved: dict[TargetId, int] = field(default_factory=dict)
+    """Target that ran out of memory -> the most compilers of its next attempt."""
 
     def take(
         self, target_id: TargetId, resources: TargetResources, own: Resources, beside: int
@@ -115,12 +117,15 @@ class CompilerShares:
         if resources.memory is None:
             share = share._replace(memory=max(memory // (beside + 1), own.memory))
         count = compilers(resources, share, self.whole)
+        count = min(count, self.halved.get(target_id, count))
         self.given[target_id] = count, resources.memory_per_job or MEMORY_PER_JOB
         return count
 
-    def release(self, target_id: TargetId) -> None:
-        """Forget a target that ended."""
-        self.given.pop(target_id, None)
+    def release(self, target_id: TargetId, *, starved: bool) -> None:
+        """Forget a target that ended, perhaps for want of memory."""
+        count, _ = self.given.pop(target_id, (1, 0))
+        if starved:
+            self.halved[target_id] = max(count // 2, 1)
 
     def _free(self) -> tuple[int, int]:
         """Return the CPUs and the bytes of memory that nobody was given."""

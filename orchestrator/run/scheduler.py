@@ -102,8 +102,10 @@ class _Fixed:
         index: target -> number.
         needs: what each target waits for.
         dependents: the numbers of the targets that wait for each target.
-        classes: the different resources that targets take. There are as many as the matrix has
-            rules for resources, so looking at the first ready target of each class is cheap.
+        classes: the different resources that targets take, and the budget. There are as many as
+            the matrix has rules for resources, so looking at the first ready target of each class
+            is cheap.
+        whole: the class of those that take the budget.
         class_of: each target's class.
         rank: each target's place in the order of starts.
         ranked: rank -> number.
@@ -118,6 +120,7 @@ class _Fixed:
     needs: tuple[frozenset[TargetId], ...]
     dependents: tuple[tuple[int, ...], ...]
     classes: tuple[Resources, ...]
+    whole: int
     class_of: tuple[int, ...]
     rank: tuple[int, ...]
     ranked: tuple[int, ...]
@@ -135,6 +138,7 @@ class SchedulerState:
         fixed: what never changes.
         phases: the `TargetPhase` of each target.
         failures: number of a target -> its attempts that failed; only those that are tried again.
+        alone: the numbers of targets that ran out of memory, and run alone since.
         ready: for each class the ranks of the targets that may start now, as bits.
         late: the ranks of the targets that take longer than the time left, as bits.
         time: seconds until the run's limit; infinite without one.
@@ -152,6 +156,7 @@ class SchedulerState:
     late: int = 0
     time: float = math.inf
     free: Resources
+    alone: frozenset[int] = frozenset()
     passed: tuple[int, int] = (-1, 0)
     begun: bool = False
     stopping: bool = False
@@ -196,14 +201,20 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetEnded:
-    """A running target ended. A transient failure may have passed by the next attempt.
+    """A running target ended.
 
-    The jitter is a random number between 0 and 1 for the wait before that.
+    Attributes:
+        target_id: the target.
+        status: how.
+        transient: whether its failure may have passed by the next attempt.
+        starved: whether memory ran out; it is tried again once, alone.
+        jitter: a random number between 0 and 1 for the wait before that.
     """
 
     target_id: TargetId
     status: Status
     transient: bool = False
+    starved: bool = False
     jitter: float = 1.0
 
 
@@ -292,13 +303,15 @@ def first_state(
     ranked = sorted(range(len(tasks)), key=lambda number: (-lengths[number], number))
     timed = ((tasks[number].seconds, rank) for rank, number in enumerate(ranked))
     takes = [task.takes if _fits(task.takes, budget) else budget for task in tasks]
-    classes = {resources: number for number, resources in enumerate(dict.fromkeys(takes))}
+    kinds = dict.fromkeys((*takes, budget))
+    classes = {resources: number for number, resources in enumerate(kinds)}
     fixed = _Fixed(
         tasks=tuple(tasks),
         index=index,
         needs=needs,
         dependents=tuple(map(tuple, dependents)),
         classes=tuple(classes),
+        whole=classes[budget],
         class_of=tuple(classes[resources] for resources in takes),
         rank=tuple(sorted(range(len(ranked)), key=ranked.__getitem__)),
         ranked=tuple(ranked),
@@ -361,6 +374,7 @@ class _Draft:
         self.fixed = state.fixed
         self.phases = bytearray(state.phases)
         self.failures = state.failures
+        self.alone = state.alone
         self.ready = list(state.ready)
         self.late = state.late
         self.time = state.time
@@ -376,6 +390,7 @@ class _Draft:
             fixed=self.fixed,
             phases=phases,
             failures=self.failures,
+            alone=self.alone,
             ready=tuple(self.ready),
             late=self.late,
             time=self.time,
@@ -418,14 +433,18 @@ class _Draft:
         number = self._number_in(TargetPhase.RUNNING, event.target_id)
         if number is None:
             return False
-        takes = self.fixed.classes[self.fixed.class_of[number]]
+        takes = self.fixed.classes[self._class_of(number)]
         self.free = Resources(*map(int.__add__, self.free, takes))
         attempt = self.failures.get(number, 0) + 1
+        again = event.transient and attempt <= self.fixed.retries.limit
+        if event.starved and number not in self.alone:
+            self.alone |= {number}
+            again = True
         if event.status is Status.OK:
             self.phases[number] = TargetPhase.OK
             for dependent in self.fixed.dependents[number]:
                 self._check_ready(dependent)
-        elif event.transient and attempt <= self.fixed.retries.limit and not self.stopping:
+        elif again and not self.stopping:
             self.phases[number] = TargetPhase.WAITING
             self.failures = {**self.failures, number: attempt}
             seconds = self.fixed.retries.wait(attempt, event.jitter)
@@ -475,7 +494,7 @@ class _Draft:
     def start_what_fits(self) -> None:
         while self.free.slots > 0 and (rank := self._next_rank()) is not None:
             number = self.fixed.ranked[rank]
-            kind = self.fixed.class_of[number]
+            kind = self._class_of(number)
             self.ready[kind] ^= 1 << rank
             self.free = Resources(*map(int.__sub__, self.free, self.fixed.classes[kind]))
             self.phases[number] = TargetPhase.RUNNING
@@ -532,7 +551,10 @@ class _Draft:
             self._make_ready(number)
 
     def _make_ready(self, number: int) -> None:
-        self.ready[self.fixed.class_of[number]] |= 1 << self.fixed.rank[number]
+        self.ready[self._class_of(number)] |= 1 << self.fixed.rank[number]
+
+    def _class_of(self, number: int) -> int:
+        return self.fixed.whole if number in self.alone else self.fixed.class_of[number]
 
     def _number_in(self, phase: TargetPhase, target_id: TargetId) -> int | None:
         return self.fixed.index[target_id] if self._phase(target_id) == phase else None

@@ -80,6 +80,7 @@ class Book:
     attempts: int = 0
     runs: bool = False
     rests: bool = False
+    alone: bool = False
     ended: Status | None = None
     abandoned: bool = False
 
@@ -130,9 +131,10 @@ class Model(RuleBasedStateMachine):
         self.hear(RunStarted())
 
     @precondition(lambda self: self.running())
-    @rule(data=st.data(), status=st.sampled_from(Status), transient=st.booleans())
-    def end(self, data: st.DataObject, status: Status, transient: bool) -> None:  # noqa: FBT001
-        self.finish(data.draw(st.sampled_from(self.running())), status, transient=transient)
+    @rule(data=st.data(), status=st.sampled_from(Status), passing=st.sampled_from(["", "t", "m"]))
+    def end(self, data: st.DataObject, status: Status, passing: str) -> None:
+        target = data.draw(st.sampled_from(self.running()))
+        self.finish(target, status, transient=passing == "t", starved=passing == "m")
 
     @precondition(lambda self: self.resting())
     @rule(data=st.data())
@@ -170,8 +172,9 @@ class Model(RuleBasedStateMachine):
     def budgets_hold(self) -> None:
         if not hasattr(self, "books"):
             return
-        running = [self.books[each].task for each in self.running()]
-        alone = [each for each in running if not fits(each.takes, self.budget)]
+        books = [self.books[each] for each in self.running()]
+        running = [each.task for each in books]
+        alone = [each for each in books if each.alone or not fits(each.task.takes, self.budget)]
         assert len(running) <= self.budget.slots
         if alone:
             assert len(running) == 1
@@ -202,14 +205,14 @@ class Model(RuleBasedStateMachine):
         if not hasattr(self, "books"):
             return
         self.begin()
-        most = len(self.books) * (self.retries + 1) * 2
+        most = len(self.books) * (self.retries + 2) * 2
         for _ in range(most):
             if self.state.over:
                 break
             self.budgets_hold()
             self.something_can_always_happen()
             if self.running():
-                self.finish(self.running()[0], Status.OK, transient=False)
+                self.finish(self.running()[0], Status.OK)
             else:
                 self.retry(self.resting()[0])
         assert self.state.over
@@ -251,10 +254,10 @@ class Model(RuleBasedStateMachine):
                     assert all(map(self.is_late, self.waiting())), "others could have ended"
                 book.runs = True
                 book.attempts += 1
-                assert attempt == book.attempts <= self.retries + 1
+                assert attempt == book.attempts <= self.retries + 1 + book.alone
             case RetryLater(seconds=seconds):
                 assert seconds > 0
-                assert book.attempts <= self.retries
+                assert book.attempts <= self.retries + book.alone
                 book.rests = True
             case Skip(because=because):
                 assert not book.runs
@@ -290,19 +293,21 @@ class Model(RuleBasedStateMachine):
             for each in self.books.values()
             if not (each.settled or each.runs or each.rests)
             and each.task.needs <= well
-            and (each.task.takes.emulated <= free or not fits(each.task.takes, self.budget))
+            and (
+                (self.budget if each.alone else each.task.takes).emulated <= free
+                or not fits(each.task.takes, self.budget)
+            )
         ]
 
-    def finish(self, target: TargetId, status: Status, *, transient: bool) -> None:
+    def finish(
+        self, target: TargetId, status: Status, *, transient: bool = False, starved: bool = False
+    ) -> None:
         book = self.books[target]
         book.runs = False
-        again = (
-            transient
-            and status is not Status.OK
-            and not self.state.stopping
-            and book.attempts <= self.retries
-        )
-        event = TargetEnded(target_id=target, status=status, transient=transient)
+        may = (transient and book.attempts <= self.retries) or (starved and not book.alone)
+        again = may and status is not Status.OK and not self.state.stopping
+        event = TargetEnded(target_id=target, status=status, transient=transient, starved=starved)
+        book.alone |= starved
         if not again:
             book.ended = status
         self.hear(event)

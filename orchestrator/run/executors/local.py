@@ -51,8 +51,8 @@ class ExecutorCalls(Protocol):
     def share(self, target_id: TargetId, beside: int) -> None:
         """Give a target that starts now its part; so many others may still start beside it."""
 
-    def release(self, target_id: TargetId) -> None:
-        """Take the part of a target back that ended."""
+    def release(self, target_id: TargetId, *, starved: bool) -> None:
+        """Take the part of a target back that ended, perhaps for want of memory."""
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         """Build one target, in a thread of its own; must not raise for a failed build."""
@@ -183,17 +183,20 @@ class LocalRun:
         if thread is not None:
             thread.join()
         self._slots.remove(attempt.slot)
-        self._calls.release(target_id)
         result = attempt.outcome
         if isinstance(result, BaseException):
             result = self._calls.crashed(target_id, result)
         result = replace(result, slot=attempt.slot, attempts=attempt.number)
         if self._state.out_of_time and result.status is Status.CANCELLED:
             result = _out_of_time(result)
+        failure = result.failure
+        starved = failure is not None and failure.kind is FailureKind.MEMORY
+        self._calls.release(target_id, starved=starved)
         ended = scheduler.TargetEnded(
             target_id=target_id,
             status=result.status,
-            transient=result.failure is not None and result.failure.transient,
+            transient=failure is not None and failure.transient,
+            starved=starved,
             jitter=self._chance(),
         )
         self._state, instructions = scheduler.step(self._state, ended)

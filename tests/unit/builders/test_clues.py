@@ -496,3 +496,43 @@ def test_what_nobody_knows_is_installed_where_the_build_runs(
 ) -> None:
     for line in ("a.c:1: fatal error: own.h: No such file", "ld: cannot find -lvery_own"):
         assert where in hint(tmp_path, line, inside=inside)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "g++: fatal error: Killed signal terminated program cc1plus",
+        "collect2: fatal error: ld terminated with signal 9 [Killed]",
+        "nvcc error   : 'cicc' died due to signal 9 (Kill signal)",
+        "  process didn't exit successfully: `rustc --crate-name x` (signal: 9, SIGKILL: kill)",
+        "clang: error: unable to execute command: Killed",
+        "Killed",
+        "/bin/sh: line 1: 4711 Killed                  g++ -c x.cpp",
+        "cc1plus: out of memory allocating 65536 bytes after a total of 1 bytes",
+        "virtual memory exhausted: Cannot allocate memory",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "MemoryError",
+        "subprocess.CalledProcessError: Command '['ninja']' died with <Signals.SIGKILL: 9>.",
+    ],
+)
+def test_a_build_that_ran_out_of_memory_says_so(tmp_path: Path, line: str) -> None:
+    found = with_memory(tmp_path, "gcc -c x.c", line, "error: command 'g++' failed")
+
+    assert found.kind is FailureKind.MEMORY
+    assert found.message == f"memory ran out: {line.strip()}"
+    assert "resources.memory-per-job" in found.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x.cpp:1: note: may throw std::bad_alloc", "class MemoryError: pass", "Killed: 0", "# Killed"],
+)
+def test_words_about_memory_are_no_want_of_it(tmp_path: Path, line: str) -> None:
+    assert with_memory(tmp_path, line, "error: command 'g++' failed").kind is FailureKind.BUILD
+
+
+def with_memory(tmp_path: Path, *lines: str) -> Failure:
+    clues = Clues()
+    for line in lines:
+        clues.hear(line)
+    return with_clue(FAILED, clues, TARGET, source=tmp_path, in_container=False)

@@ -71,7 +71,7 @@ class Played:
     abandon: Callable[[TargetId, TargetId | None], BuildResult]
     crashed: Callable[[TargetId, BaseException], BuildResult]
     share: Callable[[TargetId, int], None]
-    release: Callable[[TargetId], None]
+    release: Callable[..., None]
 
     def execute(self, target_id: TargetId, attempt: int) -> BuildResult:
         return self.build(target_id, attempt)
@@ -90,8 +90,8 @@ class Stage:
     def share(self, target_id: TargetId, beside: int) -> None:
         self.shares.append((target_id, beside))
 
-    def release(self, target_id: TargetId) -> None:
-        self.shares.append((target_id, -1))
+    def release(self, target_id: TargetId, *, starved: bool) -> None:
+        self.shares.append((target_id, -2 if starved else -1))
 
     def run(
         self,
@@ -205,6 +205,29 @@ def test_places_that_are_taken_count_for_nobody() -> None:
     stage.run(result, count=3, slots=1)
 
     assert [beside for _, beside in stage.shares] == [0, -1, 0, -1, 0, -1]
+
+
+def test_what_ran_out_of_memory_is_tried_again_alone() -> None:
+    stage = Stage()
+    running: set[TargetId] = set()
+    beside: list[set[TargetId]] = []
+
+    def build(target_id: TargetId, attempt: int) -> BuildResult:
+        running.add(target_id)
+        if attempt > 1:
+            beside.append(running - {target_id})
+        running.discard(target_id)
+        if target_id == IDS[0] and attempt == 1:
+            failure = Failure(kind=FailureKind.MEMORY, message="Killed")
+            return factories.result(target_id, Status.FAILED, failure=failure)
+        return result(target_id)
+
+    found = stage.attempts(build, count=3, slots=2)
+
+    assert {each.status for each in found.values()} == {Status.OK}
+    assert found[IDS[0]].attempts == 2
+    assert beside == [set()]
+    assert (IDS[0], -2) in stage.shares
 
 
 def test_nothing_to_do(stage: Stage) -> None:

@@ -207,7 +207,7 @@ def test_the_last_target_gets_what_the_others_left() -> None:
     found = shares(8, 32, 4)
     assert [take(found, f"t{n}", 3 - n) for n in range(4)] == [2, 2, 2, 2]
     for name in ("t0", "t1", "t2"):
-        found.release(TargetId(name))
+        found.release(TargetId(name), starved=False)
 
     assert take(found, "last", 0) == 6
 
@@ -219,11 +219,21 @@ def test_memory_that_compilers_were_given_is_not_given_twice() -> None:
     assert take(found, "other", 0) == 6
 
 
+def test_what_ran_out_of_memory_gets_half_as_many_the_next_time() -> None:
+    found = shares(8, 32, 2)
+    assert take(found, "big", 1) == 4
+    found.release(TargetId("big"), starved=True)
+
+    assert take(found, "big", 0) == 2
+    found.release(TargetId("big"), starved=False)
+    assert take(found, "other", 0) == 8
+
+
 def test_what_the_matrix_says_of_a_target_is_no_less_and_no_more() -> None:
     found = shares(8, 32, 2)
 
     assert take(found, "small", 0, TargetResources(cpus=3)) == 3
-    found.release(TargetId("small"))
+    found.release(TargetId("small"), starved=False)
     assert take(found, "tight", 0, TargetResources(memory=f"{4 * GIB}b")) == 2
 
 

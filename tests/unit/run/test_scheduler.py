@@ -75,6 +75,10 @@ def failed(target: TargetId, *, transient: bool = False) -> TargetEnded:
     return TargetEnded(target_id=target, status=Status.FAILED, transient=transient)
 
 
+def starved(target: TargetId) -> TargetEnded:
+    return TargetEnded(target_id=target, status=Status.FAILED, starved=True)
+
+
 def after(first: SchedulerState, *events: Event) -> tuple[SchedulerState, tuple[Instruction, ...]]:
     """The state after all events, and the instructions of the last one."""
     now = first
@@ -113,6 +117,7 @@ BEGIN = RunStarted()
 STOP = RunInterrupted()
 NOBODY = TargetId("never heard of")
 PASSING = failed(A, transient=True)
+STARVED = [BEGIN, starved(A), RetryDue(target_id=A)]
 
 
 def case(
@@ -178,6 +183,10 @@ def case(
             "over",
         ),
         case("a limit that is over", state("a"), [left(-1)], (Skip(target_id=A),), "over"),
+        case("what starved comes again alone", ABC, [*STARVED, ok(B), ok(C)], again(A, 2), "a"),
+        case("what starved waits for the others", ABC, [*STARVED, ok(B)], (), "c"),
+        case("it starves once", state("a"), [*STARVED, starved(A)], (), "over"),
+        case("nothing starves while stopping", state("a", "b"), [BEGIN, STOP, starved(A)], (), "b"),
     ],
 )
 def test_what_an_event_brings(
