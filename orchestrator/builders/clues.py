@@ -145,8 +145,8 @@ _NO_MEMORY = re.compile(
     r"|virtual memory exhausted|out of memory allocating|LLVM ERROR: out of memory"
     r"|throwing an instance of 'std::bad_alloc'|Cannot allocate memory|^MemoryError\b"
 )
-"""How gcc, nvcc, clang, rustc, linkers, shells and Python say that the kernel ended a program, which
-it does for want of memory, or that they got none."""
+"""How compilers, linkers, shells and Python say that they got no memory, or that the kernel ended a
+program, which it does for want of memory."""
 
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.]*: .+)")
 """How Python ends it, where the exception has words."""
@@ -371,9 +371,15 @@ def with_clue(
     failure: Failure, clues: Clues, target: Target, *, source: Path, in_container: bool
 ) -> Failure:
     """Return a failure with the hint that fits what the build of a source printed."""
+    if failure.kind in {FailureKind.BUILD, FailureKind.SETUP} and clues.step.starved:
+        return _out_of_memory(failure, clues.step.starved, target)
+    return _with_hint(failure, clues, target, source=source, in_container=in_container)
+
+
+def _with_hint(
+    failure: Failure, clues: Clues, target: Target, *, source: Path, in_container: bool
+) -> Failure:
     printed = clues.step
-    if failure.kind in {FailureKind.BUILD, FailureKind.SETUP} and printed.starved:
-        return _out_of_memory(failure, printed.starved, target)
     if failure.kind is FailureKind.PURE_WHEEL or _found_no_code(failure, printed):
         return without_code(failure, clues, target, in_container=in_container)
     file = printed.no_file.removeprefix(f"{source}/").removeprefix(f"{PROJECT}/")

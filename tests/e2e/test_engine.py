@@ -251,7 +251,7 @@ def test_ctrl_c_keeps_finished_wheels_and_leaves_nothing(engine: str, tiny: Path
     edit(tiny / "matrix.toml", "echo it broke here; exit 3", "echo sleeping; sleep 600")
     # A shell that starts the tests in the background makes its children ignore SIGINT.
     argv = ["env", "--default-signal=INT", sys.executable, "-m", "orchestrator"]
-    argv += ["build", "--backend", "cibuildwheel"]
+    argv += ["build", "--backend", "cibuildwheel", "-j1"]
     environ = with_own_store()
     with subprocess.Popen(argv, cwd=tiny, env=environ, stderr=subprocess.PIPE, text=True) as run:
         wait_for_sleep(tiny)

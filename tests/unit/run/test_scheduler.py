@@ -117,7 +117,7 @@ BEGIN = RunStarted()
 STOP = RunInterrupted()
 NOBODY = TargetId("never heard of")
 PASSING = failed(A, transient=True)
-STARVED = [BEGIN, starved(A), RetryDue(target_id=A)]
+STARVED: list[Event] = [BEGIN, starved(A), RetryDue(target_id=A)]
 
 
 def case(
