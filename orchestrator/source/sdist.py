@@ -123,9 +123,11 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
     made = sorted(output.glob("*")) if output.is_dir() else []
     if end.returncode or len(made) != 1 or not made[0].name.endswith(".tar.gz"):
         names = ", ".join(each.name for each in made)
-        said = [line for line in lines.text.splitlines() if not line.startswith("exit ")]
-        last = said[-1] if said else "it says nothing"
-        why = last if end.returncode else f"expected one .tar.gz, got: {names or 'nothing'}"
+        why = (
+            last_words(lines.text)
+            if end.returncode
+            else f"expected one .tar.gz, got: {names or 'nothing'}"
+        )
         raise SourceError.of(
             f"the build backend makes no sdist: {clipped(why)}",
             where="project.sdist",
@@ -133,6 +135,13 @@ def build_sdist(  # noqa: PLR0913 - keyword-only
         )
     _level(made[0], epoch)
     return made[0]
+
+
+def last_words(printed: str) -> str:
+    """Return the line that says best why a build backend failed: its error, else its last one."""
+    said = [line for line in printed.splitlines() if line and not line.startswith("exit ")]
+    errors = [line for line in said if line.startswith("error: ")]
+    return (errors or said or ["it says nothing"])[-1]
 
 
 def _level(path: Path, epoch: int) -> None:

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from orchestrator.errors import ConfigError, SourceError
 from orchestrator.run.make_sdist import injected, public_version
-from orchestrator.source.sdist import SdistName, cure, package_info, sdist_problems
+from orchestrator.source.sdist import SdistName, cure, last_words, package_info, sdist_problems
 from tests import factories
 from tests.factories import make_sdist as sdist
 from tests.factories import write_files
@@ -26,6 +26,21 @@ GOOD = {"pyproject.toml": "", "PKG-INFO": INFO}
 def test_a_good_one(tmp_path: Path) -> None:
     assert sdist_problems(sdist(tmp_path, GOOD), version="1.0") == ()
     assert [path.name for path in tmp_path.iterdir()] == ["my_thing-1.0.tar.gz"]
+
+
+MULTIPLE = "error: Multiple packages: ['a', 'b']."
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("", "it says nothing"),
+        ("one\nValueError: two\n\nexit 1: python\n", "ValueError: two"),
+        ("error: Multiple packages: ['a', 'b'].\n\nTo find more\nexit 1: x", MULTIPLE),
+    ],
+)
+def test_why_a_backend_makes_none(printed: str, words: str) -> None:
+    assert last_words(printed) == words
 
 
 WRONG = {
