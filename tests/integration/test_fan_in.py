@@ -93,7 +93,8 @@ def test_a_library_that_fails_takes_only_its_wheels_along(tmp_path: Path) -> Non
 
     assert [found[each]["failure"]["kind"] for each in LIBRARIES] == ["build", "build"]
     assert found[WHEEL]["failure"]["kind"] == "needs"
-    assert LIBRARIES[0] in found[WHEEL]["failure"]["message"]
+    # Both are built at once, and either may be the first that fails.
+    assert any(each in found[WHEEL]["failure"]["message"] for each in LIBRARIES)
 
 
 def test_outputs_that_are_not_there_are_named(tmp_path: Path) -> None:
