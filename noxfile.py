@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#   "nox>=2026.4", "click>=8.2", "jinja2>=3.1.6", "packaging>=26.0", "pydantic>=2.10",
+#   "nox>=2026.4", "click>=8.2", "jinja2>=3.1.6", "packaging>=26.1", "pydantic>=2.10",
 #   "rich>=13.9", "ruamel.yaml>=0.18", "trove-classifiers>=2026.1",
 # ]
 # ///

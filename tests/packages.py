@@ -59,10 +59,12 @@ class Indexes:
     Attributes:
         server: serves both.
         root: the directory of both, and of the wheels in ``links``.
+        hashed: the indexes that say hashes, as most do.
     """
 
     server: Server
     root: Path
+    hashed: tuple[str, ...] = ("own",)
 
     def url(self, index: str) -> str:
         return f"{self.server.url}/{index}/"
@@ -71,7 +73,7 @@ class Indexes:
         folder = self.root / index
         folder = folder if index == "links" else folder / name.replace("_", "-")
         write_wheel(folder, name, version, *requires, origin=index)
-        if index == "own":  # which says hashes, as most do
+        if index in self.hashed:
             wheels = {each.name: file_sha256(each) for each in folder.glob("*.whl")}
             links = (f'<a href="{each}#sha256={wheels[each]}">{each}</a>' for each in wheels)
             (folder / "index.html").write_text("<!DOCTYPE html>\n" + "\n".join(links))

@@ -12,19 +12,21 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.builders.declared_requirements import build_requires
 from orchestrator.config.requirements import requirement_fault
 from orchestrator.containers.access import Access
 from orchestrator.cross.native_uv import variables_here
-from orchestrator.errors import EnvironmentProblemError, ErrorKind, SourceError
+from orchestrator.errors import EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import Execution, host_arch, how
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.plan.expected_environment import questions
 from orchestrator.provision.environments import EnvironmentQuestion
-from orchestrator.source.locate import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.builders.locked_target import LockedTarget
+    from orchestrator.models.requirement_lock import LockedEnvironment
     from orchestrator.models.result import RequirementFile
     from orchestrator.models.target import Target
     from orchestrator.provision.environments import EnvironmentMaker, PreparedEnvironment
@@ -35,9 +37,6 @@ PREPARE = "prepare"
 
 MOUNTED = "/opt/orchestrator-environment"
 """Where a container has the prepared environment, whatever is in it."""
-
-LEGACY = ("setuptools >= 40.8.0",)
-"""What a project requires that has no ``[build-system]`` (PEP 517)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +77,17 @@ class BuildRequirements:
     uv: Mapping[str, str] | None = None
 
     @property
+    def limits(self) -> tuple[str, ...]:
+        """The constraints of everything that the build installs."""
+        found = self.frontend.get("constraints", ())
+        return found if isinstance(found, tuple) else ()
+
+    @property
+    def tests_offline(self) -> bool:
+        """Whether tests install nothing but what is prepared for them."""
+        return bool(self.frontend.get("is_locked"))
+
+    @property
     def access(self) -> Access:
         """How a container reaches the prepared environments."""
         mounted = (each for each in self.shared if each.is_mounted)
@@ -112,6 +122,7 @@ class RequirementsOpener:
         in_container: whether it is built in one.
         pip_because: why uv does not know where pip finds packages; empty if it does.
         by_uv: whether uv installs on this host what is not prepared, in place of pip.
+        locked: what the lock has for the target; None without `--locked`.
     """
 
     maker: EnvironmentMaker
@@ -121,6 +132,7 @@ class RequirementsOpener:
     in_container: bool = False
     pip_because: str = ""
     by_uv: bool = False
+    locked: LockedTarget | None = None
 
     def open(self, source: Path, scratch: Path, log: Callable[[str], object]) -> BuildRequirements:
         """Return what the build gets; what can be prepared is prepared.
@@ -133,6 +145,8 @@ class RequirementsOpener:
         Raises:
             EnvironmentProblemError: the requirements cannot be had.
         """
+        if self.locked is not None:
+            return self._open_locked(self.locked, source, scratch, log)
         spec = self.target.steps.environment
         if self.in_container and not self._is_managed:
             return self._describe(scratch)
@@ -142,7 +156,7 @@ class RequirementsOpener:
                 raise EnvironmentProblemError.of(what, hint="remove what only pip knows")
             log(f"pip installs what the build requires: {because}")
             return self._describe(scratch)
-        requires = (*(_own_requires(source) if spec.isolation else ()), *spec.requires)
+        requires = build_requires(self.target, source)
         python, numbers = self.target.python, count()
         build = None
         if requires:
@@ -157,11 +171,42 @@ class RequirementsOpener:
         )
         return self._describe(scratch, build, tests)
 
+    def _open_locked(
+        self, locked: LockedTarget, source: Path, scratch: Path, log: Callable[[str], object]
+    ) -> BuildRequirements:
+        """Return what the build gets, as it is locked."""
+        if because := self.pip_because or self._why_not_uv():
+            raise EnvironmentProblemError.of(f"a locked build needs uv: {because}")
+        numbers = count()
+        build, tests = locked.check(self.target, source)
+        compiles = None if build is None else self._share_locked(locked, build, MOUNTED, log)
+        tested = tuple(
+            tuple(
+                self._share_locked(locked, each, f"{MOUNTED}-of-test-{next(numbers)}", log)
+                for each in row
+            )
+            for row in tests
+        )
+        return self._describe(scratch, compiles, tested, build)
+
+    def _share_locked(
+        self,
+        locked: LockedTarget,
+        environment: LockedEnvironment,
+        mounted: str,
+        log: Callable[[str], object],
+    ) -> SharedEnvironment:
+        asked = environment.asked
+        question = self._question(asked.python, environment.everything, asked.constraints)
+        prepared = locked.maker.prepare(question, environment, log)
+        return self._shared(prepared, environment.everything, mounted, log)
+
     @property
     def _is_managed(self) -> bool:
         """Whether pip and uv, too, build in an environment that our frontend script has made."""
         spec = self.target.steps.environment
         named = spec.requires or spec.constraints or spec.indexes or not spec.isolation
+        named = named or self.locked is not None
         # Every cell asks for its Python.
         return bool(named) or len(questions(self.target)) > 1
 
@@ -170,13 +215,17 @@ class RequirementsOpener:
         scratch: Path,
         build: SharedEnvironment | None = None,
         tests: tuple[tuple[SharedEnvironment, ...], ...] = (),
+        locked: LockedEnvironment | None = None,
     ) -> BuildRequirements:
         """Return what the build gets, given the prepared environments."""
         spec = self.target.steps.environment
+        pins = () if locked is None else locked.pins
         return BuildRequirements(
             frontend={
                 "requires": spec.requires,
-                "constraints": spec.constraints,
+                "constraints": (*spec.constraints, *pins),
+                "locked": {} if self.locked is None else dict(pin.split("==") for pin in pins),
+                "is_locked": self.locked is not None,
                 "isolated": spec.isolation,
                 "managed": self._is_managed,
                 "prepared": build.place if build else "",
@@ -209,6 +258,15 @@ class RequirementsOpener:
         constraints: tuple[str, ...] = (),
     ) -> SharedEnvironment:
         prepared = self.maker.prepare(self._question(python, requires, constraints), log)
+        return self._shared(prepared, requires, mounted, log)
+
+    def _shared(
+        self,
+        prepared: PreparedEnvironment,
+        requires: tuple[str, ...],
+        mounted: str,
+        log: Callable[[str], object],
+    ) -> SharedEnvironment:
         log(f"prepared for {', '.join(requires)}:")
         for each in prepared.packages:
             log(f"has {each.pin}{f' from {each.index}' if each.index else ''}")
@@ -257,12 +315,3 @@ def without_requirements(error: EnvironmentProblemError) -> Failure:
         "project's build-system.requires",
         transient=error.transient,
     )
-
-
-def _own_requires(source: Path) -> tuple[str, ...]:
-    """Return ``build-system.requires``; before-build may change it still."""
-    try:
-        system = read_toml(source, "pyproject.toml").get("build-system", {})
-        return tuple(map(str, system.get("requires", LEGACY)))
-    except (SourceError, AttributeError, TypeError):
-        return LEGACY  # the frontend says what is wrong

@@ -46,6 +46,13 @@ LIMITING = (
 )
 """Variables with files that limit what pip and uv install, there and to build an sdist."""
 
+OFFLINE = {
+    "PIP_CONFIG_FILE": os.devnull,
+    **dict.fromkeys(("PIP_NO_INDEX", "UV_NO_INDEX"), "1"),
+    **dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), ""),
+}
+"""Variables with which neither pip nor uv installs what is not there; `shell.sh` has them too."""
+
 _PLAIN_SHELL = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}
 """Options that keep a shell from reading files that would change the environment of a build."""
 
@@ -216,7 +223,7 @@ class BuildSteps(ABC):
             )
         place = self.place
         env, spec = self.adapt(options["env"]), self.target.steps.environment
-        if spec.constraints or not spec.isolation:
+        if self.job.requirements.limits or not spec.isolation:
             # before-build gets what the matrix requires of its environment, and its constraints.
             self._run_frontend("", options, env, "setup")
         self._shell("before-all", options["before_all"], env)
@@ -289,7 +296,7 @@ class BuildSteps(ABC):
 
     def _limited(self, env: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment of before-build: what it installs keeps to the constraints."""
-        if not self.target.steps.environment.constraints:
+        if not self.job.requirements.limits:
             return env
         file = f"{self.place.scratch}/limits.txt"
         own = {name: " ".join(filter(None, (file, env.get(name)))) for name in LIMITING}
@@ -338,6 +345,8 @@ class BuildSteps(ABC):
         self.enter("test")
         self.job.log(f"testing with {python}")
         env, place = self.for_test(options["test_env"]), self.place
+        if self.job.requirements.tests_offline:
+            env = {**env, **OFFLINE}
         programs, pip = self.make_tester(python)
         self._shell("test", options["before_test"], env)
         # Nothing of the source, of PYTHONPATH or of before-test stands in for pip.

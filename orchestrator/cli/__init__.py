@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": "Show the targets, and what is excluded and why.",
     "explain": "Show everything about one target, and where it comes from.",
     "build": "Build all targets of the matrix, or a part of them.",
+    "lock": "Lock what builds and tests install, to the file.",
     "rebuild": "Build one target again, exactly as planned.",
     "inspect": "Show which platform tag a wheel needs, and why.",
     "retag": "Give a wheel another platform tag, build tag or local version.",

@@ -191,6 +191,7 @@ def run_build(
     no_cache: bool,
     read_only_store: bool,
     quiet: bool,
+    locked: bool = False,
     allow_unavailable: bool = False,
     deadline: float | None = None,
     sdist: bool = False,
@@ -207,6 +208,7 @@ def run_build(
     workspace = replace(workspace, beside=(*workspace.beside, *own))
     output = (output_dir or workspace.root / "dist").absolute()
     check_reports(reports)
+    lock = workspace.lock_for(plan) if locked else None
     options = Options(
         jobs=jobs,
         backend=None if backend == "auto" else BackendName(backend),
@@ -223,12 +225,14 @@ def run_build(
     console = stderr()
     _preflight(console, options)
     given = {"quiet": quiet, "sdist": sdist}
-    return _run(workspace, plan, options, reports, console, hooks=hooks, **given)
+    inputs = replace(workspace.inputs(plan), lock=lock)
+    return _run(workspace, plan, inputs, options, reports, console, hooks=hooks, **given)
 
 
 def _run(
     workspace: Workspace,
     plan: Plan,
+    inputs: Inputs,
     options: Options,
     reports: Mapping[str, Path | None],
     console: Console,
@@ -255,7 +259,6 @@ def _run(
     host = open_host(os.environ, observers.say)
     try:
         with recorder, progress:
-            inputs = workspace.inputs(plan)
             results = run_session(inputs, options, observers, host)
         whole = not any(e.status is Status.CANCELLED for e in results)
         made = _sdist(inputs, options, observers, host, results) if sdist and whole else None

@@ -133,6 +133,12 @@ report_options = _group(
 
 build_options = _group(
     click.option(
+        "--locked",
+        is_flag=True,
+        envvar="ORCHESTRATOR_LOCKED",
+        help="Install what `orchestrator lock` has locked for builds and tests, and nothing else.",
+    ),
+    click.option(
         "--backend",
         type=OneOf(["auto", *(backend.value for backend in BackendName)]),
         default="auto",

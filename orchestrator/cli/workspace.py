@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         VersionAnswer,
     )
     from orchestrator.provision.host import Host
-    from orchestrator.run.inputs import Inputs
+    from orchestrator.run.inputs import Inputs, LockFile
     from orchestrator.source.version_sources import HostSources, ImageSources
     from orchestrator.wheel import Policies
 
@@ -93,6 +93,44 @@ class Workspace:
         return self.root / "dist", self.root / WORK_DIR
 
     @property
+    def lock_file(self) -> Path:
+        """The lock of requirements, for this channel."""
+        return self._lock_of(self.plan.channel)
+
+    def _lock_of(self, channel: str) -> Path:
+        return self.matrix.with_suffix(f".{channel}.lock" if channel else ".lock")
+
+    def find_lock(self) -> LockFile | None:
+        """Return the lock of requirements; None if there is none. Raises ConfigError."""
+        from orchestrator.config.lock_file import read_lock
+        from orchestrator.report.layout import near
+        from orchestrator.run.inputs import LockFile
+
+        if not self.lock_file.exists():
+            return None
+        where = near(self.lock_file)
+        data = read(self.lock_file, hint="`orchestrator lock` writes it")
+        return LockFile(lock=read_lock(data, where=where), where=where)
+
+    def lock_for(self, plan: Plan) -> LockFile:
+        """Return the lock of requirements, which has every target of a plan.
+
+        Raises:
+            ConfigError: there is none, or a target is not locked.
+        """
+        found = self.find_lock()
+        if found is None:
+            what, hint = "there is no lock", "`orchestrator lock` writes it"
+            raise ConfigError.of(what, where=str(self.lock_file), hint=hint)
+        wheels = [each.id for each in plan.targets if each.library is None]
+        missing = [each for each in wheels if each not in found.lock.targets]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            hint = "`orchestrator lock` locks them, or says why it cannot"
+            raise ConfigError.of(f"{missing[0]}{more} not locked", where=found.where, hint=hint)
+        return found
+
+    @property
     def sdist(self) -> bool | None:
         """Whether the project's sdist is made; None if the matrix does not say."""
         is_tree = self.origin.kind is SourceKind.DIRECTORY
@@ -102,6 +140,7 @@ class Workspace:
         """Return what a run needs to build ``plan``, which is this one or a part of it."""
         from orchestrator.run.inputs import Inputs
 
+        locks = (self._lock_of(channel) for channel in ("", *self.settings.channel))
         return Inputs(
             targets=plan.targets,
             origin=self.origin,
@@ -111,7 +150,7 @@ class Workspace:
             run=self.settings.run,
             facts=self.facts,
             store=self.settings.store,
-            beside=self.beside,
+            beside=(*self.beside, *locks),
         )
 
     def requests(self, plan: Plan) -> tuple[BuildRequest, ...]:

@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import Pylock
 
-from orchestrator.errors import ConfigError, EnvironmentProblemError
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.fsutil import write_whole
 from orchestrator.host.index_router import IndexRoutes, original, routed
 from orchestrator.host.json_file import load_json
@@ -39,7 +39,7 @@ from orchestrator.provision.cache_dir import ENVIRONMENTS, machine_errors, remov
 from orchestrator.provision.failures import run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.provision.cache_dir import CacheEntry, Progress
     from orchestrator.provision.host import Host
@@ -71,6 +71,7 @@ class EnvironmentQuestion:
         libc: its libc.
         glibc: the version of its glibc (``2.36``).
         is_here: whether it is for this host itself.
+        may_build: whether sdists may be built for another platform, which happens on this host.
         requires: requirements (PEP 508).
         constraints: requirements that limit versions.
         indexes: (distribution or glob, URL of the index that alone has it).
@@ -82,6 +83,7 @@ class EnvironmentQuestion:
     libc: Libc
     glibc: str = ""
     is_here: bool = False
+    may_build: bool = False
     requires: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     indexes: tuple[tuple[str, str], ...] = ()
@@ -102,7 +104,8 @@ class EnvironmentQuestion:
         if self.is_here:
             return [f"--python={python}", *named]
         # Nothing is compiled for another platform, and an sdist might be.
-        return [f"--python={python}", *named, f"--python-platform={self._platform}", "--no-build"]
+        compiled = [] if self.may_build else ["--no-build"]
+        return [f"--python={python}", *named, f"--python-platform={self._platform}", *compiled]
 
     @property
     def _platform(self) -> str:
@@ -174,7 +177,7 @@ class PreparedEnvironment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resolution:
+class Resolution:
     """What requirements lead to.
 
     Attributes:
@@ -186,11 +189,22 @@ class _Resolution:
     pylock: str
 
     @classmethod
-    def read(cls, file: Path) -> _Resolution | None:
+    def read(cls, file: Path) -> Resolution | None:
+        """Return what a file of the cache has; None if there is none."""
         try:
             return load_json(cls, file)
         except ConfigError:
             return None
+
+    @property
+    def packages(self) -> tuple[LockEntry, ...]:
+        """The packages."""
+        return wheelhouse.parse(self.lock)
+
+    @property
+    def files(self) -> tuple[RequirementFile, ...]:
+        """The file of each package, without its index; none of an index without hashes."""
+        return _chosen_files(self.pylock)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -204,7 +218,7 @@ class EnvironmentMaker:
 
     host: Host
     cancel: Cancel
-    _resolved: dict[EnvironmentQuestion, _Resolution] = field(default_factory=dict)
+    _resolved: dict[EnvironmentQuestion, Resolution] = field(default_factory=dict)
     _resolving: threading.Lock = field(default_factory=threading.Lock)
 
     def prepare(self, question: EnvironmentQuestion, say: Progress) -> PreparedEnvironment:
@@ -217,53 +231,100 @@ class EnvironmentMaker:
         Raises:
             EnvironmentProblemError: it cannot be made.
         """
-        downloads = ENVIRONMENTS.provide(
-            self.host.cache_dir, _DOWNLOADS, lambda _: None, say=say, cancel=self.cancel
-        )
+        downloads = self.downloads(say)
         with self._resolving:  # once in a run
-            found = self._resolved.get(question) or self._resolve(question, downloads.folder, say)
+            found = self._resolved.get(question) or self._resolve(question, downloads, say)
             self._resolved[question] = found
-        lock = wheelhouse.parse(found.lock)
+        packages = found.packages
+        return self.provide(
+            question,
+            partial(self._install, question, packages, downloads=downloads),
+            packages=packages,
+            files=found.files,
+            say=say,
+        )
+
+    def downloads(self, say: Progress) -> Path:
+        """Return the directory of uv's downloads, beside the environments that share them."""
+        return ENVIRONMENTS.provide(
+            self.host.cache_dir, _DOWNLOADS, lambda _: None, say=say, cancel=self.cancel
+        ).folder
+
+    def provide(
+        self,
+        question: EnvironmentQuestion,
+        install: Callable[[Path], None],
+        *,
+        packages: tuple[LockEntry, ...],
+        files: tuple[RequirementFile, ...],
+        say: Progress,
+    ) -> PreparedEnvironment:
+        """Return the environment of some packages, in which nobody has written.
+
+        Args:
+            question: what it is for.
+            install: fills `SITE` in a directory; see `install`.
+            packages: what it has then.
+            files: what that is installed from.
+            say: told what takes a while.
+        """
         platform = (question.python, question.arch, question.libc, question.options(Path()))
-        locked = [(each.line, each.index) for each in lock]
+        locked = [(each.line, each.index) for each in packages]
         digest = hashlib.sha256(repr((platform, locked)).encode()).hexdigest()[:16]
+        what = count_of(len(packages), "package")
+
+        def make(made: Path) -> None:
+            say(f"preparing an environment of {what} (once, in the cache)")
+            (made / SITE).mkdir()
+            (made / SITE).chmod(0o755)
+            install(made)
+            self._compile_modules(question, made / SITE)
+            (made / _FILES).write_text("\n".join(_files(made / SITE)), encoding="utf-8")
+
         while True:
             entry = ENVIRONMENTS.provide(
                 self.host.cache_dir,
                 f"{digest}-{question.python}-{question.arch}",
-                partial(self._install, question, lock, downloads=downloads.folder, say=say),
+                make,
                 say=say,
                 cancel=self.cancel,
             )
-            files = _chosen_files(found.pylock)
-            prepared = PreparedEnvironment(entry=entry, packages=lock, files=files)
+            prepared = PreparedEnvironment(entry=entry, packages=packages, files=files)
             if not (file := prepared.discard_written()):
                 return prepared
             say(f"somebody wrote into a prepared environment, which is made again: {file}")
 
-    def _resolve(
-        self, question: EnvironmentQuestion, downloads: Path, say: Progress
-    ) -> _Resolution:
+    def _resolve(self, question: EnvironmentQuestion, downloads: Path, say: Progress) -> Resolution:
         """Return what the requirements lead to; without network, what they led to last time."""
         options = question.options(self.host.toolchain.python)
         asked = repr((options, question.requires, question.constraints, question.indexes))
         digest = hashlib.sha256(asked.encode()).hexdigest()[:32]
         known = ENVIRONMENTS.place(self.host.cache_dir) / f"resolution-{digest}"
         try:
-            found = self._compile(question, options, downloads)
+            found = self.resolve(question, downloads)
             write_whole(known, json.dumps(asdict(found)), durable=False)
         except EnvironmentProblemError as error:
-            last = _Resolution.read(known) if error.transient else None
+            last = Resolution.read(known) if error.transient else None
             if last is None:
                 raise
             say(f"the package index cannot be reached: {known.name} is the last resolution")
             found = last
         return found
 
-    def _compile(
-        self, question: EnvironmentQuestion, options: Sequence[str], downloads: Path
-    ) -> _Resolution:
-        """Have uv resolve; return the locks that it writes, with the indexes' own addresses."""
+    def resolve(
+        self, question: EnvironmentQuestion, downloads: Path, keep: Iterable[str] = ()
+    ) -> Resolution:
+        """Have uv resolve; return the locks that it writes, with the indexes' own addresses.
+
+        Args:
+            question: what is asked for.
+            downloads: see `downloads`.
+            keep: pins (``name==version``) that are taken where they may be.
+
+        Raises:
+            EnvironmentProblemError: the requirements contradict each other, or are nowhere.
+        """
+        options = question.options(self.host.toolchain.python)
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder, ExitStack() as stack:
             scratch = Path(folder)
             env = self.host.uv_env(downloads, self.host.build_env(scratch))
@@ -277,6 +338,8 @@ class EnvironmentMaker:
             lines = {"requirements.in": question.requires, "constraints": question.constraints}
             for name, each in lines.items():
                 (scratch / name).write_text("".join(f"{line}\n" for line in each), "utf-8")
+            # uv keeps to what its output file has, as far as it can.
+            (scratch / "lock").write_text("".join(f"{pin}\n" for pin in keep), "utf-8")
             arguments = ["requirements.in", "--output-file=lock", "--no-header"]
             arguments += ["--constraint=constraints"] if question.constraints else []
             arguments += ["--emit-index-annotation", "--generate-hashes"]
@@ -295,7 +358,7 @@ class EnvironmentMaker:
                 pylock = (scratch / "pylock.toml").read_text(encoding="utf-8")
         if question.indexes:
             text = _FROM.sub(lambda line: f"{line[1]}{original(line[2], routes)}", text)
-        return _Resolution(lock=text, pylock=pylock)
+        return Resolution(lock=text, pylock=pylock)
 
     def _install(
         self,
@@ -304,21 +367,32 @@ class EnvironmentMaker:
         made: Path,
         *,
         downloads: Path,
-        say: Progress,
     ) -> None:
         """Install a lock; every package comes from the index that it was found on."""
-        say(f"preparing an environment of {count_of(len(lock), 'package')} (once, in the cache)")
         scratch = made.parent
         (scratch / "pyproject.toml").write_text(_manifest(question, lock), encoding="utf-8")
-        options = question.options(self.host.toolchain.python)
-        arguments = ["--requirements=pyproject.toml", "--no-deps", f"--target={made / SITE}"]
+        arguments = ["--requirements=pyproject.toml", "--no-deps"]
         env = self.host.uv_env(downloads, self.host.build_env(scratch))
         env.pop("UV_NO_SOURCES")
-        (made / SITE).mkdir()
-        (made / SITE).chmod(0o755)
-        self._uv("install what the build requires", "install", [*options, *arguments], env, scratch)
-        self._compile_modules(question, made / SITE)
-        (made / _FILES).write_text("\n".join(_files(made / SITE)), encoding="utf-8")
+        try:
+            self.install(question, made, arguments, env)
+        except EnvironmentProblemError as error:
+            if not question.indexes or error.kind is ErrorKind.CANCELLED:
+                raise
+            # What the router was told, a page that uv has kept for ten minutes may not know.
+            self.install(question, made, [*arguments, "--refresh"], env)
+
+    def install(
+        self,
+        question: EnvironmentQuestion,
+        made: Path,
+        arguments: Iterable[str],
+        env: Mapping[str, str],
+    ) -> None:
+        """Have uv install into a new environment; files of `arguments` lie beside it."""
+        options = question.options(self.host.toolchain.python)
+        argv = [*options, *arguments, f"--target={made / SITE}"]
+        self._uv("install what the build requires", "install", argv, env, made.parent)
 
     def _compile_modules(self, question: EnvironmentQuestion, site: Path) -> None:
         """Compile modules, which the builds cannot where nobody may write."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.provision.environments import EnvironmentMaker
     from orchestrator.provision.foreign_python import ForeignPython
     from orchestrator.provision.host import Host
+    from orchestrator.provision.locked_environments import LockedEnvironmentMaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,16 @@ class Tools(Answers):
         from orchestrator.provision.environments import EnvironmentMaker  # noqa: PLC0415
 
         return EnvironmentMaker(host=self.host, cancel=self.cancel)
+
+    @property
+    @once
+    def locked_environments(self) -> LockedEnvironmentMaker:
+        """What locks environments of builds, and makes them as they are locked."""
+        from orchestrator.provision.locked_environments import (  # noqa: PLC0415 - as above
+            LockedEnvironmentMaker,
+        )
+
+        return LockedEnvironmentMaker(maker=self.environments)
 
     @property
     @once

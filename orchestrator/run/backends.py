@@ -14,6 +14,7 @@ from orchestrator.builders.direct_container import DirectInContainer, show_left
 from orchestrator.builders.direct_host import DirectOnHost
 from orchestrator.builders.direct_zig import DirectByZig
 from orchestrator.builders.library import LibraryBuilder
+from orchestrator.builders.locked_target import LockedTarget
 from orchestrator.builders.smoke_test import (
     UNDER_QEMU_HINT,
     SmokeTested,
@@ -106,7 +107,7 @@ class BackendFactory:
         self, request: BuildRequest, choice: Choice, *, by_uv: bool
     ) -> Requirements | None:
         """Return what prepares the environment of a build; None for a library, which has none."""
-        target, tools = request.target, self.tools
+        target, tools, lock = request.target, self.tools, self.inputs.lock
         if target.library is not None:
             return None
         contained = choice.container is not None
@@ -126,6 +127,9 @@ class BackendFactory:
             in_container=contained,
             pip_because=native_uv.settings_of_pip(tools.host.network, request, texts),
             by_uv=by_uv and not contained,
+            locked=None
+            if lock is None
+            else LockedTarget(lock=lock.lock, where=lock.where, maker=tools.locked_environments),
         ).open
 
     def _compilers(self, request: BuildRequest, choice: Choice) -> Compilers | None:

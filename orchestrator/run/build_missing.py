@@ -119,7 +119,9 @@ class MissingBuilder:
             targets,
             lambda target: (_way(choices[target.id]),),
             source=self.cache.identity.source,
-            place=partial(build_place, tools=self.tools, containers=self.containers),
+            place=partial(
+                build_place, tools=self.tools, containers=self.containers, lock=self.inputs.lock
+            ),
             scope=self.inputs.store.scope,
             known=self.cache.restored,
         )

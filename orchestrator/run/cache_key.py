@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.container import ContainerFactory
     from orchestrator.models.target import BuildRequest, Digest, Target
     from orchestrator.provision.tools import Tools
+    from orchestrator.run.inputs import LockFile
 
 Place = dict[str, Any]
 """Where a build runs, as far as that can change its result."""
@@ -98,9 +99,17 @@ class BuildWay(NamedTuple):
 
 
 def build_place(
-    target: Target, way: BuildWay, *, tools: Tools, containers: ContainerFactory
+    target: Target,
+    way: BuildWay,
+    *,
+    tools: Tools,
+    containers: ContainerFactory,
+    lock: LockFile | None = None,
 ) -> Place | None:
-    """Return where a target would be built; None if that cannot be told without building it."""
+    """Return where a target would be built, and with which locked files.
+
+    None means that it cannot be told without building it.
+    """
     if way.in_container:
         place = _container_place(target, tools, containers)
     elif target.library is not None:
@@ -112,7 +121,17 @@ def build_place(
             place |= {"engine": containers.installed}
     if place is not None and target.compiling.compiler is CompilerKind.ZIG:
         place |= {"zig": zig.lock_digest()}
-    return place if place is None else place | _cuda_place(target, tools)
+    return place if place is None else place | _cuda_place(target, tools) | _locked(target, lock)
+
+
+def _locked(target: Target, lock: LockFile | None) -> Place:
+    """Return the files that a lock has for a target."""
+    if lock is None or target.library is not None:
+        return {}
+    return {
+        f"locked {number}": {file.name: f"{file.version} {file.sha256}" for file in each.files}
+        for number, each in enumerate(lock.lock.environments_of(target.id))
+    }
 
 
 def _cuda_place(target: Target, tools: Tools) -> Place:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StoreSettings,
     )
     from orchestrator.host.process import Cancel
+    from orchestrator.models.requirement_lock import RequirementLock
     from orchestrator.models.result import BuildResult
     from orchestrator.models.target import BackendName, CibuildwheelCatalog, Target, TargetId
     from orchestrator.run.executors.local import Listener
@@ -72,11 +73,20 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LockFile:
+    """A lock of requirements, and what its file is called."""
+
+    lock: RequirementLock
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """What to build: the selected targets in plan order, their source, and sections of the matrix.
 
     The matrix file is no part of the source, where it lies: a comment in it must not change every
-    key. Other files may lie `beside` it in the source without being a part of it.
+    key. Other files may lie `beside` it in the source without being a part of it. With a `lock`,
+    builds and tests install what it has, and nothing else.
     """
 
     targets: tuple[Target, ...]
@@ -88,6 +98,7 @@ class Inputs:
     facts: CibuildwheelCatalog
     store: StoreSettings
     beside: tuple[Path, ...] = ()
+    lock: LockFile | None = None
 
     @property
     def project(self) -> str:

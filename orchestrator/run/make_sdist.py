@@ -107,6 +107,16 @@ class SdistMaker:
     def _work(self) -> Path:
         return self.options.work / "sdist"
 
+    def _pins(self, target: Target) -> tuple[str, ...]:
+        """Return the versions that a lock has for a target's build."""
+        lock = None if self.inputs.lock is None else self.inputs.lock.lock
+        locked = None if lock is None else lock.targets.get(str(target.id))
+        return (
+            ()
+            if lock is None or not locked or not locked.build
+            else (lock.environments[locked.build].pins)
+        )
+
     def make(self) -> SdistFacts:
         """Build, check and compare it; only an sdist without a fault is moved to the output.
 
@@ -164,6 +174,7 @@ class SdistMaker:
             request=request_for(replace(target, needs=()), source, _ON_HOST, {}),
             tree=tree,
             scratch=self._work / "environment",
+            pins=self._pins(target),
         )
         log, output = self._work / LOG, self._work / "built"
         output.mkdir(parents=True)

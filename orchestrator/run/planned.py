@@ -89,7 +89,7 @@ def planned_actions(
         [without_idle_testers(target, source) for target in inputs.targets],
         lambda each: possible_ways(each, inputs.facts, wanted=wanted, has_engine=has_engine),
         source=source,
-        place=partial(build_place, tools=tools, containers=containers),
+        place=partial(build_place, tools=tools, containers=containers, lock=inputs.lock),
         scope=inputs.store.scope,
     )
 

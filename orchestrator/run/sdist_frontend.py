@@ -34,12 +34,14 @@ class SdistFrontend:
         request: a target's build: its requirements, constraints and indexes count.
         tree: the source.
         scratch: a private directory beside it.
+        pins: constraints that the target's lock adds to those of the matrix.
     """
 
     tools: Tools
     request: BuildRequest
     tree: Path
     scratch: Path
+    pins: tuple[str, ...] = ()
 
     def run(
         self, output: Path, make: Callable[[list[str]], Path], log: Callable[[str], object]
@@ -73,9 +75,9 @@ class SdistFrontend:
     def _requirements(self, python: Interpreter, log: Callable[[str], object]) -> BuildRequirements:
         target, steps = self.request.target, self.request.target.steps
         # before-build, which an environment without isolation is made for, does not run.
-        own = replace(
-            steps, test_command=None, environment=replace(steps.environment, isolation=True)
-        )
+        limits = (*steps.environment.constraints, *self.pins)
+        environment = replace(steps.environment, isolation=True, constraints=limits)
+        own = replace(steps, test_command=None, environment=environment)
         texts = (text_or_nothing(self.tree, "pyproject.toml"),)
         network = self.tools.host.network
         return RequirementsOpener(

@@ -87,6 +87,9 @@ def run_session(
                 containers=containers,
                 cache=cache,
             ).build(missing)
+            if inputs.lock is not None and (newer := tools.locked_environments.newer):
+                told = ", ".join(f"{pin} ({version})" for pin, version in sorted(newer.items()))
+                observers.say(f"{inputs.lock.where}: the index has newer: {told}")
     return tuple(results[target.id] for target in inputs.targets)
 
 

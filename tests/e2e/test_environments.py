@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import IMAGES
 from tests.integration.test_environments import LIMITED, Project
+from tests.integration.test_lock import Locked
 from tests.packages import Indexes, indexes
 
 pytestmark = [pytest.mark.engine, pytest.mark.index]
@@ -46,3 +48,35 @@ def test_requires_constraints_and_indexes(engine: str, project: Project, isolati
     project.build("plain", f"[build]\nisolation = {isolation}\n{LIMITED}{named}{containers}")
     assert project.said() == ["BEFORE 1.0 3.0", "TEST 3.0"]
     assert project.found() == {"plain": ["1.0", index]}
+
+
+LOCKED = """\
+requires = ["plain<3", "setuptools"]
+before-build = "mkdir there && pip install -q --target there other && ls there"
+[test]
+requires = ["plain<3"]
+command = "python -c 'import plain; print(\\"TEST\\", plain.version)'"
+"""
+
+
+def test_a_lock_in_a_container(engine: str, tmp_path: Path, stock: Indexes) -> None:
+    stock = replace(stock, hashed=("own", "public"))
+    project = Locked(tmp_path / "project", stock, "x86_64", "cibuildwheel")
+    stock.add("public", "plain", "1.0")  # says hashes from now on
+    stock.add("public", "other", "1.0")
+    containers = CONTAINERS.format(arch="x86_64", images=IMAGES, engine=engine)
+    more = f"[build]\n{LOCKED}{containers}"
+    project.wanted = "plain"
+    project.lock(more=more)
+    stock.add("public", "plain", "2.5")
+    project.later()
+
+    said = project.build_locked(more=more).stderr
+
+    assert "the index has newer: plain==2.0 (2.5)" in said
+    assert project.found() == {"plain": ["2.0", "public"]}
+    assert project.said() == ["TEST 2.0"]
+    installs = 'command = "python -m pip install other && '
+    project.build_locked(more=more.replace('command = "', installs), code=1)
+    assert project.failure()["kind"] == "test"
+    assert "No matching distribution found for other" in project.log()

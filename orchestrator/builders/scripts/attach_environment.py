@@ -3,7 +3,8 @@
 argv: the directory with the packages, as ``pip install --target`` leaves it. Nobody writes there.
 This Python finds the packages behind its own, which whoever installs something comes first with.
 Its own packages of the same names are removed before. pip and uv see what is there, because the
-metadata is copied. Runs on Python 3.8 and newer, with its site-packages as they were made.
+metadata is copied; `importlib.metadata` gets the original, beside which the files are. Runs on
+Python 3.8 and newer, with its site-packages as they were made.
 """
 
 from __future__ import annotations
@@ -17,8 +18,47 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-LINES = "import site; site.addsitedir({!r})\n"
+LINES = "import site; site.addsitedir({!r})\nimport orchestrator_environment\n"
 """`site` executes lines that begin so; it also reads the .pth files of that directory."""
+
+FINDER = '''\
+"""Find the metadata of a prepared environment beside its files, and not their copies here."""
+
+import os
+import sys
+
+PREPARED, NAMES = {prepared!r}, {names!r}
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Finder:
+    @staticmethod
+    def find_spec(*_, **__):
+        return None
+
+    @staticmethod
+    def find_distributions(context=None):
+        from importlib.metadata import PathDistribution
+        from pathlib import Path
+
+        if "path" in vars(context or object):
+            return
+        name = getattr(context, "name", None)
+        wanted = None if name is None else normalised(name)
+        for each in NAMES:
+            # Whoever installs another version removes the copy.
+            here = wanted is None or normalised(each.split("-")[0]) == wanted
+            if here and os.path.isdir(os.path.join(HERE, each)):
+                yield PathDistribution(Path(PREPARED, each))
+
+
+def normalised(name):
+    return name.lower().replace("-", "_").replace(".", "_")
+
+
+sys.meta_path.insert(0, Finder)
+'''
+"""A module that `site` imports at every start, and so imports little itself."""
 
 SCRIPT = "#!/bin/sh\n'''exec' {python} \"$0\" \"$@\"\n'''\n"
 """Shell and Python at once: the kernel takes neither blanks nor long paths after ``#!``."""
@@ -41,6 +81,9 @@ def main() -> int:
     for name in ("include", "lib", "share", "etc"):
         if (prepared / name).is_dir():
             link(prepared / name, Path(sys.prefix, name))
+    names = sorted(info.name for info in prepared.glob("*.dist-info"))
+    finder = FINDER.format(prepared=str(prepared), names=names)
+    (site / "orchestrator_environment.py").write_text(finder, "utf-8")
     (site / "orchestrator_environment.pth").write_text(LINES.format(str(prepared)), "utf-8")
     return 0
 

@@ -18,6 +18,8 @@ both are the one that runs this;
 ``uv``: installs, instead of pip, if not empty; ``pip``: a program in Python and its argument;
 ``variables`` of what installs;
 ``requires``: requirements beside those of the project; ``constraints`` of both;
+``is_locked``: whether nothing is installed beside what is prepared, and ``locked``: distribution ->
+version of that;
 ``isolated``: whether the build gets a clean environment, unless ``flags`` say otherwise;
 ``managed``: whether pip and uv, too, build in an environment that this script has made;
 ``prepared``: the directory of an environment that ``has`` these requirements, or empty;
@@ -26,6 +28,7 @@ both are the one that runs this;
 ``settings``: further PEP 517 config settings; ``env``: variables of the hook that builds;
 ``questions`` for the environment that compiles (`ask_environment.py`), empty for none;
 ``cuda``: the directory of the CUDA toolkit that it was given, empty for none;
+``answer``: a file for what the backend requires of this build; then nothing is built; else empty;
 ``module``: a file with `sysconfig`'s settings for another machine, which the hook that builds takes
 this machine for; else empty.
 """
@@ -57,6 +60,9 @@ DEFAULTS = {
     "settings": [],
     "env": {},
     "module": "",
+    "locked": {},
+    "is_locked": False,
+    "answer": "",
     "makes": "wheel",
 }
 
@@ -67,6 +73,9 @@ ASK = Path(__file__).with_name("ask_environment.py")
 
 ANSWER = "orchestrator: environment: "
 """The beginning of the line with its answer."""
+
+LOCKED = "locked"
+"""The file in `scratch` that says: from now on nothing is installed but what is prepared."""
 
 LIMITS = "limits.txt"
 """The file in `scratch` with the constraints of what before-build installs."""
@@ -139,6 +148,8 @@ def build(asked: Mapping[str, Any]) -> None:
         build_in_environment(asked)
     else:
         run_frontend(asked, asked["python"])
+    if asked["is_locked"]:
+        Path(asked["scratch"], LOCKED).touch()
 
 
 def run_frontend(
@@ -179,7 +190,11 @@ def build_in_environment(asked: Mapping[str, Any]) -> None:
             install(asked, python, [*system["requires"], *asked["requires"]])
             # For this machine: a backend may have no CMake for another one.
             requires = getattr(backend({}), f"get_requires_for_build_{asked['makes']}")
-            install(asked, python, requires(settings))
+            required = requires(settings)
+            if asked["answer"]:
+                Path(asked["answer"]).write_text(json.dumps(required), "utf-8")
+                return
+            install(asked, python, required)
         if asked["module"]:
             put(asked["module"], python)
         cuda = toolkit(asked, ask(asked, python), path_of(python)["PATH"])
@@ -253,6 +268,9 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
     requirements = [each for each in requirements if each not in asked["has"]]
     if not requirements:
         return
+    if asked["is_locked"]:
+        check_locked(requirements, asked["locked"])
+        return
     for each in requirements:
         name = re.sub("[-_.]+", "-", re.split(r"[^\w.-]", each.strip())[0]).lower()
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in asked["indexes"]):
@@ -273,6 +291,25 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
         names = ("PIP_BUILD_CONSTRAINT", "UV_BUILD_CONSTRAINT")
         variables = {**variables, **dict.fromkeys(names, str(limits))}
     run(argv, variables)
+
+
+def check_locked(requirements: Iterable[str], locked: Mapping[str, str]) -> None:
+    """Make sure that what is locked meets requirements.
+
+    Raises:
+        ValueError: it does not.
+    """
+    from pip._vendor.packaging.requirements import Requirement  # noqa: PLC0415 - not everywhere
+
+    for each in requirements:
+        found = Requirement(each)
+        if found.marker is not None and not found.marker.evaluate({"extra": ""}):
+            continue
+        version = locked.get(re.sub("[-_.]+", "-", found.name).lower())
+        if version is None or not found.specifier.contains(version, prereleases=True):
+            has = f"has {found.name} {version}" if version else "does not have it"
+            again = "add it to build.requires, and run `orchestrator lock`"
+            raise ValueError(f"{each!r} is required only now, and the lock {has}: {again}")
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> Path:

@@ -27,6 +27,9 @@ env() {
 instead() {
     local own=/opt/orchestrator kept=/tmp/orchestrator/own-pip question=/opt/orchestrator-shell/frontend.json
     local limits=/tmp/orchestrator/limits.txt name
+    # Tests of a locked build install nothing but what is prepared for them.
+    [[ ! -e /tmp/orchestrator/locked ]] ||
+        export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS= UV_NO_INDEX=1 UV_FIND_LINKS=
     case "$*" in
     'sh -c '*)
         # It is there while before-build runs: what that installs keeps to the build's constraints.

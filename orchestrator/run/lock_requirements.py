@@ -1,0 +1,292 @@
+"""Lock what the builds and tests of targets install."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.builders.ask_backend import ask_backend
+from orchestrator.builders.declared_requirements import (
+    build_requires,
+    own_requires,
+    test_requires,
+    undeclared,
+)
+from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
+from orchestrator.host.emulation import host_arch
+from orchestrator.models.requirement_lock import (
+    Asked,
+    LockedEnvironment,
+    RequirementLock,
+    TargetLock,
+)
+from orchestrator.provision.environments import EnvironmentQuestion
+from orchestrator.run.run_source import RunSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from orchestrator.models.target import Target
+    from orchestrator.provision.pythons import Interpreter
+    from orchestrator.provision.tools import Tools
+    from orchestrator.run.inputs import Inputs
+
+_IMAGE_GLIBC = re.compile(r"manylinux_(2_\d+)|manylinux(2014)")
+
+OLDEST = "2.28"
+"""The glibc of an image whose name does not say it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockReport:
+    """What came of locking.
+
+    Attributes:
+        lock: the new lock.
+        changes: packages that differ from the lock before: (pin before or empty, pin now or empty).
+        problems: targets that cannot be locked, and why.
+        notes: what no lock has.
+    """
+
+    lock: RequirementLock
+    changes: tuple[tuple[str, str], ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(kw_only=True, eq=False)
+class RequirementLocker:
+    """Locks the targets of a run.
+
+    Attributes:
+        inputs: the targets and their source.
+        tools: this machine.
+        before: the lock before; what it has of other targets stays.
+        upgrade: distributions whose locked versions are not kept; None for all.
+        say: told what takes a while.
+    """
+
+    inputs: Inputs
+    tools: Tools
+    before: RequirementLock
+    upgrade: frozenset[str] | None
+    say: Callable[[str], object]
+    _locked: dict[str, LockedEnvironment] = field(default_factory=dict)
+    _answers: dict[object, tuple[str, ...]] = field(default_factory=dict)
+    _failed: dict[str, EnvironmentProblemError] = field(default_factory=dict)
+    _source: Path = field(default=Path(), init=False)
+
+    def lock(self, written: tuple[Path, ...], *, only: bool) -> LockReport:
+        """Lock all targets.
+
+        Args:
+            written: directories of builds, which are no part of the source.
+            only: whether the new lock has no other targets; those that fail keep what they had.
+
+        Raises:
+            OrchestratorError: the source cannot be had, or somebody stopped it.
+        """
+        environ = self.tools.host.environ
+        with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
+            run_source = RunSource(
+                inputs=self.inputs, written=written, environ=environ, host=lambda: self.tools.host
+            )
+            staged = run_source.stage(Path(folder, "source"), run_source.identify())
+            self._source = staged.root
+            targets, problems = {}, list[Problem]()
+            wheels = [target for target in self.inputs.targets if target.library is None]
+            for target in wheels:
+                try:
+                    targets[str(target.id)] = self._lock_target(target)
+                except EnvironmentProblemError as error:
+                    if error.kind is ErrorKind.CANCELLED:
+                        raise
+                    problems += (_problem(each, target) for each in error.problems)
+            notes = [*self._notes(wheels)]
+        kept = {
+            each: locked
+            for each, locked in self.before.targets.items()
+            if not only or any(problem.where == each for problem in problems)
+        }
+        lock = self._merge({**kept, **targets})
+        return LockReport(
+            lock=lock,
+            changes=_changes(self.before, lock),
+            problems=tuple(problems),
+            notes=tuple(notes),
+        )
+
+    def _notes(self, wheels: Sequence[Target]) -> Iterator[str]:
+        """Yield what no lock has, and what no other machine has."""
+        if any(undeclared(target, self._source) for target in wheels):
+            yield (
+                "the project states its dependencies only when it is built, so a locked test does "
+                "not get them: add them to test.requires"
+            )
+        files = (file for each in self._locked.values() for file in each.files)
+        if here := sorted({file.pin for file in files if file.url.startswith("file:")}):
+            yield f"files of this machine are locked, which others may not have: {', '.join(here)}"
+
+    def _merge(self, targets: Mapping[str, TargetLock]) -> RequirementLock:
+        """Return the lock of targets, without environments that none of them has."""
+        every = dict(sorted(targets.items()))
+        known = {**self.before.environments, **self._locked}
+        used = {name for target in every.values() for name in target.names}
+        return RequirementLock(
+            environments={name: known[name] for name in sorted(used)}, targets=every
+        )
+
+    def _lock_target(self, target: Target) -> TargetLock:
+        requires, build = build_requires(target, self._source), ""
+        if requires:
+            asked = self._asked(target, target.python, requires)
+            constraints = target.steps.environment.constraints
+            build = self._lock(replace(asked, constraints=constraints), target, builds=True)
+        pythons = (target.python, *target.test_pythons)
+        return TargetLock(
+            build=build,
+            tests=tuple(
+                tuple(self._lock(self._asked(target, python, lines), target) for python in pythons)
+                for lines in test_requires(target, self._source)
+            ),
+        )
+
+    def _asked(self, target: Target, python: str, requires: tuple[str, ...]) -> Asked:
+        return Asked(
+            python=python,
+            platform=target.platform,
+            glibc=image_glibc(target.image) if target.libc == "manylinux" else "",
+            requires=requires,
+            indexes=target.steps.environment.indexes,
+        )
+
+    def _lock(self, asked: Asked, target: Target, *, builds: bool = False) -> str:
+        """Lock an environment, if it is not; return its name."""
+        name = asked.digest
+        if name in self._failed:
+            raise self._failed[name]
+        if name not in self._locked:
+            try:
+                self._locked[name] = self._environment(asked, target, builds=builds)
+            except EnvironmentProblemError as error:
+                self._failed[name] = error
+                raise
+        return name
+
+    def _environment(self, asked: Asked, target: Target, *, builds: bool) -> LockedEnvironment:
+        self.say(f"locking {asked.python} {asked.platform}: {', '.join(asked.requires)}")
+        python = self._interpreter(asked.python)
+        question = _question(asked, target, python)
+        backend: tuple[str, ...] = ()
+        if builds and target.steps.environment.isolation:
+            backend = self._backend(asked, target, python)
+        environment = LockedEnvironment(asked=asked, backend=backend)
+        files = self.tools.locked_environments.lock(
+            replace(question, requires=environment.everything), self._keep(asked), self.say
+        )
+        return replace(environment, files=files)
+
+    def _interpreter(self, python: str) -> Interpreter | None:
+        try:
+            return self.tools.python(python).interpreter
+        except EnvironmentProblemError as error:
+            if error.kind is ErrorKind.CANCELLED:
+                raise
+            return None
+
+    def _backend(self, asked: Asked, target: Target, python: Interpreter | None) -> tuple[str, ...]:
+        """Return what the build backend asks for when it runs, on this host in place of another."""
+        if python is None:
+            self.say(f"no {asked.python} on this host: its build backend is not asked")
+            return ()
+        own, settings = own_requires(self._source), target.steps.config_settings
+        asking = (asked.python, own, settings)
+        if asking not in self._answers:
+            # What the matrix requires may be large, and few backends look at it.
+            for requires in dict.fromkeys((own, asked.requires)):
+                try:
+                    self._answers[asking] = self._ask(asked, requires, target, python)
+                    break
+                except EnvironmentProblemError:
+                    if requires == asked.requires:
+                        raise
+        return self._answers[asking]
+
+    def _ask(
+        self, asked: Asked, requires: tuple[str, ...], target: Target, python: Interpreter
+    ) -> tuple[str, ...]:
+        here = replace(
+            _question(asked, target, python), is_here=True, arch=host_arch(), requires=requires
+        )
+        return ask_backend(
+            target,
+            self._source,
+            python=python,
+            prepared=self.tools.environments.prepare(here, self.say).site,
+            requires=requires,
+            tools=self.tools,
+        )
+
+    def _keep(self, asked: Asked) -> tuple[str, ...]:
+        """Return the pins of the lock before that stay, if they may."""
+        if self.upgrade is None:
+            return ()
+        known = self.before.environments.get(asked.digest)
+        if known is None:  # another requirement does not move the others
+            same = (asked.python, asked.platform)
+            others = (
+                e
+                for e in self.before.environments.values()
+                if (e.asked.python, e.asked.platform) == same
+            )
+            known = next(others, None)
+        files = () if known is None else known.files
+        return tuple(file.pin for file in files if file.name not in self.upgrade)
+
+
+def _problem(problem: Problem, target: Target) -> Problem:
+    """Return why a target cannot be locked, in one line."""
+    lines = problem.what.removeprefix("toolchain: ").splitlines()
+    return replace(problem, what=" ".join(map(str.strip, lines)), where=str(target.id))
+
+
+def image_glibc(image: str) -> str:
+    """Return the version of the glibc that an image's name says, or else `OLDEST`."""
+    found = _IMAGE_GLIBC.search(image)
+    if found is None:
+        return OLDEST
+    return "2.17" if found[2] else found[1].replace("_", ".")
+
+
+def _question(asked: Asked, target: Target, python: Interpreter | None) -> EnvironmentQuestion:
+    return EnvironmentQuestion(
+        python=asked.python,
+        interpreter=python,
+        arch=target.arch,
+        libc=target.libc,
+        glibc=asked.glibc,
+        may_build=target.arch is host_arch(),
+        requires=asked.requires,
+        constraints=asked.constraints,
+        indexes=asked.indexes,
+    )
+
+
+def _changes(before: RequirementLock, now: RequirementLock) -> tuple[tuple[str, str], ...]:
+    """Return the packages that one lock has and the other has not, by name."""
+    then, today = (
+        {file.pin for each in lock.environments.values() for file in each.files}
+        for lock in (before, now)
+    )
+    gone, new = sorted(then - today), sorted(today - then)
+    names = sorted({pin.partition("==")[0] for pin in (*gone, *new)})
+    found = []
+    for name in names:
+        old, fresh = ([p for p in pins if p.partition("==")[0] == name] for pins in (gone, new))
+        pairs = max(len(old), len(fresh))
+        padded = ([*each, *[""] * (pairs - len(each))] for each in (old, fresh))
+        found += list(zip(*padded, strict=True))
+    return tuple(found)
