@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.help import examples
-from orchestrator.cli.options import FILE_OR_STDOUT, report_options
+from orchestrator.cli.options import FILE, FILE_OR_STDOUT, report_options
 from orchestrator.cli.output import STDOUT, emit
 from orchestrator.errors import ConfigError, EnvironmentProblemError, Problem
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from orchestrator.report.schemas import ResultsDocument
+    from orchestrator.store.seals import SigningKey
+
+SIGNING_KEY = "ORCHESTRATOR_PROVENANCE_KEY"
 
 _AGAIN = "`orchestrator report` makes it from results.json at any time"
 
@@ -45,12 +48,28 @@ _AGAIN = "`orchestrator report` makes it from results.json at any time"
     help="Write SLSA v1 provenance (in-toto) of each wheel to DIR/WHEEL.json.",
 )
 @click.option(
+    "--sign-with",
+    type=FILE,
+    metavar="KEY",
+    help="Sign the provenance with this private key, and write DIR/WHEEL.intoto.jsonl instead.  "
+    f"[default: ${SIGNING_KEY}]",
+)
+@click.option(
+    "--builder", metavar="URI", help="Who built the wheels, for --provenance.  [default: the key]"
+)
+@click.option(
     "--json",
     type=FILE_OR_STDOUT,
     metavar="FILE",
     help="Write one results.json for all RESULTS.  [- is stdout]",
 )
-def command(results: Sequence[Path], provenance: Path | None, **reports: Path | None) -> None:
+def command(
+    results: Sequence[Path],
+    provenance: Path | None,
+    sign_with: Path | None,
+    builder: str | None,
+    **reports: Path | None,
+) -> None:
     """Show how runs ended, from results.json files or directories that have one.
 
     If several files have a target, the result that started last counts; the HTML page also shows
@@ -67,7 +86,10 @@ def command(results: Sequence[Path], provenance: Path | None, **reports: Path | 
     merged = documents.merged(found)
     problems = write_reports(reports, merged, parts=found)
     if provenance is not None:
-        problems += _write_statements(provenance, merged)
+        problems += _write_statements(provenance, merged, _signing_key(sign_with), builder)
+    elif sign_with is not None or builder is not None:
+        what, hint = "nothing is signed without --provenance", "say --provenance DIR"
+        raise ConfigError.of(what, where="--sign-with" if sign_with else "--builder", hint=hint)
     if problems:
         raise EnvironmentProblemError(*problems)
 
@@ -127,20 +149,36 @@ def write_reports(
     return tuple(problems)
 
 
-def _write_statements(folder: Path, document: Mapping[str, Any]) -> tuple[Problem, ...]:
+def _signing_key(file: Path | None) -> SigningKey | None:
+    """Return the key that signs provenance; None if it stays unsigned. Raises ConfigError."""
+    from orchestrator.run.inputs import read_signing_key
+
+    return read_signing_key(
+        "" if file else os.environ.get(SIGNING_KEY, ""), str(file or ""), names=(SIGNING_KEY, "")
+    )
+
+
+def _write_statements(
+    folder: Path, document: Mapping[str, Any], key: SigningKey | None, builder: str | None
+) -> tuple[Problem, ...]:
     """Write the provenance of each wheel into a directory; return what went wrong."""
     from orchestrator.fsutil import write_whole
     from orchestrator.models.reading import parse
     from orchestrator.report import serialize as documents
     from orchestrator.report.schemas import ResultsDocument
-    from orchestrator.report.slsa import statement
+    from orchestrator.report.signed_provenance import SIGNED
+    from orchestrator.report.slsa import BUILDER, statement
+    from orchestrator.store import dsse
+    from orchestrator.store.seals import key_id
 
+    own = BUILDER if key is None else f"urn:wheel-orchestrator:key:{key_id(key.public)}"
     path = folder
     try:
         for each in parse(ResultsDocument, document).results:
             if each.wheel is not None:
-                path = folder / f"{each.wheel.filename}.json"
-                write_whole(path, documents.dumps(statement(each)))
+                text = documents.dumps(statement(each, builder or own))
+                path = folder / f"{each.wheel.filename}{'.json' if key is None else SIGNED}"
+                write_whole(path, text if key is None else dsse.sign(text.encode(), key))
     except OSError as error:
         what = f"--provenance cannot be written: {error.strerror or error}"
         return (Problem(what=what, where=str(path), hint=_AGAIN),)

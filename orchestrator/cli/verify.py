@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,13 +27,13 @@ from orchestrator.models.target import RuleLevel, VerifyPolicy
 from orchestrator.models.wheel import finding_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from orchestrator.host.process import Cancel
     from orchestrator.models.target import Target
     from orchestrator.provision.external_checks import ExternalChecks
     from orchestrator.provision.host import Host
+    from orchestrator.report.signed_provenance import ProvenanceChecker
     from orchestrator.run.wheel_check import WheelVerdict
     from orchestrator.wheel import Difference, Policies
 
@@ -41,12 +43,38 @@ SHOWN = 20
 PAIR = 2
 
 
+def provenance_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that demand something of a wheel's provenance."""
+    options = (
+        click.option(
+            "--provenance",
+            "place",
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help="Check signed provenance too: a file, or a directory with WHEEL.intoto.jsonl.",
+        ),
+        repeatable("--signer signers", "KEY", "Public key whose signature counts: ed25519:..."),
+        click.option("--repository", metavar="URL", help="Repository that it must name."),
+        click.option("--ref", metavar="REF", help="Branch or tag: refs/heads/main, refs/tags/v1."),
+        click.option(
+            "--workflow",
+            metavar="NAME",
+            help="CI configuration; with @ at its end of any revision.",
+        ),
+        click.option("--builder", metavar="URI", help="Who must have built it."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.command(
     "verify",
     epilog=examples(
         "verify dist/*.whl",
         "verify dist/*.whl --rule page-alignment=error",
         "verify dist/*.whl --target cp312-manylinux_x86_64",
+        "verify dist/*.whl --provenance provenance --signer ed25519:KEY",
     ),
 )
 @wheels_argument
@@ -62,6 +90,7 @@ PAIR = 2
     shell_complete=completion.target_ids,
     help="Check as the build of this target does; other options are added.",
 )
+@provenance_options
 @matrix_option
 @channel_option
 @json_option
@@ -79,14 +108,17 @@ def command(
     *,
     as_json: bool,
     same: bool,
+    **provenance: Any,
 ) -> int:
     """Check that each WHEEL is what it says; exit 5 if one is not."""
+    provenance_checker = _provenance(**provenance)
     if same and as_json:
         raise ConfigError.of("--same has no JSON document", where="--json", hint="leave it out")
     if same:
         return _compare(wheels)
     from orchestrator.run.finish import expected
     from orchestrator.run.wheel_check import WheelChecker
+    from orchestrator.wheel import apply_levels
 
     target = None if target_id is None else _target(target_id, matrix, channel)
     demands = VerifyPolicy(
@@ -96,12 +128,42 @@ def command(
     planned = None if target is None else expected(target, "")
     verdicts = []
     for path in wheels:
-        verdicts.append(checker.check(path, target, planned))
+        verdict = checker.check(path, target, planned)
+        if provenance_checker is not None:
+            more = apply_levels(provenance_checker.check(path), demands)
+            verdict = replace(verdict, findings=(*verdict.findings, *more))
+        verdicts.append(verdict)
         if not as_json:
             _print(verdicts[-1])
     if as_json:
         _print_json(verdicts)
     return ExitCode.BAD_WHEEL if any(verdict.errors for verdict in verdicts) else ExitCode.OK
+
+
+def _provenance(
+    place: Path | None, signers: Sequence[str], **policy: str | None
+) -> ProvenanceChecker | None:
+    """Return what checks provenance; None if nobody wants that. Raises ConfigError."""
+    from orchestrator.models.store_trust import PUBLIC_KEY
+    from orchestrator.report.signed_provenance import ProvenanceChecker, ProvenancePolicy
+    from orchestrator.store.seals import TrustedKeys
+
+    given = {name: value for name, value in policy.items() if value is not None}
+    if place is None:
+        if named := ["signer"] * bool(signers) + [*given]:
+            what, hint = "this is about provenance", "say --provenance PATH"
+            raise ConfigError.of(what, where=f"--{named[0]}", hint=hint)
+        return None
+    if not signers:
+        what = "anybody can write provenance: whose signature counts?"
+        raise ConfigError.of(what, where="--provenance", hint="say --signer ed25519:KEY")
+    for each in signers:
+        if PUBLIC_KEY.fullmatch(each) is None:
+            hint = "`orchestrator cache key public FILE` prints it"
+            raise ConfigError.of(f"{each!r} is no public key", where="--signer", hint=hint)
+    return ProvenanceChecker(
+        place=place, keys=TrustedKeys.of(signers), policy=ProvenancePolicy(**given)
+    )
 
 
 def checking_tools(

@@ -26,6 +26,7 @@ RULES: Mapping[str, RuleLevel] = {
     "twine": RuleLevel.ERROR,
     "licence-missing": RuleLevel.WARN,
     "no-licence": RuleLevel.WARN,
+    "provenance": RuleLevel.ERROR,
     "sbom": RuleLevel.ERROR,
     "name-metadata": RuleLevel.ERROR,
     "name-dist-info": RuleLevel.ERROR,

@@ -48,9 +48,13 @@ class Provenance:
     Attributes:
         revision: the state of the source's repository; None for an sdist, or without git.
         invocation: the address of the CI run that built it; empty outside of CI.
+        workflow: the CI configuration that ran, with its revision, as the CI system names it.
+        ref: the branch or tag that the CI run was for: ``refs/heads/main``.
         began: when the build began, in seconds since the epoch; None if nobody said.
     """
 
     revision: SourceRevision | None = None
     invocation: str = ""
+    workflow: str = ""
+    ref: str = ""
     began: Instant | None = None

@@ -25,11 +25,12 @@ BUILDER = "urn:wheel-orchestrator:unsigned:1"
 """The builder of a statement that nobody vouches for yet: who signs it names its own."""
 
 
-def statement(result: Result) -> dict[str, Any]:
+def statement(result: Result, builder: str = BUILDER) -> dict[str, Any]:
     """Return the statement on the wheel of a target.
 
     Args:
         result: one with a wheel and a request.
+        builder: who built it, as a URI.
 
     Returns:
         An in-toto statement v1 whose predicate is SLSA provenance v1: what the matrix asks for are
@@ -50,7 +51,7 @@ def statement(result: Result) -> dict[str, Any]:
                 "internalParameters": _internal(result),
                 "resolvedDependencies": list(_dependencies(result)),
             },
-            "runDetails": {"builder": _builder(result), "metadata": _metadata(result)},
+            "runDetails": {"builder": _builder(result, builder), "metadata": _metadata(result)},
         },
     }
 
@@ -60,7 +61,10 @@ def _external(result: Result) -> dict[str, Any]:
     request = None if result.request is None else to_json_value(result.request)
     asked = {} if request is None else {name: request[name] for name in ("commands", "pins")}
     target = None if result.target is None else to_json_value(result.target)
-    return {"id": str(result.target_id), "target": target, **asked}
+    made = result.provenance
+    run = {} if made is None else {"workflow": made.workflow, "ref": made.ref}
+    known = {name: value for name, value in run.items() if value}
+    return {"id": str(result.target_id), "target": target, **known, **asked}
 
 
 def _internal(result: Result) -> dict[str, Any]:
@@ -122,9 +126,9 @@ def _descriptor(uri: str, digest: dict[str, str], **more: Any) -> dict[str, Any]
     return {name: value for name, value in fields.items() if value}
 
 
-def _builder(result: Result) -> dict[str, Any]:
+def _builder(result: Result, builder: str) -> dict[str, Any]:
     request = result.request
-    return {"id": BUILDER, "version": {"orchestrator": "" if request is None else request.builder}}
+    return {"id": builder, "version": {"orchestrator": "" if request is None else request.builder}}
 
 
 def _metadata(result: Result) -> dict[str, Any]:

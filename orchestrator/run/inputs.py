@@ -204,14 +204,25 @@ def signing_key(environ: Mapping[str, str]) -> SigningKey | None:
         ConfigError: there is no such file, or it has no key.
         EnvironmentProblemError: what signs is not installed.
     """
-    text, file = environ.get(KEY, ""), environ.get(KEY_FILE, "")
+    return read_signing_key(environ.get(KEY, ""), environ.get(KEY_FILE, ""), names=(KEY, KEY_FILE))
+
+
+def read_signing_key(text: str, file: str, *, names: tuple[str, str]) -> SigningKey | None:
+    """Return a private key from a text, or else from a file; `names` says where each was named.
+
+    Raises:
+        ConfigError: there is no such file, or it has no key.
+        EnvironmentProblemError: what signs is not installed.
+    """
     if text or not file:
-        return SigningKey.parse(text, where=KEY) if text else None
+        return SigningKey.parse(text, where=names[0]) if text else None
     try:
         text = read_file(Path(file).expanduser(), limit=1 << 16).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError.of(f"cannot be read: {why}", where=f"{KEY_FILE}={file}") from None
+        raise ConfigError.of(
+            f"cannot be read: {why}", where="=".join(filter(None, (names[1], file)))
+        ) from None
     return SigningKey.parse(text, where=file)
 
 

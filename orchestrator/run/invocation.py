@@ -21,6 +21,13 @@ _ADDRESSES = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_UR
 """Variables in which GitLab, Buildkite, CircleCI and Jenkins name the job that runs."""
 
 
+_REFS = {
+    "tags": ("CI_COMMIT_TAG", "BUILDKITE_TAG", "CIRCLE_TAG"),
+    "heads": ("CI_COMMIT_BRANCH", "BUILDKITE_BRANCH", "CIRCLE_BRANCH", "GIT_BRANCH"),
+}
+"""Variables in which GitLab, Buildkite, CircleCI and Jenkins name the tag or branch."""
+
+
 class RunProvenance:
     """What a run records, beyond what is in the keys of its targets; git is asked once."""
 
@@ -41,6 +48,8 @@ class RunProvenance:
         return Provenance(
             revision=None if path is None else revision(path, files),
             invocation=invocation(self._environ),
+            workflow=workflow(self._environ),
+            ref=ref(self._environ),
         )
 
 
@@ -54,3 +63,20 @@ def invocation(environ: Mapping[str, str]) -> str:
         return f"{server}/{repository}/actions/runs/{run}/attempts/{attempt}"
     found = (without_login(environ.get(name, "")) for name in _ADDRESSES)
     return next((each for each in found if each.startswith(("https://", "http://"))), "")
+
+
+def workflow(environ: Mapping[str, str]) -> str:
+    """Return what a CI system calls the configuration that runs; empty outside of CI."""
+    if environ.get("GITHUB_ACTIONS") == "true":
+        return environ.get("GITHUB_WORKFLOW_REF", "")
+    return environ.get("CI_CONFIG_REF_URI", "")  # GitLab
+
+
+def ref(environ: Mapping[str, str]) -> str:
+    """Return the branch or tag that a CI run is for, as git names it; empty outside of CI."""
+    if environ.get("GITHUB_ACTIONS") == "true":
+        return environ.get("GITHUB_REF", "")
+    for kind, names in _REFS.items():
+        if name := next(filter(None, map(environ.get, names)), ""):
+            return f"refs/{kind}/{name}"
+    return ""

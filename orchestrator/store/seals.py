@@ -96,9 +96,14 @@ class SigningKey:
         """The public key, as ``store.trusted-keys`` lists it."""
         return _PUBLIC + base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
+    def sign(self, data: bytes) -> bytes:
+        """Sign data that begins with its purpose (Ed25519, RFC 8032)."""
+        signature: bytes = self._key.sign(data)
+        return signature
+
     def seal(self, address: str, body: bytes) -> str:
         """Sign a record."""
-        signature = self._key.sign(_signed(address, body))
+        signature = self.sign(_signed(address, body))
         return f"{key_id(self.public)}:{base64.b64encode(signature).decode()}"
 
 
@@ -125,17 +130,26 @@ class TrustedKeys:
             EnvironmentProblemError: cryptography is not installed.
         """
         name, _, text = seal.partition(":")
+        signed = self.has_signed(name, _signed(address, body), _decoded(text))
+        return name if signed else SHARED
+
+    def has_signed(self, name: str, data: bytes, signature: bytes) -> bool:
+        """Whether the trusted key with this ID made a signature.
+
+        Raises:
+            EnvironmentProblemError: cryptography is not installed.
+        """
         public = self.keys.get(name)
         if public is None or PUBLIC_KEY.fullmatch(public) is None:
-            return SHARED
+            return False
         key = _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public.removeprefix(_PUBLIC)))
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - `_ed25519` says why
 
         try:
-            key.verify(_decoded(text), _signed(address, body))
+            key.verify(signature, data)
         except InvalidSignature:
-            return SHARED
-        return name
+            return False
+        return True
 
 
 def write_key(key: SigningKey, file: Path) -> None:

@@ -136,7 +136,7 @@ FREE = {
     *("--default", "--alias", "--yank", "--unyank", "--remove", "--uses", "--tag", "--index"),
     *("--simple-url", "--audience", "--python", "--package", "--mirror", "--platform-tag"),
     *("--build-tag", "--local-version", "--output", "--check", "--project", "--group"),
-    "--upgrade-package",
+    *("--upgrade-package", "--builder", "--signer", "--workflow", "--ref", "--repository"),
 }
 """Options whose values are somebody's own words."""
 
