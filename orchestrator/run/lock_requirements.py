@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +98,7 @@ class RequirementLocker:
             )
             staged = run_source.stage(Path(folder, "source"), run_source.identify())
             self._source = staged.root
-            targets, problems = {}, list[Problem]()
+            targets, failed = {}, defaultdict[tuple[str, str], list[str]](list)
             wheels = [target for target in self.inputs.targets if target.library is None]
             for target in wheels:
                 try:
@@ -104,18 +106,22 @@ class RequirementLocker:
                 except EnvironmentProblemError as error:
                     if error.kind is ErrorKind.CANCELLED:
                         raise
-                    problems += (_problem(each, target) for each in error.problems)
+                    for each in error.problems:
+                        failed[_one_line(each.what), each.hint].append(str(target.id))
             notes = [*self._notes(wheels)]
         kept = {
             each: locked
             for each, locked in self.before.targets.items()
-            if not only or any(problem.where == each for problem in problems)
+            if not only or any(each in ids for ids in failed.values())
         }
         lock = self._merge({**kept, **targets})
         return LockReport(
             lock=lock,
             changes=_changes(self.before, lock),
-            problems=tuple(problems),
+            problems=tuple(
+                Problem(what=what, where=f"{ids[0]}{_and_more(ids)}", hint=hint)
+                for (what, hint), ids in failed.items()
+            ),
             notes=tuple(notes),
         )
 
@@ -180,6 +186,7 @@ class RequirementLocker:
         self.say(f"locking {asked.python} {asked.platform}: {', '.join(asked.requires)}")
         python = self._interpreter(asked.python)
         question = _question(asked, target, python)
+        question.options(self.tools.host.toolchain.python)  # before a backend is asked
         backend: tuple[str, ...] = ()
         if builds and target.steps.environment.isolation:
             backend = self._backend(asked, target, python)
@@ -199,9 +206,8 @@ class RequirementLocker:
 
     def _backend(self, asked: Asked, target: Target, python: Interpreter | None) -> tuple[str, ...]:
         """Return what the build backend asks for when it runs, on this host in place of another."""
-        if python is None:
-            self.say(f"no {asked.python} on this host: its build backend is not asked")
-            return ()
+        if python is None:  # backends hardly ask for different things
+            python = self.tools.installed_python(f"cp3{sys.version_info.minor}").interpreter
         own, settings = own_requires(self._source), target.steps.config_settings
         asking = (asked.python, own, settings)
         if asking not in self._answers:
@@ -219,7 +225,11 @@ class RequirementLocker:
         self, asked: Asked, requires: tuple[str, ...], target: Target, python: Interpreter
     ) -> tuple[str, ...]:
         here = replace(
-            _question(asked, target, python), is_here=True, arch=host_arch(), requires=requires
+            _question(asked, target, python),
+            python=str(python.tag),
+            arch=host_arch(),
+            is_here=True,
+            requires=requires,
         )
         return ask_backend(
             target,
@@ -247,10 +257,13 @@ class RequirementLocker:
         return tuple(file.pin for file in files if file.name not in self.upgrade)
 
 
-def _problem(problem: Problem, target: Target) -> Problem:
+def _one_line(what: str) -> str:
     """Return why a target cannot be locked, in one line."""
-    lines = problem.what.removeprefix("toolchain: ").splitlines()
-    return replace(problem, what=" ".join(map(str.strip, lines)), where=str(target.id))
+    return " ".join(map(str.strip, what.removeprefix("toolchain: ").splitlines()))
+
+
+def _and_more(ids: Sequence[str]) -> str:
+    return f" and {len(ids) - 1} more" if len(ids) > 1 else ""
 
 
 def image_glibc(image: str) -> str:
