@@ -179,6 +179,12 @@ class RequirementsOpener:
             raise EnvironmentProblemError.of(f"a locked build needs uv: {because}")
         numbers = count()
         build, tests = locked.check(self.target, source)
+        if build is not None and not self.in_container and not build.is_for(host_arch()):
+            raise EnvironmentProblemError.of(
+                f"a build without a container installs for this machine, and the lock is for "
+                f"{build.asked.platform}",
+                hint='build in a container, or say build.emulation = "cross" and lock again',
+            )
         compiles = None if build is None else self._share_locked(locked, build, MOUNTED, log)
         tested = tuple(
             tuple(

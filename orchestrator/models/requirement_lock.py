@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from orchestrator.models.json_form import TABLE, Length
+from orchestrator.models.platforms import Arch
 from orchestrator.models.result import RequirementFile
 from orchestrator.models.target import Cell
 
@@ -106,6 +107,10 @@ class LockedEnvironment:
     asked: Asked
     backend: tuple[str, ...] = ()
     files: tuple[LockedFile, ...] = ()
+
+    def is_for(self, arch: Arch) -> bool:
+        """Whether it is for an architecture."""
+        return self.asked.platform.endswith(f"_{arch}")
 
     @property
     def everything(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.host.emulation import host_arch
 from orchestrator.host.redaction import without_login
 from orchestrator.models.reading import parse
 from orchestrator.models.requirement_lock import LockedFile
@@ -103,7 +104,8 @@ class LockedEnvironmentMaker:
         # The lock names every file, and uv takes nothing beside one.
         env = {name: value for name, value in env.items() if name not in _CHOOSING}
         arguments = (f"--requirements={_PYLOCK}", "--no-deps", "--preview-features=pylock")
-        self.maker.install(replace(question, may_build=True), made, arguments, env)
+        here = replace(question, may_build=question.arch is host_arch())
+        self.maker.install(here, made, arguments, env)
 
     def _compare(
         self, question: EnvironmentQuestion, locked: LockedEnvironment, say: Progress

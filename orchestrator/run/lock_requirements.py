@@ -19,12 +19,14 @@ from orchestrator.builders.declared_requirements import (
 )
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host.emulation import host_arch
+from orchestrator.models.platforms import Arch
 from orchestrator.models.requirement_lock import (
     Asked,
     LockedEnvironment,
     RequirementLock,
     TargetLock,
 )
+from orchestrator.models.target import EmulationMode
 from orchestrator.provision.environments import EnvironmentQuestion
 from orchestrator.run.run_source import RunSource
 
@@ -149,6 +151,8 @@ class RequirementLocker:
         requires, build = build_requires(target, self._source), ""
         if requires:
             asked = self._asked(target, target.python, requires)
+            if target.compiling.emulation is EmulationMode.CROSS:  # this machine's Python builds
+                asked = replace(asked, platform=f"{target.libc}_{host_arch()}")
             constraints = target.steps.environment.constraints
             build = self._lock(replace(asked, constraints=constraints), target, builds=True)
         pythons = (target.python, *target.test_pythons)
@@ -275,13 +279,14 @@ def image_glibc(image: str) -> str:
 
 
 def _question(asked: Asked, target: Target, python: Interpreter | None) -> EnvironmentQuestion:
+    arch = Arch(asked.platform.removeprefix(f"{target.libc}_"))
     return EnvironmentQuestion(
         python=asked.python,
         interpreter=python,
-        arch=target.arch,
+        arch=arch,
         libc=target.libc,
         glibc=asked.glibc,
-        may_build=target.arch is host_arch(),
+        may_build=arch is host_arch(),
         requires=asked.requires,
         constraints=asked.constraints,
         indexes=asked.indexes,
