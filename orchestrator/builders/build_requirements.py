@@ -85,7 +85,7 @@ class BuildRequirements:
     @property
     def tests_offline(self) -> bool:
         """Whether tests install nothing but what is prepared for them."""
-        return bool(self.frontend.get("is_locked"))
+        return bool(self.frontend.get("tests_offline"))
 
     @property
     def access(self) -> Access:
@@ -179,6 +179,8 @@ class RequirementsOpener:
             raise EnvironmentProblemError.of(f"a locked build needs uv: {because}")
         numbers = count()
         build, tests = locked.check(self.target, source)
+        if not self._may_prepare_tests:
+            tests = ()
         if build is not None and not self.in_container and not build.is_for(host_arch()):
             raise EnvironmentProblemError.of(
                 f"a build without a container installs for this machine, and the lock is for "
@@ -232,6 +234,7 @@ class RequirementsOpener:
                 "constraints": (*spec.constraints, *pins),
                 "locked": {} if self.locked is None else dict(pin.split("==") for pin in pins),
                 "is_locked": self.locked is not None,
+                "tests_offline": self.locked is not None and self._may_prepare_tests,
                 "isolated": spec.isolation,
                 "managed": self._is_managed,
                 "prepared": build.place if build else "",
@@ -244,13 +247,18 @@ class RequirementsOpener:
             uv=variables_here(self.maker.host.network, scratch) if self.by_uv else None,
         )
 
+    @property
+    def _may_prepare_tests(self) -> bool:
+        """Whether tests run on this Python and platform."""
+        return self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
+
     def _required_by_tests(self) -> tuple[tuple[str, ...], ...]:
         """Return what the tests require, if they run on this Python and platform; else nothing."""
         if not self._is_managed:
             return ()
         steps = self.target.steps
         every = (steps.test_requires, *(each.requires for each in self.target.further_tests))
-        may = self.in_container or how(host_arch(), self.target.arch) is Execution.NATIVE
+        may = self._may_prepare_tests
         # pip takes options and paths as well.
         usable = all(each and not any(map(requirement_fault, each)) for each in every)
         return every if may and steps.test_command is not None and usable else ()

@@ -67,6 +67,11 @@ def undeclared(target: Target, source: Path) -> bool:
     return target.steps.test_command is not None and not stated
 
 
+def own_table(source: Path) -> dict[str, Any]:
+    """Return ``[tool.cibuildwheel]`` of a source."""
+    return table_of(table_of(_tree(source), "tool"), "cibuildwheel")
+
+
 def _tree(source: Path) -> dict[str, Any]:
     try:
         return read_toml(source, "pyproject.toml")

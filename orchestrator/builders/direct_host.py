@@ -5,6 +5,7 @@ The baseline of the wheel is this host's libc, and before-all changes this host.
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -14,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from orchestrator.builders import cibuildwheel
 from orchestrator.builders.steps import BuildSteps, Place
+from orchestrator.containers.container import PROJECT
 from orchestrator.fsutil import copy_tree, remove_tree, short_name
 from orchestrator.models.target import BackendName
 from orchestrator.provision.pythons import with_headers, without_own_path
@@ -162,7 +164,8 @@ class HostSteps(BuildSteps):
         return folder
 
     def adapt(self, env: Mapping[str, str]) -> Mapping[str, str]:
-        return without_own_path(with_headers(env, self.headers), self.interpreter)
+        env = without_own_path(with_headers(env, self.headers), self.interpreter)
+        return with_prefix_maps(env, self.job)
 
     def make_tester(self, python: str) -> tuple[str, str]:
         # One place for all interpreters: the test's environment names it.
@@ -170,6 +173,21 @@ class HostSteps(BuildSteps):
         interpreter = self._pythons[python].interpreter
         programs = self._make_venv("test-venv", interpreter)
         return programs, str(self._own_pip("test-venv", interpreter))
+
+
+def with_prefix_maps(env: Mapping[str, str], job: BuildContext) -> dict[str, str]:
+    """Return a build's environment in which debug information names the places of a container.
+
+    The private directory of a build is another one each time, and Python's own flags have ``-g``.
+    Unlike CFLAGS, CPPFLAGS replaces no defaults of a build system; gcc and clang of any age know
+    the option.
+    """
+    if re.search(r"[\s'\"\\]", str(job.scratch)):  # no flag has it
+        return dict(env)
+    places = {job.scratch: cibuildwheel.IN_CONTAINER_SCRATCH, job.source: PROJECT}
+    # The last one that fits counts.
+    maps = [f"-fdebug-prefix-map={here}={there}" for here, there in places.items()]
+    return {**env, "CPPFLAGS": " ".join([*maps, *filter(None, [env.get("CPPFLAGS")])])}
 
 
 def _supports(tools: Toolchain, interpreter: Interpreter) -> bool:

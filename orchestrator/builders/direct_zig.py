@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.builders.direct_container import prove_elsewhere
-from orchestrator.builders.direct_host import DirectOnHost, HostSteps
+from orchestrator.builders.direct_host import DirectOnHost, HostSteps, with_prefix_maps
 from orchestrator.builders.steps import StepFailed
 from orchestrator.cross import driver
 from orchestrator.cross.driver import ZigPaths, zig_driver
@@ -216,7 +216,8 @@ class _ZigSteps(HostSteps):
         for name in ("CC", "CXX"):
             if env.get(name, own[name]) != own[name]:
                 self.job.log(f"{name}={env[name]} is not used: zig compiles this target")
-        return {**self.python_env(without_own_path(env, self.interpreter)), **own}
+        plain = self.python_env(without_own_path(env, self.interpreter))
+        return {**with_prefix_maps(plain, self.job), **own}
 
     def python_env(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return an environment in which the headers of Python are found."""

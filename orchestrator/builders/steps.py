@@ -28,6 +28,7 @@ from orchestrator.builders.cibuildwheel import (
 from orchestrator.builders.known_options import config_file
 from orchestrator.fsutil import copy_any, make_empty, resolve_beneath
 from orchestrator.host.json_file import load_json
+from orchestrator.host.network import NO_INDEX
 from orchestrator.models.result import Failure, FailureKind
 from orchestrator.models.untrusted import RelativePath
 from orchestrator.models.wheel_name import WheelName
@@ -48,8 +49,9 @@ LIMITING = (
 
 OFFLINE = {
     "PIP_CONFIG_FILE": os.devnull,
-    **dict.fromkeys(("PIP_NO_INDEX", "UV_NO_INDEX"), "1"),
-    **dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS"), ""),
+    **dict.fromkeys(("PIP_NO_INDEX", "UV_NO_CONFIG"), "1"),
+    "UV_DEFAULT_INDEX": NO_INDEX,
+    **dict.fromkeys(("PIP_FIND_LINKS", "UV_FIND_LINKS", "UV_INDEX", "UV_EXTRA_INDEX_URL"), ""),
 }
 """Variables with which neither pip nor uv installs what is not there; `shell.sh` has them too."""
 

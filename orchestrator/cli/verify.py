@@ -112,6 +112,9 @@ def command(
 ) -> int:
     """Check that each WHEEL is what it says; exit 5 if one is not."""
     provenance_checker = _provenance(**provenance)
+    if same and provenance_checker is not None:
+        what = "--same compares two wheels, whoever built them"
+        raise ConfigError.of(what, where="--provenance", hint="leave it out")
     if same and as_json:
         raise ConfigError.of("--same has no JSON document", where="--json", hint="leave it out")
     if same:
@@ -149,6 +152,9 @@ def _provenance(
     from orchestrator.store.seals import TrustedKeys
 
     given = {name: value for name, value in policy.items() if value is not None}
+    for name in (each for each, value in given.items() if not value.strip()):
+        what, hint = "an empty value would demand nothing", "is a variable not set?"
+        raise ConfigError.of(what, where=f"--{name}", hint=hint)
     if place is None:
         if named := ["signer"] * bool(signers) + [*given]:
             what, hint = "this is about provenance", "say --provenance PATH"

@@ -34,7 +34,7 @@ def read_lock(data: bytes, *, where: str) -> RequirementLock:
         raise ConfigError.of(what, where=where, hint=AGAIN)
     lock = parse(RequirementLock, {**table, "environments": _environments(table)}, where=where)
     for name, environment in lock.environments.items():
-        if environment.asked.digest != name:
+        if environment.name != name:
             what = "this is not the name of what the environment is asked for"
             raise ConfigError.of(what, where=f"{where}: environments.{name}", hint=AGAIN)
     for target_id, target in lock.targets.items():

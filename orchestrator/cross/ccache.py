@@ -45,6 +45,9 @@ _OWN_LAUNCHER = re.compile(
 _NOT_CODE = "-Wno-unused-result -Wsign-compare -Wunreachable-code"
 """Warnings in the CFLAGS of some versions of CPython only; they do not change the code."""
 
+_OWN_PLACES = "-fdebug-prefix-map=*"
+"""It takes a build's own directory out of what is compiled, so that every build may share that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompilerCache:
@@ -123,7 +126,7 @@ class CompilerCache:
             "CCACHE_MAXSIZE": f"{self.size // 1000}k",
             "CCACHE_COMPILERCHECK": "content",
             "CCACHE_NOHASHDIR": "1",
-            "CCACHE_IGNOREOPTIONS": _NOT_CODE,
+            "CCACHE_IGNOREOPTIONS": f"{_NOT_CODE} {_OWN_PLACES}",
             "CCACHE_STATSLOG": str(log / _LOG),
             "CMAKE_CUDA_COMPILER_LAUNCHER": str(program),
         }

@@ -108,6 +108,14 @@ class LockedEnvironment:
     backend: tuple[str, ...] = ()
     files: tuple[LockedFile, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Its name in a lock: backends may ask for more where variables differ."""
+        if not self.backend:
+            return self.asked.digest
+        text = repr((self.asked.digest, self.backend))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
     def is_for(self, arch: Arch) -> bool:
         """Whether it is for an architecture."""
         return self.asked.platform.endswith(f"_{arch}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from orchestrator.errors import EnvironmentProblemError, ErrorKind
+from orchestrator.errors import ConfigError, EnvironmentProblemError, ErrorKind
 from orchestrator.host.emulation import host_arch
 from orchestrator.host.redaction import without_login
 from orchestrator.models.reading import parse
@@ -71,7 +71,11 @@ class LockedEnvironmentMaker:
                 what = f"{package.pin} cannot be locked: no hash of a file is known"
                 raise EnvironmentProblemError.of(what, where=index)
             known = {**asdict(file), "index": index}
-            locked.append(parse(LockedFile, known, where=f"{package.pin} ({index})"))
+            try:
+                locked.append(parse(LockedFile, known, where=package.pin))
+            except ConfigError as error:
+                what = f"{package.pin} cannot be locked: {error.what}"
+                raise EnvironmentProblemError.of(what, where=index) from None
         return tuple(sorted(locked, key=lambda file: file.name))
 
     def prepare(
@@ -83,10 +87,11 @@ class LockedEnvironmentMaker:
             EnvironmentProblemError: it cannot be made, or the index has other files of a version
                 than when it was locked.
         """
+        question = replace(question, may_build=question.arch is host_arch())
         with self._comparing:  # once in a run
-            if locked.asked.digest not in self._compared:
+            if locked.name not in self._compared:
                 self._compare(question, locked, say)
-                self._compared.add(locked.asked.digest)
+                self._compared.add(locked.name)
         return self.maker.provide(
             question,
             partial(self._install, question, locked, say),
@@ -104,8 +109,7 @@ class LockedEnvironmentMaker:
         # The lock names every file, and uv takes nothing beside one.
         env = {name: value for name, value in env.items() if name not in _CHOOSING}
         arguments = (f"--requirements={_PYLOCK}", "--no-deps", "--preview-features=pylock")
-        here = replace(question, may_build=question.arch is host_arch())
-        self.maker.install(here, made, arguments, env)
+        self.maker.install(question, made, arguments, env)
 
     def _compare(
         self, question: EnvironmentQuestion, locked: LockedEnvironment, say: Progress

@@ -98,7 +98,10 @@ def check(statement: bytes, policy: ProvenancePolicy, *, name: str, sha256: str)
         if (name, sha256) not in subjects:
             told = ", ".join(f"{file} (sha256 {digest})" for file, digest in sorted(subjects))
             return (f"it is about {told or 'nothing'}, and this is {name} (sha256 {sha256})",)
-        return tuple(_wrong(policy, _claims(said["predicate"])))
+        wrong = [*_wrong(policy, _claims(said["predicate"]))]
+        if policy.repository and _is_changed(said["predicate"]):
+            wrong.append("files of its source were not as in the commit")
+        return tuple(wrong)
     except (ConfigError, LookupError, TypeError, AttributeError):
         return ("it is no SLSA provenance v1",)
 
@@ -120,15 +123,27 @@ def _claims(predicate: Any) -> dict[str, str]:
     }
 
 
+def _is_changed(predicate: Any) -> bool:
+    dependencies = predicate["buildDefinition"].get("resolvedDependencies", ())
+    return any(each.get("annotations", {}).get("changedFiles") for each in dependencies)
+
+
 def _wrong(policy: ProvenancePolicy, claims: dict[str, str]) -> Iterator[str]:
     for name, claimed in claims.items():
         wanted = getattr(policy, name)
-        same = claimed == wanted or _plain(claimed) == _plain(wanted)
-        if wanted.endswith("@"):
-            same = claimed.startswith(wanted)
-        if wanted and not same:
+        if wanted and not _is_same(name, claimed, wanted):
             yield f"its {name} is {claimed or 'not stated'}, and {wanted} is demanded"
 
 
-def _plain(address: str) -> str:
-    return address.removesuffix("/").removesuffix(".git")
+def _is_same(name: str, claimed: str, wanted: str) -> bool:
+    if name == "repository":
+        return _address(claimed) == _address(wanted)
+    if name == "workflow" and wanted.endswith("@"):
+        return claimed.startswith(wanted)
+    return claimed == wanted
+
+
+def _address(repository: str) -> str:
+    """Return host and path of a repository, however it is reached."""
+    plain = repository.partition("://")[2] or repository.replace(":", "/", 1)
+    return plain.rpartition("@")[2].removesuffix("/").removesuffix(".git").lower()

@@ -128,7 +128,7 @@ def _locked(target: Target, lock: LockFile | None) -> Place:
     """Return the files that a lock has for a target."""
     if lock is None or target.library is not None:
         return {}
-    return {
+    return {"locked": True} | {
         f"locked {number}": {file.name: f"{file.version} {file.sha256}" for file in each.files}
         for number, each in enumerate(lock.lock.environments_of(target.id))
     }

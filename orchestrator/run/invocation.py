@@ -22,10 +22,12 @@ _ADDRESSES = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_UR
 
 
 _REFS = {
-    "tags": ("CI_COMMIT_TAG", "BUILDKITE_TAG", "CIRCLE_TAG"),
-    "heads": ("CI_COMMIT_BRANCH", "BUILDKITE_BRANCH", "CIRCLE_BRANCH", "GIT_BRANCH"),
+    "GITLAB_CI": ("CI_COMMIT_TAG", "CI_COMMIT_BRANCH"),
+    "BUILDKITE": ("BUILDKITE_TAG", "BUILDKITE_BRANCH"),
+    "CIRCLECI": ("CIRCLE_TAG", "CIRCLE_BRANCH"),
+    "JENKINS_URL": ("TAG_NAME", "BRANCH_NAME"),
 }
-"""Variables in which GitLab, Buildkite, CircleCI and Jenkins name the tag or branch."""
+"""Variable that tells a CI system -> those in which it names the tag and the branch."""
 
 
 class RunProvenance:
@@ -69,14 +71,15 @@ def workflow(environ: Mapping[str, str]) -> str:
     """Return what a CI system calls the configuration that runs; empty outside of CI."""
     if environ.get("GITHUB_ACTIONS") == "true":
         return environ.get("GITHUB_WORKFLOW_REF", "")
-    return environ.get("CI_CONFIG_REF_URI", "")  # GitLab
+    return environ.get("CI_CONFIG_REF_URI", "") if environ.get("GITLAB_CI") else ""
 
 
 def ref(environ: Mapping[str, str]) -> str:
     """Return the branch or tag that a CI run is for, as git names it; empty outside of CI."""
     if environ.get("GITHUB_ACTIONS") == "true":
         return environ.get("GITHUB_REF", "")
-    for kind, names in _REFS.items():
-        if name := next(filter(None, map(environ.get, names)), ""):
+    tag, branch = next((names for own, names in _REFS.items() if environ.get(own)), ("", ""))
+    for kind, name in (("tags", environ.get(tag)), ("heads", environ.get(branch))):
+        if name:
             return f"refs/{kind}/{name}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections import defaultdict
@@ -11,12 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.ask_backend import ask_backend
-from orchestrator.builders.declared_requirements import (
-    build_requires,
-    own_requires,
-    test_requires,
-    undeclared,
-)
+from orchestrator.builders.declared_requirements import own_requires, undeclared
+from orchestrator.builders.locked_target import asked_of_build, asked_of_tests
 from orchestrator.errors import EnvironmentProblemError, ErrorKind, Problem
 from orchestrator.host.emulation import host_arch
 from orchestrator.models.platforms import Arch
@@ -26,7 +21,6 @@ from orchestrator.models.requirement_lock import (
     RequirementLock,
     TargetLock,
 )
-from orchestrator.models.target import EmulationMode
 from orchestrator.provision.environments import EnvironmentQuestion
 from orchestrator.run.run_source import RunSource
 
@@ -37,11 +31,6 @@ if TYPE_CHECKING:
     from orchestrator.provision.pythons import Interpreter
     from orchestrator.provision.tools import Tools
     from orchestrator.run.inputs import Inputs
-
-_IMAGE_GLIBC = re.compile(r"manylinux_(2_\d+)|manylinux(2014)")
-
-OLDEST = "2.28"
-"""The glibc of an image whose name does not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +123,12 @@ class RequirementLocker:
                 "the project states its dependencies only when it is built, so a locked test does "
                 "not get them: add them to test.requires"
             )
-        files = (file for each in self._locked.values() for file in each.files)
+        files = [file for each in self._locked.values() for file in each.files]
+        if sdists := sorted({file.pin for file in files if not file.is_wheel}):
+            yield (
+                f"sdists are locked, and what builds them is not, whatever it is: "
+                f"{', '.join(sdists)}"
+            )
         if here := sorted({file.pin for file in files if file.url.startswith("file:")}):
             yield f"files of this machine are locked, which others may not have: {', '.join(here)}"
 
@@ -148,46 +142,33 @@ class RequirementLocker:
         )
 
     def _lock_target(self, target: Target) -> TargetLock:
-        requires, build = build_requires(target, self._source), ""
-        if requires:
-            asked = self._asked(target, target.python, requires)
-            if target.compiling.emulation is EmulationMode.CROSS:  # this machine's Python builds
-                asked = replace(asked, platform=f"{target.libc}_{host_arch()}")
-            constraints = target.steps.environment.constraints
-            build = self._lock(replace(asked, constraints=constraints), target, builds=True)
-        pythons = (target.python, *target.test_pythons)
+        before = self.before.targets.get(str(target.id), TargetLock())
+        asked = asked_of_build(target, self._source)
+        build = "" if asked is None else self._lock(asked, target, before.build, builds=True)
+        known = {
+            self.before.environments[name].asked.python: name
+            for names in before.tests
+            for name in names
+        }
         return TargetLock(
             build=build,
             tests=tuple(
-                tuple(self._lock(self._asked(target, python, lines), target) for python in pythons)
-                for lines in test_requires(target, self._source)
+                tuple(self._lock(each, target, known.get(each.python, "")) for each in row)
+                for row in asked_of_tests(target, self._source)
             ),
         )
 
-    def _asked(self, target: Target, python: str, requires: tuple[str, ...]) -> Asked:
-        return Asked(
-            python=python,
-            platform=target.platform,
-            glibc=image_glibc(target.image) if target.libc == "manylinux" else "",
-            requires=requires,
-            indexes=target.steps.environment.indexes,
-        )
+    def _lock(self, asked: Asked, target: Target, before: str, *, builds: bool = False) -> str:
+        """Lock an environment, if it is not; return its name. `before` is that of the last lock."""
+        if asked.digest in self._failed:
+            raise self._failed[asked.digest]
+        try:
+            return self._environment(asked, target, before, builds=builds)
+        except EnvironmentProblemError as error:
+            self._failed[asked.digest] = error
+            raise
 
-    def _lock(self, asked: Asked, target: Target, *, builds: bool = False) -> str:
-        """Lock an environment, if it is not; return its name."""
-        name = asked.digest
-        if name in self._failed:
-            raise self._failed[name]
-        if name not in self._locked:
-            try:
-                self._locked[name] = self._environment(asked, target, builds=builds)
-            except EnvironmentProblemError as error:
-                self._failed[name] = error
-                raise
-        return name
-
-    def _environment(self, asked: Asked, target: Target, *, builds: bool) -> LockedEnvironment:
-        self.say(f"locking {asked.python} {asked.platform}: {', '.join(asked.requires)}")
+    def _environment(self, asked: Asked, target: Target, before: str, *, builds: bool) -> str:
         python = self._interpreter(asked.python)
         question = _question(asked, target, python)
         question.options(self.tools.host.toolchain.python)  # before a backend is asked
@@ -195,10 +176,15 @@ class RequirementLocker:
         if builds and target.steps.environment.isolation:
             backend = self._backend(asked, target, python)
         environment = LockedEnvironment(asked=asked, backend=backend)
-        files = self.tools.locked_environments.lock(
-            replace(question, requires=environment.everything), self._keep(asked), self.say
-        )
-        return replace(environment, files=files)
+        if environment.name not in self._locked:
+            self.say(f"locking {asked.python} {asked.platform}: {', '.join(asked.requires)}")
+            files = self.tools.locked_environments.lock(
+                replace(question, requires=environment.everything),
+                self._keep(environment.name, before),
+                self.say,
+            )
+            self._locked[environment.name] = replace(environment, files=files)
+        return environment.name
 
     def _interpreter(self, python: str) -> Interpreter | None:
         try:
@@ -213,7 +199,8 @@ class RequirementLocker:
         if python is None:  # backends hardly ask for different things
             python = self.tools.installed_python(f"cp3{sys.version_info.minor}").interpreter
         own, settings = own_requires(self._source), target.steps.config_settings
-        asking = (asked.python, own, settings)
+        variables = [(v.name, v.value) for v in target.env if "version." not in v.origin]
+        asking = (asked.python, own, settings, tuple(variables))
         if asking not in self._answers:
             # What the matrix requires may be large, and few backends look at it.
             for requires in dict.fromkeys((own, asked.requires)):
@@ -244,19 +231,15 @@ class RequirementLocker:
             tools=self.tools,
         )
 
-    def _keep(self, asked: Asked) -> tuple[str, ...]:
-        """Return the pins of the lock before that stay, if they may."""
+    def _keep(self, name: str, before: str) -> tuple[str, ...]:
+        """Return the pins of the lock before that stay, if they may.
+
+        They are those of the same environment, or of what the target had in its place.
+        """
         if self.upgrade is None:
             return ()
-        known = self.before.environments.get(asked.digest)
-        if known is None:  # another requirement does not move the others
-            same = (asked.python, asked.platform)
-            others = (
-                e
-                for e in self.before.environments.values()
-                if (e.asked.python, e.asked.platform) == same
-            )
-            known = next(others, None)
+        every = self.before.environments
+        known = every.get(name, every.get(before))
         files = () if known is None else known.files
         return tuple(file.pin for file in files if file.name not in self.upgrade)
 
@@ -268,14 +251,6 @@ def _one_line(what: str) -> str:
 
 def _and_more(ids: Sequence[str]) -> str:
     return f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-
-
-def image_glibc(image: str) -> str:
-    """Return the version of the glibc that an image's name says, or else `OLDEST`."""
-    found = _IMAGE_GLIBC.search(image)
-    if found is None:
-        return OLDEST
-    return "2.17" if found[2] else found[1].replace("_", ".")
 
 
 def _question(asked: Asked, target: Target, python: Interpreter | None) -> EnvironmentQuestion:

@@ -44,14 +44,15 @@ def open_envelope(data: bytes, keys: TrustedKeys, *, where: str) -> tuple[bytes,
     envelope = json_value(data, where=where, largest=LARGEST)
     try:
         payload = _decoded(envelope["payload"])
-        signatures = [(str(s["keyid"]), _decoded(s["sig"])) for s in envelope["signatures"]]
+        signatures = [_decoded(each["sig"]) for each in envelope["signatures"]]
         kind = envelope["payloadType"]
     except (LookupError, TypeError, ValueError):
         raise ConfigError.of("not an envelope of a signed statement (DSSE)", where=where) from None
     if kind != STATEMENT:
         raise ConfigError.of(f"the envelope has {kind!r}, not {STATEMENT}", where=where)
     signed = _signed(payload)
-    signers = (name for name, made in signatures if keys.has_signed(name, signed, made))
+    # Whoever signs may name keys otherwise, or not at all.
+    signers = (k for made in signatures for k in keys.keys if keys.has_signed(k, signed, made))
     return payload, next(signers, "")
 
 

@@ -118,7 +118,7 @@ def test_what_is_locked_stays_until_an_option_says_otherwise(project: Locked) ->
         ('"torchy", "set', '"set', "the build requires no 'torchy'"),
         ('requires = ["torchy"]', 'requires = ["plain"]', "the test requires 'plain' now, no 'tor"),
         ("[indexes]", 'constraints = ["plain<9"]\n[indexes]', "has other constraints now"),
-        (ONLY, "", "gets packages from other indexes now"),
+        (ONLY, "", "the build has other indexes now"),
         (TESTED, "", "has other tests now"),
     ],
 )
@@ -230,6 +230,12 @@ def test_what_the_backend_asks_for_is_locked_and_nothing_else(project: Locked) -
     (source / "asked").write_text("other\n")
     project.build_locked(code=1)
     assert "'other' is required only now, and the lock does not have it" in project.log()
+    (source / "asked").write_text("more; python_version < '3.7'\n")
+    project.build_locked()
+    for line in ("more @ file:///nowhere", "more[extra]"):
+        (source / "asked").write_text(f"{line}\n")
+        project.build_locked(code=1)
+        assert "is required only now" in project.log()
     (source / "asked").write_text("more>=2\n")
     project.build_locked(code=1)
     assert "the lock has more 1.0: add it to build.requires" in project.log()
@@ -249,6 +255,20 @@ def test_before_build_keeps_to_the_lock_and_a_test_installs_nothing(project: Loc
     project.build_locked(more=asks, code=1)
     assert project.failure()["kind"] == "test"
     assert "No matching distribution found for more" in project.log()
+
+    by_uv = asks.replace("pip install more", "uv pip install more")
+    project.build_locked(more=by_uv, code=1)
+    assert project.failure()["kind"] == "test"
+    assert "more was not found" in project.log()
+
+
+def test_another_requirement_does_not_move_the_others(project: Locked) -> None:
+    project.lock()
+    project.stock.add("own", "torchy", "2.0", "plain")
+    project.stock.add("public", "more", "1.0")
+    project.later()
+    project.lock(more=MATRIX.replace('"setuptools"]', '"setuptools", "more"]'))
+    assert project.pins == {"torchy==1.0", "plain==1.0", "more==1.0"}
 
 
 def test_dependencies_of_the_wheel_are_locked_where_they_are_stated(project: Locked) -> None:

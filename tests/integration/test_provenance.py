@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ CI = {
     "GITHUB_REF": "refs/heads/main",
     "GITHUB_WORKFLOW_REF": "a/b/.github/workflows/w.yml@refs/heads/main",
 }
+KEY = f"ed25519:{base64.b64encode(bytes(32)).decode()}"
 RUN = "https://github.com/a/b/actions/runs/7/attempts/2"
 
 
@@ -174,6 +176,11 @@ def test_signed_provenance_is_checked_against_a_policy(tmp_path: Path) -> None:
         (("verify", "a.whl", "--provenance", "."), "whose signature counts"),
         (("verify", "a.whl", "--provenance", ".", "--signer", "k"), "'k' is no public key"),
         (("verify", "a.whl", "--ref", "x"), "--ref: this is about provenance"),
+        (("verify", "a.whl", "--ref", "", "--signer", KEY, "--provenance", "."), "--ref: an empty"),
+        (
+            ("verify", "a.whl", "--same", "--signer", KEY, "--provenance", "."),
+            "compares two wheels",
+        ),
     ],
 )
 def test_options_that_say_nothing_are_refused(

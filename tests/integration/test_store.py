@@ -72,7 +72,8 @@ class Machine:
 
     def start(self) -> subprocess.Popen[str]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return started("build", "--backend", "direct", cwd=self.root, env=self.env, **quiet)
+        command = ("build", "--backend", "direct", "-j1")
+        return started(*command, cwd=self.root, env=self.env, **quiet)
 
     def built(self) -> set[str]:
         """The versions that were built since the last time."""

@@ -269,7 +269,7 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
     if not requirements:
         return
     if asked["is_locked"]:
-        check_locked(requirements, asked["locked"])
+        check_locked(requirements, asked["locked"], python)
         return
     for each in requirements:
         name = re.sub("[-_.]+", "-", re.split(r"[^\w.-]", each.strip())[0]).lower()
@@ -293,20 +293,31 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
     run(argv, variables)
 
 
-def check_locked(requirements: Iterable[str], locked: Mapping[str, str]) -> None:
-    """Make sure that what is locked meets requirements.
+VERSIONS = """
+import json, platform
+full = platform.python_version()
+found = {"python_version": ".".join(full.split(".")[:2]), "python_full_version": full}
+print(json.dumps({**found, "platform_python_implementation": platform.python_implementation()}))
+"""
+
+
+def check_locked(requirements: Iterable[str], locked: Mapping[str, str], python: str) -> None:
+    """Make sure that what is locked meets requirements of a Python's environment.
 
     Raises:
         ValueError: it does not.
     """
     from pip._vendor.packaging.requirements import Requirement  # noqa: PLC0415 - not everywhere
 
+    argv = [python, "-I", "-S", "-c", VERSIONS]
+    said = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
     for each in requirements:
         found = Requirement(each)
-        if found.marker is not None and not found.marker.evaluate({"extra": ""}):
+        if found.marker and not found.marker.evaluate({"extra": "", **json.loads(said.stdout)}):
             continue
         version = locked.get(re.sub("[-_.]+", "-", found.name).lower())
-        if version is None or not found.specifier.contains(version, prereleases=True):
+        other = found.url or found.extras
+        if version is None or other or not found.specifier.contains(version, prereleases=True):
             has = f"has {found.name} {version}" if version else "does not have it"
             again = "add it to build.requires, and run `orchestrator lock`"
             raise ValueError(f"{each!r} is required only now, and the lock {has}: {again}")

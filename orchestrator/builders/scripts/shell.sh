@@ -29,7 +29,8 @@ instead() {
     local limits=/tmp/orchestrator/limits.txt name
     # Tests of a locked build install nothing but what is prepared for them.
     [[ ! -e /tmp/orchestrator/locked ]] ||
-        export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS= UV_NO_INDEX=1 UV_FIND_LINKS=
+        export PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS= UV_DEFAULT_INDEX=file:///dev/null \
+            UV_NO_CONFIG=1 UV_FIND_LINKS= UV_INDEX= UV_EXTRA_INDEX_URL=
     case "$*" in
     'sh -c '*)
         # It is there while before-build runs: what that installs keeps to the build's constraints.

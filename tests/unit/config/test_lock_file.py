@@ -32,8 +32,8 @@ LINES = st.lists(TEXT, max_size=3).map(tuple)
 def lock_of(asked: Asked, backend: tuple[str, ...] = ()) -> RequirementLock:
     environment = LockedEnvironment(asked=asked, backend=backend, files=(FILE,))
     return RequirementLock(
-        environments={asked.digest: environment},
-        targets={"cp312": TargetLock(build=asked.digest, tests=((asked.digest,), ()))},
+        environments={environment.name: environment},
+        targets={"cp312": TargetLock(build=environment.name, tests=((environment.name,), ()))},
     )
 
 

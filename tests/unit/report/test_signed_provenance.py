@@ -53,6 +53,8 @@ def wrong(statement: Any = None, **policy: str) -> str:
         {},
         {"repository": "https://host/a/b"},
         {"repository": "https://host/a/b.git"},
+        {"repository": "git@host:a/b.git"},
+        {"repository": "ssh://git@host/a/b/"},
         {"ref": "refs/heads/main"},
         {"workflow": WORKFLOW},
         {"workflow": "a/b/.github/workflows/w.yml@"},
@@ -70,11 +72,23 @@ def test_what_is_as_demanded(policy: dict[str, str]) -> None:
         ({"ref": "refs/heads/mai"}, "its ref is refs/heads/main, and refs/heads/mai is demanded"),
         ({"workflow": "a/b/.github/workflows/w.yml"}, "its workflow is"),
         ({"workflow": "other@"}, "its workflow is"),
+        ({"ref": "refs/heads/main.git"}, "its ref is"),
+        ({"ref": "refs/heads/@"}, "its ref is"),
+        ({"builder": "urn:me/"}, "its builder is"),
+        ({"repository": "https://other/a/b"}, "its repository is"),
         ({"builder": "urn:you"}, "its builder is urn:me, and urn:you is demanded"),
     ],
 )
 def test_what_is_not_is_said(policy: dict[str, str], told: str) -> None:
     assert told in wrong(**policy)
+
+
+def test_a_changed_work_tree_is_not_the_repository() -> None:
+    statement = made()
+    (_, source) = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    source["annotations"] = {"changedFiles": 2}
+    assert wrong(statement) == ""
+    assert "were not as in the commit" in wrong(statement, repository="https://host/a/b")
 
 
 def test_what_nobody_stated_is_not_as_demanded() -> None:

@@ -36,6 +36,12 @@ def test_what_is_signed_is_what_dsse_says() -> None:
     assert KEYS.has_signed(signature["keyid"], encoded, base64.b64decode(signature["sig"]))
 
 
+def test_a_signature_needs_no_name_of_a_key() -> None:
+    signature = json.loads(sign(PAYLOAD, KEY))["signatures"][0]
+    unnamed = changed(signatures=[{"sig": signature["sig"]}])
+    assert opened(unnamed) == (PAYLOAD, key_id(KEY.public))
+
+
 def test_another_alphabet_of_base64_is_the_same() -> None:
     envelope = json.loads(sign(b"\xfb\xff" * 8, KEY))
     for item, name in ((envelope, "payload"), (envelope["signatures"][0], "sig")):
@@ -77,6 +83,7 @@ def test_no_key_trusts_nobody() -> None:
         changed(signatures=7),
         changed(signatures=[7]),
         changed(signatures=[{"keyid": "a"}]),
+        changed(signatures=[{"sig": 7}]),
         changed(payloadType="text/plain"),
     ],
 )
