@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.builders.cibuildwheel import ATTACH_SCRIPT, FRONTEND_SCRIPT, RUN_PIP
+from orchestrator.builders.frontend_on_host import frontend_command
 from orchestrator.errors import EnvironmentProblemError
 from orchestrator.fsutil import copy_tree, read_file
 from orchestrator.models.reading import json_value
@@ -54,14 +53,8 @@ def ask_backend(  # noqa: PLR0913 - keywords
     with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
         scratch = Path(folder)
         copy_tree(source, scratch / "source")
-        pip, answer, file = scratch / "pip", scratch / "answer.json", scratch / "frontend.json"
-        pip.mkdir()
-        (pip / "pip").symlink_to(host.toolchain.site_packages / "pip")
-        question = {
-            "libraries": (),
-            "scratch": str(scratch / "frontend"),
-            "attach": str(ATTACH_SCRIPT),
-            "pip": [RUN_PIP, str(pip)],
+        answer = scratch / "answer.json"
+        more = {
             "requires": (),
             "constraints": (),
             "isolated": True,
@@ -69,24 +62,21 @@ def ask_backend(  # noqa: PLR0913 - keywords
             "prepared": str(prepared),
             "has": requires,
             "indexes": (),
-            "questions": "",
-            "cuda": "",
-            "source": str(scratch / "source"),
             "output": str(scratch),
-            "interpreter": str(python.path),
-            "frontend": "build",
             "flags": [f"--config-setting={k}={v}" for k, v in target.steps.config_settings],
             "answer": str(answer),
         }
-        file.write_text(json.dumps(question), encoding="utf-8")
+        argv = frontend_command(host.toolchain, python, scratch / "source", scratch, more)
         env = host.build_env(scratch) | _variables(target)
         env["PATH"] = _without_optional(env["PATH"].split(os.pathsep), scratch / "programs")
-        argv = [str(host.toolchain.python), "-I", str(FRONTEND_SCRIPT), str(file)]
         what = f"ask the build backend what it requires for {target.python}"
         run_step(what, argv, env=env, cwd=scratch, cancel=tools.cancel)
-        said = json_value(
-            read_file(answer, limit=1 << 20), where="the build backend's requirements"
-        )
+        return _texts(read_file(answer, limit=1 << 20))
+
+
+def _texts(answer: bytes) -> tuple[str, ...]:
+    """Return what a backend has answered; raises EnvironmentProblemError."""
+    said = json_value(answer, where="the build backend's requirements")
     if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
         raise EnvironmentProblemError.of("the build backend requires what is no list of texts")
     return tuple(said)

@@ -68,6 +68,8 @@ class BuildRequirements:
         locked: what `PreparedEnvironment.locked` says of the environment that compiles.
         uv: variables of the uv that installs on this host what is not prepared; None where pip
             does, and in a container.
+        limits: the constraints of everything that the build installs.
+        tests_offline: whether tests install nothing but what is prepared for them.
     """
 
     frontend: Mapping[str, object] = field(default_factory=dict)
@@ -75,17 +77,8 @@ class BuildRequirements:
     test_sites: tuple[tuple[str, ...], ...] = ()
     locked: Mapping[str, RequirementFile] = field(default_factory=dict)
     uv: Mapping[str, str] | None = None
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """The constraints of everything that the build installs."""
-        found = self.frontend.get("constraints", ())
-        return found if isinstance(found, tuple) else ()
-
-    @property
-    def tests_offline(self) -> bool:
-        """Whether tests install nothing but what is prepared for them."""
-        return bool(self.frontend.get("tests_offline"))
+    limits: tuple[str, ...] = ()
+    tests_offline: bool = False
 
     @property
     def access(self) -> Access:
@@ -227,14 +220,13 @@ class RequirementsOpener:
     ) -> BuildRequirements:
         """Return what the build gets, given the prepared environments."""
         spec = self.target.steps.environment
-        pins = () if locked is None else locked.pins
+        files = () if locked is None else locked.files
+        limits = (*spec.constraints, *(file.pin for file in files))
         return BuildRequirements(
             frontend={
                 "requires": spec.requires,
-                "constraints": (*spec.constraints, *pins),
-                "locked": {} if self.locked is None else dict(pin.split("==") for pin in pins),
-                "is_locked": self.locked is not None,
-                "tests_offline": self.locked is not None and self._may_prepare_tests,
+                "constraints": limits,
+                "locked": self.locked and {file.name: file.version for file in files},
                 "isolated": spec.isolation,
                 "managed": self._is_managed,
                 "prepared": build.place if build else "",
@@ -245,6 +237,8 @@ class RequirementsOpener:
             test_sites=tuple(tuple(each.place for each in some) for some in tests),
             locked=build.prepared.locked if build else {},
             uv=variables_here(self.maker.host.network, scratch) if self.by_uv else None,
+            limits=limits,
+            tests_offline=self.locked is not None and self._may_prepare_tests,
         )
 
     @property

@@ -133,7 +133,7 @@ class LockedTarget:
 
 
 def _differences(before: Asked | None, now: Asked | None) -> Iterator[str]:
-    """Yield how what was locked differs from what is asked for now."""
+    """Yield the differences between what was locked and what is asked for now."""
     if before is None or now is None:
         python = f" for {now.python}" if now is not None else ""
         yield f"is not locked{python}" if now is not None else "requires nothing now"

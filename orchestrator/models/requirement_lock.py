@@ -7,7 +7,7 @@ asked for, so that a lock changes only where its matrix or its index does.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from orchestrator.models.json_form import TABLE, Length
@@ -55,14 +55,7 @@ class LockedFile:
     @property
     def recorded(self) -> RequirementFile:
         """The file as results have it."""
-        return RequirementFile(
-            name=self.name,
-            version=self.version,
-            filename=self.filename,
-            sha256=self.sha256,
-            url=self.url,
-            index=self.index,
-        )
+        return RequirementFile(**asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +156,10 @@ class RequirementLock:
     lock_version: Literal[1] = 1
     environments: dict[str, LockedEnvironment] = field(default_factory=dict)
     targets: dict[str, TargetLock] = field(default_factory=dict)
+
+    def build_of(self, target_id: str) -> LockedEnvironment | None:
+        """Return the environment that compiles a target; None if the lock has none."""
+        return self.environments.get(self.targets.get(target_id, TargetLock()).build)
 
     def environments_of(self, target_id: str) -> tuple[LockedEnvironment, ...]:
         """Return the environments of a target; none if the lock does not have it."""

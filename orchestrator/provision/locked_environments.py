@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
 
 _PYLOCK = "pylock.toml"
-_CHOOSING = frozenset({"UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER"})
+_CHOOSING = frozenset({"UV_CONSTRAINT", "UV_OVERRIDE"})
 """Variables of uv that choose between versions."""
 
 

@@ -69,7 +69,7 @@ class RequirementLocker:
     say: Callable[[str], object]
     _locked: dict[str, LockedEnvironment] = field(default_factory=dict)
     _answers: dict[object, tuple[str, ...]] = field(default_factory=dict)
-    _failed: dict[str, EnvironmentProblemError] = field(default_factory=dict)
+    _failed: dict[object, EnvironmentProblemError] = field(default_factory=dict)
     _source: Path = field(default=Path(), init=False)
 
     def lock(self, written: tuple[Path, ...], *, only: bool) -> LockReport:
@@ -89,17 +89,9 @@ class RequirementLocker:
             )
             staged = run_source.stage(Path(folder, "source"), run_source.identify())
             self._source = staged.root
-            targets, failed = {}, defaultdict[tuple[str, str], list[str]](list)
             wheels = [target for target in self.inputs.targets if target.library is None]
-            for target in wheels:
-                try:
-                    targets[str(target.id)] = self._lock_target(target)
-                except EnvironmentProblemError as error:
-                    if error.kind is ErrorKind.CANCELLED:
-                        raise
-                    for each in error.problems:
-                        failed[_one_line(each.what), each.hint].append(str(target.id))
-            notes = [*self._notes(wheels)]
+            targets, failed = self._lock_all(wheels)
+            notes = tuple(self._notes(wheels))
         kept = {
             each: locked
             for each, locked in self.before.targets.items()
@@ -113,8 +105,23 @@ class RequirementLocker:
                 Problem(what=what, where=f"{ids[0]}{_and_more(ids)}", hint=hint)
                 for (what, hint), ids in failed.items()
             ),
-            notes=tuple(notes),
+            notes=notes,
         )
+
+    def _lock_all(
+        self, wheels: Sequence[Target]
+    ) -> tuple[dict[str, TargetLock], Mapping[tuple[str, str], list[str]]]:
+        """Lock targets; return also why some cannot be: (what, hint) -> their IDs."""
+        targets, failed = {}, defaultdict[tuple[str, str], list[str]](list)
+        for target in wheels:
+            try:
+                targets[str(target.id)] = self._lock_target(target)
+            except EnvironmentProblemError as error:
+                if error.kind is ErrorKind.CANCELLED:
+                    raise
+                for each in error.problems:
+                    failed[_one_line(each.what), each.hint].append(str(target.id))
+        return targets, failed
 
     def _notes(self, wheels: Sequence[Target]) -> Iterator[str]:
         """Yield what no lock has, and what no other machine has."""
@@ -160,12 +167,13 @@ class RequirementLocker:
 
     def _lock(self, asked: Asked, target: Target, before: str, *, builds: bool = False) -> str:
         """Lock an environment, if it is not; return its name. `before` is that of the last lock."""
-        if asked.digest in self._failed:
-            raise self._failed[asked.digest]
+        asking = (asked, *(_settings(target) if builds else ()))
+        if asking in self._failed:
+            raise self._failed[asking]
         try:
             return self._environment(asked, target, before, builds=builds)
         except EnvironmentProblemError as error:
-            self._failed[asked.digest] = error
+            self._failed[asking] = error
             raise
 
     def _environment(self, asked: Asked, target: Target, before: str, *, builds: bool) -> str:
@@ -198,9 +206,8 @@ class RequirementLocker:
         """Return what the build backend asks for when it runs, on this host in place of another."""
         if python is None:  # backends hardly ask for different things
             python = self.tools.installed_python(f"cp3{sys.version_info.minor}").interpreter
-        own, settings = own_requires(self._source), target.steps.config_settings
-        variables = [(v.name, v.value) for v in target.env if "version." not in v.origin]
-        asking = (asked.python, own, settings, tuple(variables))
+        own = own_requires(self._source)
+        asking = (asked.python, own, *_settings(target))
         if asking not in self._answers:
             # What the matrix requires may be large, and few backends look at it.
             for requires in dict.fromkeys((own, asked.requires)):
@@ -242,6 +249,12 @@ class RequirementLocker:
         known = every.get(name, every.get(before))
         files = () if known is None else known.files
         return tuple(file.pin for file in files if file.name not in self.upgrade)
+
+
+def _settings(target: Target) -> tuple[object, ...]:
+    """Return what a backend may look at, but for the version, which each cell has its own of."""
+    variables = ((each.name, each.value) for each in target.env if "version." not in each.origin)
+    return target.steps.config_settings, tuple(variables)
 
 
 def _one_line(what: str) -> str:

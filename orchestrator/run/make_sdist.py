@@ -109,13 +109,9 @@ class SdistMaker:
 
     def _pins(self, target: Target) -> tuple[str, ...]:
         """Return the versions that a lock has for a target's build."""
-        lock = None if self.inputs.lock is None else self.inputs.lock.lock
-        locked = None if lock is None else lock.targets.get(str(target.id))
-        return (
-            ()
-            if lock is None or not locked or not locked.build
-            else (lock.environments[locked.build].pins)
-        )
+        lock = self.inputs.lock
+        locked = None if lock is None else lock.lock.build_of(target.id)
+        return () if locked is None else locked.pins
 
     def make(self) -> SdistFacts:
         """Build, check and compare it; only an sdist without a fault is moved to the output.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.builders.build_requirements import RequirementsOpener
-from orchestrator.builders.cibuildwheel import ATTACH_SCRIPT, FRONTEND_SCRIPT, RUN_PIP
+from orchestrator.builders.frontend_on_host import frontend_command
 from orchestrator.cross import native_uv
 from orchestrator.errors import EnvironmentProblemError, SourceError
 from orchestrator.fsutil import make_empty
@@ -92,26 +91,7 @@ class SdistFrontend:
         self, python: Interpreter, requirements: BuildRequirements, output: Path
     ) -> list[str]:
         toolchain = self.tools.host.toolchain
-        pip = self.scratch / "pip"
-        pip.mkdir()
-        (pip / "pip").symlink_to(toolchain.site_packages / "pip")
-        question = {
-            "libraries": (),
-            "scratch": str(self.scratch),
-            "attach": str(ATTACH_SCRIPT),
-            "pip": [RUN_PIP, str(pip)],
-            **requirements.frontend,
-            "questions": "",
-            "cuda": "",
-            "source": str(self.tree),
-            "output": str(output),
-            "interpreter": str(python.path),
-            "frontend": "build",
-            "flags": (),
-            "makes": "sdist",
-        }
+        more = {**requirements.frontend, "output": str(output), "makes": "sdist"}
         if requirements.uv is not None:
-            question |= {"uv": str(toolchain.bin / "uv"), "variables": requirements.uv}
-        file = self.scratch / "frontend.json"
-        file.write_text(json.dumps(question), "utf-8")
-        return [str(toolchain.python), "-I", str(FRONTEND_SCRIPT), str(file)]
+            more |= {"uv": str(toolchain.bin / "uv"), "variables": requirements.uv}
+        return frontend_command(toolchain, python, self.tree, self.scratch, more)

@@ -120,6 +120,11 @@ def test_what_is_locked_stays_until_an_option_says_otherwise(project: Locked) ->
         ("[indexes]", 'constraints = ["plain<9"]\n[indexes]', "has other constraints now"),
         (ONLY, "", "the build has other indexes now"),
         (TESTED, "", "has other tests now"),
+        (
+            "[indexes]",
+            '[images]\nmanylinux_x86_64 = "manylinux2014"\n[indexes]',
+            "the build has other glibc now (2.17, locked: 2.28)",
+        ),
     ],
 )
 def test_a_lock_of_another_matrix_is_refused(
@@ -239,6 +244,32 @@ def test_what_the_backend_asks_for_is_locked_and_nothing_else(project: Locked) -
     (source / "asked").write_text("more>=2\n")
     project.build_locked(code=1)
     assert "the lock has more 1.0: add it to build.requires" in project.log()
+
+
+def test_a_backend_may_ask_each_cell_for_something_else(project: Locked) -> None:
+    source = project.root / "source"
+    ask = 'return ["more"] if os.environ["KIND"] == "b" else []\n'
+    text = BACKEND.partition("    return")[0] + f"    {ask}"
+    (source / "backend.py").write_text(text)
+    edit(source / "pyproject.toml", '"setuptools.build_meta"', '"backend"\nbackend-path = ["."]')
+    project.stock.add("public", "more", "1.0")
+    project.prepare("torchy", MATRIX, axis='kind = ["a", "b"]')
+    orchestrator("lock", cwd=project.root, env=project.env)
+    document = tomllib.loads(project.text)
+    builds = {name.rpartition("-")[2]: each["build"] for name, each in document["targets"].items()}
+    asked = {kind: document["environments"][name] for kind, name in builds.items()}
+    assert "backend" not in asked["a"]
+    assert asked["b"]["backend"] == ["more"]
+    project.build("torchy", MATRIX, "--locked", axis='kind = ["a", "b"]')
+
+
+def test_a_test_of_the_projects_own_that_replaces_ours_is_named(project: Locked) -> None:
+    with (project.root / "source/pyproject.toml").open("a") as file:
+        file.write('[tool.cibuildwheel]\nbefore-test = "true"\n')
+    project.lock()
+    project.build_locked(code=1)
+    assert "before-test of [tool.cibuildwheel]" in project.failure()["message"]
+    assert project.failure()["hint"] == "say test.before in the matrix instead"
 
 
 def test_before_build_keeps_to_the_lock_and_a_test_installs_nothing(project: Locked) -> None:

@@ -41,7 +41,7 @@ class Finder:
         from importlib.metadata import PathDistribution
         from pathlib import Path
 
-        if "path" in vars(context or object):
+        if context is not None and "path" in vars(context):
             return
         name = getattr(context, "name", None)
         wanted = None if name is None else normalised(name)

@@ -18,8 +18,7 @@ both are the one that runs this;
 ``uv``: installs, instead of pip, if not empty; ``pip``: a program in Python and its argument;
 ``variables`` of what installs;
 ``requires``: requirements beside those of the project; ``constraints`` of both;
-``is_locked``: whether nothing is installed beside what is prepared, and ``locked``: distribution ->
-version of that;
+``locked``: distribution -> version of what is prepared, if nothing else is installed; else null;
 ``isolated``: whether the build gets a clean environment, unless ``flags`` say otherwise;
 ``managed``: whether pip and uv, too, build in an environment that this script has made;
 ``prepared``: the directory of an environment that ``has`` these requirements, or empty;
@@ -54,14 +53,13 @@ if TYPE_CHECKING:
 LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.build_meta:__legacy__"}
 """The build system of a project that does not say (PEP 517, PEP 518)."""
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "uv": "",
     "variables": {},
     "settings": [],
     "env": {},
     "module": "",
-    "locked": {},
-    "is_locked": False,
+    "locked": None,
     "answer": "",
     "makes": "wheel",
 }
@@ -148,7 +146,7 @@ def build(asked: Mapping[str, Any]) -> None:
         build_in_environment(asked)
     else:
         run_frontend(asked, asked["python"])
-    if asked["is_locked"]:
+    if asked["locked"] is not None:
         Path(asked["scratch"], LOCKED).touch()
 
 
@@ -268,7 +266,7 @@ def install(asked: Mapping[str, Any], python: str, requirements: Sequence[str]) 
     requirements = [each for each in requirements if each not in asked["has"]]
     if not requirements:
         return
-    if asked["is_locked"]:
+    if asked["locked"] is not None:
         check_locked(requirements, asked["locked"], python)
         return
     for each in requirements:

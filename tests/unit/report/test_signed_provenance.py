@@ -83,6 +83,12 @@ def test_what_is_not_is_said(policy: dict[str, str], told: str) -> None:
     assert told in wrong(**policy)
 
 
+def test_a_branch_whose_name_only_resembles_another_is_not_it() -> None:
+    statement = made()
+    statement["predicate"]["buildDefinition"]["externalParameters"]["ref"] = "refs/heads/main.git"
+    assert "its ref is" in wrong(statement, ref="refs/heads/main")
+
+
 def test_a_changed_work_tree_is_not_the_repository() -> None:
     statement = made()
     (_, source) = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
